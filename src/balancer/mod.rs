@@ -1,0 +1,1 @@
+//! Upstream peers: which target gets the next request.

@@ -1,0 +1,1 @@
+//! Entities, schemas, changes and the configuration they make: pure, without I/O.

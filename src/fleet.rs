@@ -1,0 +1,1 @@
+//! Which data plane runs which snapshot.

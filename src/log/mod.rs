@@ -1,0 +1,1 @@
+//! The append-only event log: one row an accepted write, chained by hash.

@@ -1,0 +1,1 @@
+//! The planes: where everything is built, started, and stopped.

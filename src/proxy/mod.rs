@@ -1,0 +1,1 @@
+//! The data path: listeners, phases, upstream connections, replies.

@@ -1,0 +1,1 @@
+//! Matching a request to a route: an index, never a scan.

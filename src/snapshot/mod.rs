@@ -1,0 +1,1 @@
+//! Immutable snapshots, named by the blake3 hash of their content.

@@ -1,0 +1,1 @@
+//! Structured logs, and the names of every metric and log field.

@@ -1,0 +1,1 @@
+//! The cluster link: frames, sessions, publishing and following heads.

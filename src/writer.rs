@@ -1,0 +1,1 @@
+//! The one task that turns decisions into events and moves the head.
