@@ -1,0 +1,189 @@
+//! The schema engine: what a kind's documents may hold, as data.
+//!
+//! One schema is the source for validation and Kong's error texts, defaults, unique values,
+//! references, the Admin API's paths and the data plane's own check
+//! (behaviour: reference gateway-1, section A.1).
+//!
+//! To add a kind: a file in `domain/kinds/` with `schema()` and its typed struct, and a line in
+//! the table of `domain/kinds/mod.rs`.
+
+mod check;
+mod complete;
+mod field;
+mod validate;
+
+pub use check::{Check, Match};
+pub use complete::{merge, normalise};
+pub use field::{Auto, Field, Fields, OnDelete, Type, Validator};
+
+use serde_json::{Map, Value};
+
+use super::canonical::Document;
+use super::entity::Kind;
+use super::rejection::FieldErrors;
+
+/// Rewrites a body before defaults are applied, such as `url` into protocol, host, port, path.
+pub type Rewrite = fn(&mut Document) -> Result<(), FieldErrors>;
+
+/// A rule over a whole document that data cannot say; returns the errors it finds.
+pub type Custom = fn(&Document) -> FieldErrors;
+
+/// What the documents of one kind may hold, and how clients reach them.
+#[derive(Clone)]
+pub struct Schema {
+    /// The kind, by the name of Kong's schema.
+    pub kind: Kind,
+    /// The path segment of the collection, such as `key-auths`.
+    pub admin_path: &'static str,
+    /// The path segment under a parent, such as `key-auth` in `/consumers/{c}/key-auth`.
+    pub nested_path: &'static str,
+    /// Whether `/{admin_path}` exists; targets live only under their upstream.
+    pub top_level: bool,
+    /// The unique field that may stand for the id in paths.
+    pub endpoint_key: Option<&'static str>,
+    /// The fields in order of declaration.
+    pub fields: Fields,
+    /// Fields whose combination is unique, null counting as a value.
+    pub cache_key: &'static [&'static str],
+    /// The rules over several fields.
+    pub checks: Vec<Check>,
+    /// Rules in code, after the checks.
+    pub custom: Vec<Custom>,
+    /// Fields that are accepted as input only, with the rewrite that expands them.
+    pub shorthands: Vec<(&'static str, Field)>,
+    /// Expands the shorthands.
+    pub rewrite: Option<Rewrite>,
+}
+
+impl Schema {
+    /// Starts a schema whose collection has the kind's own name.
+    pub fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            admin_path: kind.name(),
+            nested_path: kind.name(),
+            top_level: true,
+            endpoint_key: None,
+            fields: Fields::default(),
+            cache_key: &[],
+            checks: Vec::new(),
+            custom: Vec::new(),
+            shorthands: Vec::new(),
+            rewrite: None,
+        }
+    }
+
+    /// Sets the collection's path segments, at top level and under a parent.
+    pub fn paths(mut self, top: &'static str, nested: &'static str) -> Self {
+        (self.admin_path, self.nested_path) = (top, nested);
+        self
+    }
+
+    /// Makes the kind reachable only under its parent.
+    pub fn nested_only(mut self) -> Self {
+        self.top_level = false;
+        self
+    }
+
+    /// Names the unique field that may stand for the id.
+    pub fn endpoint_key(mut self, name: &'static str) -> Self {
+        self.endpoint_key = Some(name);
+        self
+    }
+
+    /// Adds a field.
+    pub fn field(mut self, name: &'static str, field: Field) -> Self {
+        self.fields.push(name, field);
+        self
+    }
+
+    /// Names the fields whose combination is unique.
+    pub fn cache_key(mut self, fields: &'static [&'static str]) -> Self {
+        self.cache_key = fields;
+        self
+    }
+
+    /// Adds a rule over several fields.
+    pub fn check(mut self, check: Check) -> Self {
+        self.checks.push(check);
+        self
+    }
+
+    /// Adds a rule in code.
+    pub fn custom(mut self, custom: Custom) -> Self {
+        self.custom.push(custom);
+        self
+    }
+
+    /// Adds an input-only field; [`Schema::rewrite`] says what becomes of it.
+    pub fn shorthand(mut self, name: &'static str, field: Field) -> Self {
+        self.shorthands.push((name, field));
+        self
+    }
+
+    /// Sets what expands the shorthands.
+    pub fn rewrite(mut self, rewrite: Rewrite) -> Self {
+        self.rewrite = Some(rewrite);
+        self
+    }
+
+    /// Returns the foreign fields: name, kind referred to, what a deletion there does here.
+    pub fn foreign_fields(&self) -> impl Iterator<Item = (&'static str, Kind, OnDelete)> + '_ {
+        self.fields.iter().filter_map(|(name, field)| match field.ty {
+            Type::Foreign { kind, on_delete } => Some((name, kind, on_delete)),
+            _ => None,
+        })
+    }
+
+    /// Returns the names of the fields that are unique on their own.
+    pub fn unique_fields(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.fields.iter().filter(|(_, field)| field.unique).map(|(name, _)| name)
+    }
+
+    /// Checks a complete document: every field, then the checks whose fields are valid.
+    pub fn validate(&self, document: &Document) -> Result<(), FieldErrors> {
+        validate::validate(self, document, validate::UnknownNull::Refuse)
+    }
+
+    /// Checks a document that came from a control plane: a field that is unknown here and null
+    /// is ignored, as the seed document says of data planes.
+    pub fn validate_received(&self, document: &Document) -> Result<(), FieldErrors> {
+        validate::validate(self, document, validate::UnknownNull::Ignore)
+    }
+
+    /// Checks the shape of a reference value alone.
+    pub fn validate_shorthands(&self, document: &Document) -> Result<(), FieldErrors> {
+        let mut errors = FieldErrors::default();
+        for (name, field) in &self.shorthands {
+            if let Some(error) = document.get(*name).and_then(|v| validate::value(field, v)) {
+                errors.insert(*name, error);
+            }
+        }
+        errors.into_result()
+    }
+
+    /// Returns the document as the Admin API shows it: every field present, unset ones null.
+    pub fn present(&self, document: Document) -> Document {
+        fill_nulls(&self.fields, document)
+    }
+}
+
+fn fill_nulls(fields: &Fields, mut document: Document) -> Document {
+    let mut shown = Map::new();
+    for (name, field) in fields.iter() {
+        let value = document.remove(name).unwrap_or(Value::Null);
+        shown.insert(name.to_owned(), fill_nulls_value(field, value));
+    }
+    shown.extend(document);
+    shown
+}
+
+fn fill_nulls_value(field: &Field, value: Value) -> Value {
+    match (&field.ty, value) {
+        (Type::Record(fields), Value::Object(object)) => Value::Object(fill_nulls(fields, object)),
+        (Type::Array(element) | Type::Set(element), Value::Array(items)) => {
+            items.into_iter().map(|item| fill_nulls_value(element, item)).collect()
+        }
+        (_, value) => value,
+    }
+}
