@@ -8,13 +8,12 @@
 //! - kinds are data: a new one is a file in `kinds/` (or a plugin's) and a line in a table.
 
 pub mod canonical;
-// pub mod catalog;
-// pub mod config;
-// pub mod decide;
-// pub mod declarative;
+pub mod catalog;
+pub mod config;
+pub mod decide;
 pub mod entity;
-// pub mod event;
+pub mod event;
 pub mod hash;
-// pub mod kinds;
+pub mod kinds;
 pub mod rejection;
 pub mod schema;

@@ -2,26 +2,14 @@
 
 use serde_json::{Map, Value};
 
-use super::{Field, Fields, Schema, Type};
+use super::{Field, Fields, Type};
 use crate::domain::canonical::Document;
 
-impl Schema {
-    /// Fills absent fields with their defaults; explicit nulls stay null, as Kong has it.
-    pub fn complete(&self, document: &mut Document) {
-        complete(&self.fields, document);
-    }
-}
-
-impl Fields {
-    /// Fills absent fields with their defaults, at every depth.
-    pub fn complete(&self, document: &mut Document) {
-        complete(self, document);
-    }
-}
-
-fn complete(fields: &Fields, document: &mut Document) {
+/// Removes duplicates from sets and fills what is absent with its default: at every depth, or with
+/// `defaults` off only in the elements of lists. Explicit nulls stay null, as Kong has it.
+pub fn complete(fields: &Fields, document: &mut Document, defaults: bool) {
     for (name, field) in fields.iter() {
-        if !document.contains_key(name) {
+        if defaults && !document.contains_key(name) {
             match (&field.default, &field.ty) {
                 (Some(default), _) => drop(document.insert(name.to_owned(), default.clone())),
                 (None, Type::Record(_)) if field.required => {
@@ -31,19 +19,19 @@ fn complete(fields: &Fields, document: &mut Document) {
             }
         }
         if let Some(value) = document.get_mut(name) {
-            complete_value(field, value);
+            complete_value(field, value, defaults);
         }
     }
 }
 
-fn complete_value(field: &Field, value: &mut Value) {
+fn complete_value(field: &Field, value: &mut Value, defaults: bool) {
     match (&field.ty, value) {
-        (Type::Record(fields), Value::Object(object)) => complete(fields, object),
+        (Type::Record(fields), Value::Object(object)) => complete(fields, object, defaults),
         (Type::Array(element), Value::Array(items)) => {
-            items.iter_mut().for_each(|item| complete_value(element, item));
+            items.iter_mut().for_each(|item| complete_value(element, item, true));
         }
         (Type::Set(element), Value::Array(items)) => {
-            items.iter_mut().for_each(|item| complete_value(element, item));
+            items.iter_mut().for_each(|item| complete_value(element, item, true));
             let mut seen: Vec<Value> = Vec::with_capacity(items.len());
             items.retain(|item| {
                 let fresh = !seen.contains(item);

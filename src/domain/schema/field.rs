@@ -1,5 +1,7 @@
 //! Fields: a type, its validators, and what happens when the field is absent.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use crate::domain::entity::Kind;
@@ -56,6 +58,9 @@ pub enum Auto {
     Secret,
 }
 
+/// A rule in code; the error is the text shown.
+pub type Rule = Arc<dyn Fn(&Value) -> Result<(), String> + Send + Sync>;
+
 /// A rule over one value. The texts are Kong's (reference gateway-1, section A.1).
 #[derive(Clone)]
 pub enum Validator {
@@ -74,9 +79,16 @@ pub enum Validator {
     /// Begins with this text.
     StartsWith(&'static str),
     /// A rule in code; the error is the text shown.
-    Custom(fn(&Value) -> Result<(), String>),
+    Custom(Rule),
     /// At most one of these groups may be present in a set.
     ExclusiveSubsets(&'static [&'static [&'static str]]),
+}
+
+impl Validator {
+    /// Makes a rule of code.
+    pub fn code(rule: impl Fn(&Value) -> Result<(), String> + Send + Sync + 'static) -> Self {
+        Self::Custom(Arc::new(rule))
+    }
 }
 
 /// One field.
@@ -226,8 +238,11 @@ impl Field {
     }
 
     /// Adds a rule in code.
-    pub fn custom(self, rule: fn(&Value) -> Result<(), String>) -> Self {
-        self.rule(Validator::Custom(rule))
+    pub fn custom(
+        self,
+        rule: impl Fn(&Value) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        self.rule(Validator::code(rule))
     }
 }
 

@@ -13,8 +13,9 @@ mod field;
 mod validate;
 
 pub use check::{Check, Match};
-pub use complete::{merge, normalise};
-pub use field::{Auto, Field, Fields, OnDelete, Type, Validator};
+pub use complete::{complete, merge, normalise};
+pub use field::{Auto, Field, Fields, OnDelete, Rule, Type, Validator};
+pub use validate::{UnknownNull, value_with as check_value};
 
 use serde_json::{Map, Value};
 
@@ -141,22 +142,16 @@ impl Schema {
     }
 
     /// Checks a complete document: every field, then the checks whose fields are valid.
-    pub fn validate(&self, document: &Document) -> Result<(), FieldErrors> {
-        validate::validate(self, document, validate::UnknownNull::Refuse)
+    pub fn validate(&self, document: &Document, unknown: UnknownNull) -> Result<(), FieldErrors> {
+        validate::validate(self, document, unknown)
     }
 
-    /// Checks a document that came from a control plane: a field that is unknown here and null
-    /// is ignored, as the seed document says of data planes.
-    pub fn validate_received(&self, document: &Document) -> Result<(), FieldErrors> {
-        validate::validate(self, document, validate::UnknownNull::Ignore)
-    }
-
-    /// Checks the shape of a reference value alone.
+    /// Checks the input-only fields, before they are expanded.
     pub fn validate_shorthands(&self, document: &Document) -> Result<(), FieldErrors> {
         let mut errors = FieldErrors::default();
         for (name, field) in &self.shorthands {
             if let Some(error) = document.get(*name).and_then(|v| validate::value(field, v)) {
-                errors.insert(*name, error);
+                errors.insert(name, error);
             }
         }
         errors.into_result()
@@ -172,17 +167,18 @@ fn fill_nulls(fields: &Fields, mut document: Document) -> Document {
     let mut shown = Map::new();
     for (name, field) in fields.iter() {
         let value = document.remove(name).unwrap_or(Value::Null);
-        shown.insert(name.to_owned(), fill_nulls_value(field, value));
+        shown.insert(name.to_owned(), present_value(field, value));
     }
     shown.extend(document);
     shown
 }
 
-fn fill_nulls_value(field: &Field, value: Value) -> Value {
+/// Returns a value as the Admin API shows it: in records every field present, unset ones null.
+pub fn present_value(field: &Field, value: Value) -> Value {
     match (&field.ty, value) {
         (Type::Record(fields), Value::Object(object)) => Value::Object(fill_nulls(fields, object)),
         (Type::Array(element) | Type::Set(element), Value::Array(items)) => {
-            items.into_iter().map(|item| fill_nulls_value(element, item)).collect()
+            items.into_iter().map(|item| present_value(element, item)).collect()
         }
         (_, value) => value,
     }

@@ -8,7 +8,7 @@ use crate::domain::rejection::FieldErrors;
 
 /// What to do with a field that the schema does not have and whose value is null.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum UnknownNull {
+pub enum UnknownNull {
     /// An error, as in the Admin API.
     Refuse,
     /// Nothing, as on a data plane.
@@ -53,7 +53,8 @@ pub(super) fn value(field: &Field, value: &Value) -> Option<Value> {
     value_with(field, value, UnknownNull::Refuse)
 }
 
-fn value_with(field: &Field, value: &Value, unknown: UnknownNull) -> Option<Value> {
+/// Returns what is wrong with a value, as [`value`], treating unknown nulls as told.
+pub fn value_with(field: &Field, value: &Value, unknown: UnknownNull) -> Option<Value> {
     if value.is_null() {
         let eq_null = field.validators.iter().any(|v| matches!(v, Validator::Eq(Value::Null)));
         return (field.required && !eq_null).then(|| "required field missing".into());

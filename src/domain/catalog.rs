@@ -1,0 +1,243 @@
+//! The catalog: all kinds and plugin schemas of this binary, built once at start.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::canonical::Document;
+use super::entity::Kind;
+use super::kinds::{self, plugin};
+use super::rejection::FieldErrors;
+use super::schema::{self, Custom, Field, OnDelete, Rewrite, Schema, Type};
+
+/// What a plugin's entities may hold, and the kinds that it brings.
+#[derive(Clone)]
+pub struct PluginSchema {
+    /// Its name.
+    pub name: &'static str,
+    /// Its version, as Kong 3.9 has it; compared between planes.
+    pub version: &'static str,
+    /// When it runs: higher first.
+    pub priority: i32,
+    /// The field `config`: a record.
+    pub config: Field,
+    /// The scopes that must be null, such as `consumer`.
+    pub no_scopes: &'static [&'static str],
+    /// Rules in code over `config`.
+    pub custom: Vec<Custom>,
+    /// Rewrites `config` before its defaults are applied.
+    pub rewrite: Option<Rewrite>,
+    /// The kinds of its own entities.
+    pub kinds: Vec<Schema>,
+}
+
+/// A field of another kind that refers to a kind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Referrer {
+    /// The kind that refers.
+    pub kind: Kind,
+    /// Its field.
+    pub field: &'static str,
+    /// What a deletion does to it.
+    pub on_delete: OnDelete,
+}
+
+/// All kinds and plugin schemas.
+pub struct Catalog {
+    schemas: Vec<Schema>,
+    by_name: BTreeMap<&'static str, usize>,
+    by_path: BTreeMap<&'static str, usize>,
+    referrers: BTreeMap<Kind, Vec<Referrer>>,
+    plugins: BTreeMap<&'static str, PluginSchema>,
+}
+
+impl Catalog {
+    /// Builds the catalog of the core kinds, the given plugins and their kinds.
+    pub fn new(plugins: Vec<PluginSchema>) -> Self {
+        let core = kinds::ALL.iter().map(|entry| (entry.schema)());
+        let schemas: Vec<_> =
+            core.chain(plugins.iter().flat_map(|plugin| plugin.kinds.clone())).collect();
+        let index = |name: fn(&Schema) -> &'static str| {
+            schemas.iter().enumerate().map(|(i, schema)| (name(schema), i)).collect()
+        };
+        let by_name = index(|schema| schema.kind.name());
+        let by_path = index(|schema| schema.admin_path);
+        let mut referrers: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for schema in &schemas {
+            for (field, kind, on_delete) in schema.foreign_fields() {
+                referrers.entry(kind).or_default().push(Referrer {
+                    kind: schema.kind,
+                    field,
+                    on_delete,
+                });
+            }
+        }
+        let plugins = plugins.into_iter().map(|plugin| (plugin.name, plugin)).collect();
+        Self { schemas, by_name, by_path, referrers, plugins }
+    }
+
+    /// Returns the kind called `name`.
+    pub fn kind(&self, name: &str) -> Option<Kind> {
+        self.find(name).map(|schema| schema.kind)
+    }
+
+    /// Returns the schema of the kind called `name`.
+    pub fn find(&self, name: &str) -> Option<&Schema> {
+        self.by_name.get(name).and_then(|i| self.schemas.get(*i))
+    }
+
+    /// Returns the schema of a kind of this catalog.
+    pub fn schema(&self, kind: Kind) -> &Schema {
+        self.find(kind.name()).expect("kinds are only made from the catalog's schemas")
+    }
+
+    /// Returns all schemas; a kind comes after those that it refers to.
+    pub fn schemas(&self) -> impl Iterator<Item = &Schema> {
+        self.schemas.iter()
+    }
+
+    /// Returns the schema whose collection the Admin API has at `/{segment}`.
+    pub fn by_path(&self, segment: &str) -> Option<&Schema> {
+        let schema = self.by_path.get(segment).and_then(|i| self.schemas.get(*i));
+        schema.filter(|schema| schema.top_level)
+    }
+
+    /// Returns the schema, and its field, whose collection stands under `/{parent}/{id}/{segment}`.
+    pub fn nested(&self, parent: Kind, segment: &str) -> Option<(&Schema, &'static str)> {
+        self.referrers(parent).iter().find_map(|referrer| {
+            let schema = self.schema(referrer.kind);
+            (schema.nested_path == segment).then_some((schema, referrer.field))
+        })
+    }
+
+    /// Returns who refers to a kind.
+    pub fn referrers(&self, kind: Kind) -> &[Referrer] {
+        self.referrers.get(&kind).map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns the schema of a plugin.
+    pub fn plugin(&self, name: &str) -> Option<&PluginSchema> {
+        self.plugins.get(name)
+    }
+
+    /// Returns all plugin schemas by name.
+    pub fn plugins(&self) -> impl Iterator<Item = &PluginSchema> {
+        self.plugins.values()
+    }
+
+    /// Expands shorthands, then fills absent fields with their defaults.
+    pub fn complete(&self, kind: Kind, document: &mut Document) -> Result<(), FieldErrors> {
+        self.settle(kind, document, true)
+    }
+
+    /// Expands shorthands and removes duplicates from sets, but leaves absent fields absent: for a
+    /// document that a patch was merged into.
+    pub fn tidy(&self, kind: Kind, document: &mut Document) -> Result<(), FieldErrors> {
+        self.settle(kind, document, false)
+    }
+
+    fn settle(
+        &self,
+        kind: Kind,
+        document: &mut Document,
+        defaults: bool,
+    ) -> Result<(), FieldErrors> {
+        let schema = self.schema(kind);
+        if defaults {
+            // In a patch they speak about the patch alone and were expanded before the merge.
+            schema.validate_shorthands(document)?;
+            if let Some(rewrite) = schema.rewrite {
+                rewrite(document)?;
+            }
+        }
+        schema::complete(&schema.fields, document, defaults);
+        let Some(plugin) = self.plugin_of(kind, document) else { return Ok(()) };
+        if defaults && !document.contains_key("config") {
+            document.insert("config".into(), Value::Object(Map::new()));
+        }
+        if let (Type::Record(fields), Some(Value::Object(config))) =
+            (&plugin.config.ty, document.get_mut("config"))
+        {
+            if let Some(rewrite) = plugin.rewrite {
+                rewrite(config)?;
+            }
+            schema::complete(fields, config, defaults);
+        }
+        Ok(())
+    }
+
+    /// Checks a complete document, a plugin's `config` included.
+    pub fn validate(&self, kind: Kind, document: &Document) -> Result<(), FieldErrors> {
+        self.check(kind, document, schema::UnknownNull::Refuse)
+    }
+
+    /// Checks a document that came from a control plane: a field that is unknown here and null is
+    /// ignored, as the seed document says of data planes.
+    pub fn validate_received(&self, kind: Kind, document: &Document) -> Result<(), FieldErrors> {
+        self.check(kind, document, schema::UnknownNull::Ignore)
+    }
+
+    fn check(
+        &self,
+        kind: Kind,
+        document: &Document,
+        unknown: schema::UnknownNull,
+    ) -> Result<(), FieldErrors> {
+        let mut errors = self.schema(kind).validate(document, unknown).err().unwrap_or_default();
+        if kind == plugin::KIND {
+            let mut found = self.check_plugin(document, unknown);
+            // Of a plugin that is not there nothing else can be said.
+            if !found.has("name") {
+                found.extend(errors);
+            }
+            errors = found;
+        }
+        errors.into_result()
+    }
+
+    fn check_plugin(&self, document: &Document, unknown: schema::UnknownNull) -> FieldErrors {
+        let mut errors = FieldErrors::default();
+        let Some(name) = document.get("name").and_then(Value::as_str) else { return errors };
+        let Some(plugin) = self.plugin(name) else {
+            let text = format!(
+                "plugin '{name}' not enabled; add it to the 'plugins' configuration property"
+            );
+            errors.insert("name", text.into());
+            return errors;
+        };
+        for scope in plugin.no_scopes {
+            if document.get(*scope).is_some_and(|value| !value.is_null()) {
+                errors.insert(scope, "value must be null".into());
+            }
+        }
+        if let Some(config) = document.get("config").filter(|config| !config.is_null()) {
+            if let Some(error) = schema::check_value(&plugin.config, config, unknown) {
+                errors.insert("config", error);
+            } else if let Value::Object(config) = config {
+                let found = plugin.custom.iter().map(|custom| custom(config));
+                for error in found.filter_map(FieldErrors::into_value) {
+                    errors.insert("config", error);
+                }
+            }
+        }
+        errors
+    }
+
+    /// Returns the document as the Admin API shows it: every field present, unset ones null.
+    pub fn present(&self, kind: Kind, document: Document) -> Document {
+        let mut shown = self.schema(kind).present(document);
+        if let Some(plugin) = self.plugin_of(kind, &shown)
+            && let Some(config) = shown.get_mut("config")
+        {
+            *config = schema::present_value(&plugin.config, config.take());
+        }
+        shown
+    }
+
+    fn plugin_of(&self, kind: Kind, document: &Document) -> Option<&PluginSchema> {
+        if kind != plugin::KIND {
+            return None;
+        }
+        self.plugin(document.get("name")?.as_str()?)
+    }
+}
