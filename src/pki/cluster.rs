@@ -21,7 +21,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, OtherError,
-    ServerConfig, SignatureScheme,
+    ServerConfig, SignatureScheme, SupportedProtocolVersion,
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
@@ -183,9 +183,18 @@ pub fn cluster_server_config(
     identity: &ClusterIdentity,
     clock: &Clock,
 ) -> Result<Arc<ServerConfig>, TlsError> {
+    server_config(identity, clock, rustls::DEFAULT_VERSIONS)
+}
+
+/// Builds the control plane's side for the given TLS versions; old ones stand in for old peers.
+pub(super) fn server_config(
+    identity: &ClusterIdentity,
+    clock: &Clock,
+    versions: &[&'static SupportedProtocolVersion],
+) -> Result<Arc<ServerConfig>, TlsError> {
     let time = Arc::new(ClockTime(clock.clone()));
     let mut config = ServerConfig::builder_with_details(super::provider(), time)
-        .with_safe_default_protocol_versions()?
+        .with_protocol_versions(versions)?
         .with_client_cert_verifier(Arc::new(AnyClient(SignatureCheck::new())))
         .with_cert_resolver(own_certificate(identity));
     config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -20,6 +20,9 @@ mod signature;
 pub mod upstream;
 mod x509;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
