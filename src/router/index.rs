@@ -66,7 +66,8 @@ impl Bucket {
         let sources: Vec<&str> = self.patterns.iter().map(|(_, source)| &**source).collect();
         let build = |kind| {
             let config = Regex::config().match_kind(kind).nfa_size_limit(Some(AUTOMATON_SIZE_MAX));
-            Regex::builder().configure(config).build_many(&sources)
+            let built = Regex::builder().configure(config).build_many(&sources);
+            built.map_err(|error| error.to_string())
         };
         let picky = self.patterns.iter().any(|(entry, _)| {
             entry.port.is_some() || candidates.get(entry.candidate).is_some_and(Candidate::is_picky)
@@ -76,7 +77,7 @@ impl Bucket {
         match (first, all) {
             (Ok(first), Ok(all)) => (self.automaton, self.all) = (Some(first), all),
             (Err(error), _) | (_, Err(error)) => {
-                return Err(self.blame(candidates, &error.to_string()));
+                return Err(self.blame(candidates, &error));
             }
         }
         Ok(())
