@@ -86,9 +86,8 @@ impl Entity {
 
     /// Reads an entity from any JSON text of its document; the bytes kept are canonical.
     pub fn parse(kind: Kind, json: &[u8]) -> Result<Self, EntityError> {
-        let document: Document = serde_json::from_slice(json).map_err(|source| {
-            EntityError::Decode { key: Key { kind, id: Uuid::nil() }, source }
-        })?;
+        let document: Document = serde_json::from_slice(json)
+            .map_err(|source| EntityError::Decode { key: Key { kind, id: Uuid::nil() }, source })?;
         Self::new(kind, &document)
     }
 

@@ -213,9 +213,7 @@ impl Rejection {
     /// Returns Kong's message.
     pub fn message(&self) -> String {
         match self {
-            Self::InvalidKey => {
-                "invalid primary key: '{id=\"expected a valid UUID\"}'".to_owned()
-            }
+            Self::InvalidKey => "invalid primary key: '{id=\"expected a valid UUID\"}'".to_owned(),
             Self::Schema(errors) => counted("schema violation", &errors.lines()),
             Self::Exists(_) => {
                 format!("primary key violation on key '{}'", lua(&self.fields()))
