@@ -118,8 +118,18 @@ impl Values {
     }
 
     /// Returns what was set explicitly, references unresolved.
+    ///
+    /// What merely follows from an alias is left out, so that the alias can be set anew later.
     pub(super) fn written(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.held.iter().filter_map(|(name, held)| Some((name.as_str(), held.written.as_deref()?)))
+        let text = |name: &str| self.held.get(name).and_then(|it| it.written.as_deref());
+        let follows = move |name: &str, value: &str| {
+            let mut aliases = table::ALIASES.iter().filter(|it| it.1.contains(&name));
+            aliases.any(|(alias, _)| text(alias) == Some(value))
+        };
+        self.held
+            .iter()
+            .filter_map(|(name, held)| Some((name.as_str(), held.written.as_deref()?)))
+            .filter(move |(name, value)| !follows(name, value))
     }
 
     /// Returns every property as JSON: secrets masked, references as references.
