@@ -13,6 +13,7 @@ mod node;
 mod output;
 mod prepare;
 mod process;
+mod quickstart;
 mod quit;
 mod reload;
 mod restart;
@@ -53,6 +54,7 @@ enum Command {
     #[command(hide = true)]
     Node(node::Args),
     Prepare(prepare::Args),
+    Quickstart(quickstart::Args),
     Quit(quit::Args),
     Reload(reload::Args),
     Restart(restart::Args),
@@ -70,6 +72,7 @@ impl Command {
             Self::Hybrid(args) => hybrid::run(args),
             Self::Node(args) => node::run(&args),
             Self::Prepare(args) => prepare::run(args, out),
+            Self::Quickstart(args) => quickstart::run(&args, out),
             Self::Quit(args) => quit::run(&args, out),
             Self::Reload(args) => reload::run(args, out),
             Self::Restart(args) => restart::run(args, out),
