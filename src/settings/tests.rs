@@ -288,6 +288,19 @@ fn a_node_reads_back_what_its_start_wrote() {
 }
 
 #[test]
+fn relative_paths_become_absolute_for_whoever_reads_them_later() {
+    let folder = folder();
+    let prefix = folder.display().to_string();
+    let env = [("KONG_PREFIX", prefix.as_str()), ("KONG_DECLARATIVE_CONFIG", "kong.yml")];
+    let mut settings = load(&env).unwrap();
+    settings.prepare().unwrap();
+    let written = std::fs::read_to_string(settings.prefix.kong_env()).unwrap();
+    let expected = std::path::absolute("kong.yml").unwrap();
+    assert!(written.contains(&format!("declarative_config = {}", expected.display())), "{written}");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
 fn a_node_keeps_its_id_and_mends_a_broken_file() {
     let folder = folder();
     let prefix = Prefix::new(&folder.display().to_string());
