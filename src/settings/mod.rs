@@ -30,7 +30,6 @@ mod values;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::path::Path;
 
 pub use self::error::SettingsError;
 pub use self::layout::{

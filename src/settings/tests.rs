@@ -1,7 +1,8 @@
 //! Tests of loading and checking whole settings.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 
@@ -24,8 +25,9 @@ fn load_file(text: &str, env: &[(&str, &str)]) -> Result<Settings, SettingsError
 }
 
 fn folder() -> PathBuf {
-    let id = crate::clock::Clock::System.id();
-    let path = std::env::temp_dir().join(format!("hybridctl-settings-{id}"));
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let path = std::env::temp_dir().join(format!("hybridctl-settings-{process}-{count}"));
     std::fs::create_dir_all(&path).unwrap();
     path
 }
