@@ -6,6 +6,7 @@ use crate::settings::Settings;
 
 /// Restart the node
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub(super) struct Args {
     #[command(flatten)]
     start: start::Args,

@@ -10,6 +10,7 @@ use super::layout::{
     Status, Tls, UpstreamKeepalive,
 };
 use super::listener::{self, Listener};
+use super::pem;
 use super::prefix::Prefix;
 use super::source::Raw;
 use super::validate::{self, Checked};
@@ -147,7 +148,7 @@ impl Reader<'_> {
 
     fn declarative(&self) -> Declarative {
         Declarative {
-            file: self.values.text("declarative_config").map(PathBuf::from),
+            file: self.values.text("declarative_config").map(|it| pem::absolute(it.as_ref())),
             text: self.values.text("declarative_config_string").map(str::to_owned),
         }
     }

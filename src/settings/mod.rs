@@ -30,7 +30,6 @@ mod values;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::path::Path;
 
 pub use self::error::SettingsError;
 pub use self::layout::{
@@ -129,7 +128,7 @@ impl Settings {
     /// Whatever the file system refuses.
     pub fn prepare(&mut self) -> io::Result<()> {
         self.prefix.create()?;
-        self.write_inline_pems()?;
+        self.settle_paths()?;
         self.prefix.write_env(&self.values)
     }
 
@@ -162,7 +161,7 @@ impl Settings {
         lines
     }
 
-    fn write_inline_pems(&mut self) -> io::Result<()> {
+    fn settle_paths(&mut self) -> io::Result<()> {
         let (prefix, values) = (&self.prefix, &mut self.values);
         let singles = [
             ("cluster_cert", "cluster.crt", self.cluster.cert.as_mut()),
@@ -186,24 +185,24 @@ impl Settings {
         for (name, target, pairs) in pairs {
             settle_pairs(prefix, values, name, target, pairs)?;
         }
-        let mut paths = values.list("lua_ssl_trusted_certificate").to_vec();
-        for (index, path) in paths.iter_mut().enumerate() {
-            if let Some(pem @ Pem::Inline(_)) =
-                self.tls.trusted.get_mut(index).and_then(Option::as_mut)
-            {
-                let target = format!("lua-ssl-trusted-{}.crt", index + 1);
-                *pem = Pem::File(prefix.write_pem(pem, &target)?);
-                *path = pem.path().unwrap_or(Path::new("")).display().to_string();
-            }
+        let mut trusted = values.list("lua_ssl_trusted_certificate").to_vec();
+        for (index, pem) in self.tls.trusted.iter_mut().enumerate() {
+            let Some(pem) = pem else { continue };
+            let path = prefix.write_pem(pem, &format!("lua-ssl-trusted-{}.crt", index + 1))?;
+            trusted[index] = path.display().to_string();
+            *pem = Pem::File(path);
         }
-        if paths != values.list("lua_ssl_trusted_certificate") {
-            values.replace("lua_ssl_trusted_certificate", Value::List(paths));
+        if trusted != values.list("lua_ssl_trusted_certificate") {
+            values.replace("lua_ssl_trusted_certificate", Value::List(trusted));
+        }
+        if let Some(path) = &self.declarative.file {
+            values.replace("declarative_config", Value::Text(path.display().to_string()));
         }
         Ok(())
     }
 }
 
-/// Writes one inline text to its file and lets the property name that file.
+/// Writes inline text to its file and lets the property name the file, by its absolute path.
 fn settle(
     prefix: &Prefix,
     values: &mut Values,
@@ -211,11 +210,9 @@ fn settle(
     target: &str,
     pem: &mut Pem,
 ) -> io::Result<()> {
-    if matches!(pem, Pem::Inline(_)) {
-        let path = prefix.write_pem(pem, target)?;
-        values.replace(name, Value::Text(path.display().to_string()));
-        *pem = Pem::File(path);
-    }
+    let path = prefix.write_pem(pem, target)?;
+    values.replace(name, Value::Text(path.display().to_string()));
+    *pem = Pem::File(path);
     Ok(())
 }
 

@@ -72,7 +72,7 @@ pub(super) fn parse(name: &str, value: &str, holds: Holds) -> Result<Pem, String
     let path = Path::new(value);
     let is_file = value.len() < 4096 && path.is_file();
     let found = if is_file {
-        std::fs::read(path).ok().filter(|it| holds.accepts(it)).map(|_| Pem::File(path.into()))
+        std::fs::read(path).ok().filter(|it| holds.accepts(it)).map(|_| Pem::File(absolute(path)))
     } else {
         inline(value, holds).map(Pem::Inline)
     };
@@ -81,6 +81,11 @@ pub(super) fn parse(name: &str, value: &str, holds: Holds) -> Result<Pem, String
         Holds::Key => "key",
     };
     found.ok_or_else(|| format!("{name}: failed loading {what} from {}", shown(value)))
+}
+
+/// A node reads its settings again from wherever it stands then.
+pub(super) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 fn inline(value: &str, holds: Holds) -> Option<String> {

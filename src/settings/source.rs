@@ -52,7 +52,9 @@ impl Sources {
         for (key, value) in &self.env {
             let Some(name) = key.strip_prefix("KONG_") else { continue };
             if name.bytes().all(|it| !it.is_ascii_lowercase()) {
-                raw.set(&name.to_ascii_lowercase(), value.trim());
+                // Text of several lines is kept to the byte.
+                let value = if value.contains('\n') { value } else { value.trim() };
+                raw.set(&name.to_ascii_lowercase(), value);
             }
         }
         if let Some(prefix) = &self.prefix {

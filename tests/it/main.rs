@@ -1,3 +1,5 @@
 //! End-to-end tests: both planes in one process, real sockets, real mTLS.
 
-fn main() {}
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
+mod process;
