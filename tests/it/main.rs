@@ -1,3 +1,6 @@
-//! End-to-end tests: both planes in one process, real sockets, real mTLS.
+//! End-to-end tests: both planes in one process, real sockets, real mTLS; and the tests that
+//! hold the rules of the source itself.
 
-fn main() {}
+mod layers;
+mod source;
+mod tidy;
