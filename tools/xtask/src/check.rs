@@ -8,7 +8,7 @@ const CLIPPY: &[&str] =
 
 /// What cargo-deny says about the tree alone: its verdict changes with a commit, never with the
 /// day. Advisories change with the day, so they are a scheduled job's, not a change's.
-const DENY: &[&str] = &["deny", "--offline", "check", "bans", "licenses", "sources"];
+const DENY: &[&str] = &["deny", "--workspace", "check", "bans", "licenses", "sources"];
 
 const NO_DENY: &str = "\
 xtask: cargo-deny is not installed: licences, sources and banned crates were not checked.
