@@ -88,14 +88,16 @@ fn declared_in(path: &str) -> Option<(Vec<String>, String)> {
 }
 
 /// Tests wait for what they expect, with a deadline. In the product a task may wait with
-/// tokio's timers (between two polls, before a new try), but nothing may block a thread.
+/// tokio's timers (between two polls, before a new try), but nothing may block a thread; save
+/// a subcommand that waits for the process it has signalled, and has nothing else to do.
 #[test]
 fn nothing_sleeps() {
     let mut findings = String::new();
     for source in ["src", "tests"].into_iter().flat_map(sources) {
+        let waits_for_a_process = source.path.starts_with("src/cli/");
         for (at, token) in source.tokens.iter().enumerate() {
-            let blocking = source.reads(at, &["thread", "::", "sleep"]);
-            if blocking || (token.in_test && ["sleep", "sleep_until"].contains(&&*token.text)) {
+            let blocks = source.reads(at, &["thread", "::", "sleep"]) && !waits_for_a_process;
+            if blocks || (token.in_test && ["sleep", "sleep_until"].contains(&&*token.text)) {
                 let _ = writeln!(findings, "{}:{}: sleeps", source.path, token.line);
             }
         }

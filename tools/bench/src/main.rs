@@ -17,6 +17,8 @@ mod report;
 mod response;
 mod upstream;
 
+use std::process::ExitCode;
+
 use clap::Parser;
 
 /// Benchmarks of hybridctl, and the tools that they are made of
@@ -33,11 +35,18 @@ enum Bench {
     Load(load::Args),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Bench::parse() {
+fn main() -> ExitCode {
+    let outcome = match Bench::parse() {
         Bench::Proxy(args) => proxy::run(&args),
         Bench::Propagation(args) => propagation::run(&args),
         Bench::Upstream(args) => upstream::run(&args),
         Bench::Load(args) => load::run(&args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
