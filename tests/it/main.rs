@@ -1,5 +1,9 @@
-//! End-to-end tests: both planes in one process, real sockets, real mTLS.
+//! End-to-end tests: both planes in one process, real sockets, real mTLS; and the tests that
+//! hold the rules of the source itself.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+mod layers;
 mod process;
+mod source;
+mod tidy;
