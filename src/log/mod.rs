@@ -117,6 +117,9 @@ pub enum AppendError {
     /// The rows may be there or not: the caller reads the tail to know.
     #[error("log storage failed")]
     Storage(#[source] StorageError),
+    /// The log has grown by something that this program cannot follow.
+    #[error("log cannot be followed: {0}")]
+    Unreadable(String),
 }
 
 impl<E: Into<StorageError>> From<E> for AppendError {
