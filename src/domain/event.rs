@@ -89,6 +89,8 @@ pub struct Origin {
     pub source: String,
     /// Which kind of write.
     pub kind: EventKind,
+    /// Why, in the words of who asked: `--reason`, `X-Change-Reason`.
+    pub reason: Option<String>,
 }
 
 /// One accepted write. It may touch many entities but is one event, so the config at every
