@@ -1,6 +1,9 @@
 //! The planes: where everything is built, started, and stopped.
 
+mod listen;
+mod node;
 mod ready;
+mod tasks;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};

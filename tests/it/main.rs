@@ -3,7 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+mod bad_input;
+mod both_planes;
+mod durability;
+mod harness;
+mod http;
 mod layers;
+mod offline;
 mod process;
 mod source;
 mod tidy;
