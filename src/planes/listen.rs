@@ -82,7 +82,9 @@ pub(super) fn tls(
     let pairs = face.pairs(settings);
     let pairs = match pairs {
         [] => vec![generated(&settings.prefix, face.default_name(), clock)?],
-        pairs => pairs.iter().map(|pair| read_pair(&pair.cert, &pair.key)).collect::<Result<_, _>>()?,
+        pairs => {
+            pairs.iter().map(|pair| read_pair(&pair.cert, &pair.key)).collect::<Result<_, _>>()?
+        }
     };
     let protocols = Protocols::parse(&settings.tls.protocols.join(" "))?;
     let options = ListenerOptions { http2, protocols, session_tickets: true };

@@ -11,6 +11,7 @@
 //! - nothing here knows of sockets, SQL, clocks or keys.
 
 pub mod assembly;
+pub mod head;
 pub mod node;
 pub mod tree;
 mod verify;

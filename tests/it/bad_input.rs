@@ -18,17 +18,30 @@ async fn the_admin_api_says_what_is_wrong_and_writes_nothing() {
 
     let malformed = http::send(cluster.admin(), "POST", "/services", &json, "{\"host\":").await;
     let malformed = malformed.unwrap();
-    assert_eq!((malformed.status, &malformed.json()["message"]), (400, &json!("Cannot parse JSON body")));
+    assert_eq!(
+        (malformed.status, &malformed.json()["message"]),
+        (400, &json!("Cannot parse JSON body"))
+    );
     for (path, body, status, code) in [
         ("/services", json!({"host": "a", "nope": 1}), 400, 2),
-        ("/routes", json!({"paths": ["/"], "service": {"id": "6f6e1f6e-0000-4000-8000-000000000000"}}), 400, 4),
+        (
+            "/routes",
+            json!({"paths": ["/"], "service": {"id": "6f6e1f6e-0000-4000-8000-000000000000"}}),
+            400,
+            4,
+        ),
         ("/routes", json!({"paths": ["/"], "service": {"name": "nobody"}}), 400, 13),
         ("/services", json!({"host": "a", "name": "a"}), 409, 5),
         ("/plugins", json!({"name": "nope"}), 400, 2),
         ("/routes", json!({"paths": ["~/("]}), 400, 2),
     ] {
         let answer = cluster.call("POST", path, &body).await;
-        assert_eq!((answer.status, &answer.json()["code"]), (status, &json!(code)), "{}", answer.body);
+        assert_eq!(
+            (answer.status, &answer.json()["code"]),
+            (status, &json!(code)),
+            "{}",
+            answer.body
+        );
     }
     let huge = json!({"host": "a", "name": "x".repeat(11 << 20)}).to_string();
     let answer = http::send(cluster.admin(), "POST", "/services", &json, &huge).await;

@@ -41,7 +41,10 @@ async fn no_route_and_no_upstream_have_kongs_answers() {
     let gone = cluster.until("/gone", |answer| answer.status == 502).await;
     assert!(gone.body.contains("An invalid response was received from the upstream server"));
     let none = http::get(cluster.proxy(), "/nowhere").await.unwrap();
-    assert_eq!((none.status, &none.json()["message"]), (404, &json!("no Route matched with those values")));
+    assert_eq!(
+        (none.status, &none.json()["message"]),
+        (404, &json!("no Route matched with those values"))
+    );
     assert_eq!(none.header("server"), Some("kong/3.9.1"));
 }
 
@@ -121,10 +124,14 @@ async fn key_auth_guards_a_route() {
     cluster.converge().await;
 
     let denied = http::get(cluster.proxy(), "/a").await.unwrap();
-    assert_eq!((denied.status, &denied.json()["message"]), (401, &json!("No API key found in request")));
+    assert_eq!(
+        (denied.status, &denied.json()["message"]),
+        (401, &json!("No API key found in request"))
+    );
     let wrong = http::send(cluster.proxy(), "GET", "/a", &[("apikey", "guess")], "").await.unwrap();
     assert_eq!(wrong.status, 401);
-    let let_in = http::send(cluster.proxy(), "GET", "/a", &[("apikey", "s3cret")], "").await.unwrap();
+    let let_in =
+        http::send(cluster.proxy(), "GET", "/a", &[("apikey", "s3cret")], "").await.unwrap();
     assert_eq!(let_in.status, 200, "{}", let_in.body);
     assert_eq!(let_in.json()["headers"]["x-consumer-username"], "alice");
     assert_eq!(let_in.json()["headers"]["x-consumer-custom-id"], "7");
@@ -154,7 +161,10 @@ async fn rate_limiting_and_correlation_id_run_through_the_chain() {
     cluster.converge().await;
     assert_eq!(http::get(cluster.proxy(), "/a").await.unwrap().status, 200);
     let blocked = http::get(cluster.proxy(), "/a").await.unwrap();
-    assert_eq!((blocked.status, &blocked.json()["message"]), (429, &json!("API rate limit exceeded")));
+    assert_eq!(
+        (blocked.status, &blocked.json()["message"]),
+        (429, &json!("API rate limit exceeded"))
+    );
     assert!(blocked.header("retry-after").is_some());
     assert_eq!(upstream.requests(), 2);
 }

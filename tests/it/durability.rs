@@ -57,7 +57,8 @@ async fn a_killed_control_plane_has_kept_every_acknowledged_write() {
             writers.spawn(async move {
                 let mut acknowledged = 0;
                 for number in 0.. {
-                    let name = format!("{writer}-{number}-{}", hybridctl::clock::Clock::System.id());
+                    let name =
+                        format!("{writer}-{number}-{}", hybridctl::clock::Clock::System.id());
                     let body = json!({"username": name}).to_string();
                     let json = [("Content-Type", "application/json")];
                     match http::send(admin, "POST", "/consumers", &json, &body).await {

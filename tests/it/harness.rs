@@ -133,7 +133,10 @@ impl Cluster {
         let prefix = self.prefix(name).display().to_string();
         let mut env: BTreeMap<String, String> =
             wanted.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let pair = [("KONG_CLUSTER_CERT", &self.certificate.0), ("KONG_CLUSTER_CERT_KEY", &self.certificate.1)];
+        let pair = [
+            ("KONG_CLUSTER_CERT", &self.certificate.0),
+            ("KONG_CLUSTER_CERT_KEY", &self.certificate.1),
+        ];
         for (name, file) in pair {
             env.entry(name.to_owned()).or_insert_with(|| file.clone());
         }

@@ -310,7 +310,7 @@ fn migrate_paths(body: &mut Document) {
         if !text.bytes().all(plain) {
             text.insert(0, '~');
         } else if text.starts_with('/') {
-            *text = typedef::normalise_path(text);
+            *text = typedef::normalise_path(text).into_owned();
         }
     }
 }
