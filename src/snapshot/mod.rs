@@ -13,6 +13,7 @@
 pub mod assembly;
 pub mod head;
 pub mod node;
+pub mod pack;
 pub mod tree;
 mod verify;
 
