@@ -1,1 +1,180 @@
 //! The append-only event log: one row an accepted write, chained by hash.
+//!
+//! [`EventLog`] is what the layers above see; each backend is one file. The log is the truth;
+//! stored snapshots only shorten the start and the way to an old position.
+//!
+//! Invariants:
+//! - rows are never changed nor removed, and their seqs have no gap;
+//! - `append` is all or nothing, and durable when it answers `Ok`;
+//! - order is the order of seqs; times and ids never decide anything;
+//! - the log knows no catalog: changes stay text until [`Row::event`] is asked for them.
+//!
+//! To add a backend: one file here, its migrations, one line in `tests/it/log_contract.rs`.
+
+pub mod moment;
+pub mod row;
+pub mod sqlite;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::domain::event::Seq;
+use crate::domain::hash::{ConfigHash, EventHash, GENESIS, NodeHash};
+
+use self::moment::HashPrefix;
+use self::row::Row;
+
+/// The end of the log: its last row's position and hash.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tip {
+    /// The last position; 0 when the log is empty.
+    pub seq: Seq,
+    /// The hash that the next row names as its predecessor.
+    pub hash: EventHash,
+}
+
+impl Tip {
+    /// The end of an empty log.
+    pub const START: Self = Self { seq: Seq(0), hash: GENESIS };
+}
+
+/// What a database holds once, made when it is first opened.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Meta {
+    /// The cluster's identity.
+    pub cluster_id: Uuid,
+    /// The private key that signs heads (ed25519; the log does not look inside).
+    pub signing_key: Vec<u8>,
+}
+
+impl std::fmt::Debug for Meta {
+    /// Leaves the key out: it is a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Meta").field("cluster_id", &self.cluster_id).finish_non_exhaustive()
+    }
+}
+
+/// A data plane as a control plane last saw it, shared between the control planes of a database.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DataPlaneRow {
+    /// The id that the data plane calls itself by.
+    pub id: Uuid,
+    /// What is known of it, as JSON that its writer understands.
+    pub row: String,
+    /// When it is to be forgotten unless it is seen again.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// A stored snapshot: which config, and the position that it was stored for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StoredSnapshot {
+    /// The position.
+    pub seq: Seq,
+    /// The config there.
+    pub config_hash: ConfigHash,
+}
+
+/// Why the database did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The database failed or could not be reached.
+    #[error("database failed")]
+    Database(#[source] sqlx::Error),
+    /// Its tables could not be brought to this version.
+    #[error("database could not be migrated")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    /// It holds something that this program never writes.
+    #[error("{table} row {row}: column {column} is damaged")]
+    Damaged {
+        /// The table.
+        table: &'static str,
+        /// The row's key.
+        row: String,
+        /// The column.
+        column: &'static str,
+    },
+}
+
+impl From<sqlx::Error> for StorageError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// Why an append did not happen. Callers retry the first and report the second.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// Someone else wrote first: catch up, decide again.
+    #[error("log head is {actual}, expected {expected}")]
+    Conflict {
+        /// Where the caller thought that the log ends.
+        expected: Seq,
+        /// Where it ends.
+        actual: Seq,
+    },
+    /// The rows may be there or not: the caller reads the tail to know.
+    #[error("log storage failed")]
+    Storage(#[source] StorageError),
+    /// The log has grown by something that this program cannot follow.
+    #[error("log cannot be followed: {0}")]
+    Unreadable(String),
+}
+
+impl<E: Into<StorageError>> From<E> for AppendError {
+    fn from(error: E) -> Self {
+        Self::Storage(error.into())
+    }
+}
+
+/// A database that holds one cluster's log and what is stored beside it.
+#[async_trait]
+pub trait EventLog: Send + Sync + std::fmt::Debug {
+    /// Returns the end of the log.
+    async fn tip(&self) -> Result<Tip, StorageError>;
+
+    /// Appends rows after `expected`, in one transaction: durable before it answers `Ok`.
+    /// The rows follow each other and the first one follows `expected`.
+    async fn append(&self, expected: Tip, rows: &[Row]) -> Result<(), AppendError>;
+
+    /// Returns up to `limit` rows after a position, oldest first.
+    async fn read(&self, after: Seq, limit: u32) -> Result<Vec<Row>, StorageError>;
+
+    /// Waits until rows after `after` may be there; a hint that can be early, and late by no more
+    /// than the poll interval.
+    async fn changed(&self, after: Seq) -> Result<(), StorageError>;
+
+    /// Returns the configs whose hash begins so, each with its last position, newest first;
+    /// two at most, which is enough to know that a prefix is ambiguous.
+    async fn find_hash(&self, prefix: HashPrefix) -> Result<Vec<StoredSnapshot>, StorageError>;
+
+    /// Returns the last position whose time is not after `at`; 0 when there is none.
+    async fn find_time(&self, at: DateTime<Utc>) -> Result<Seq, StorageError>;
+
+    /// Returns what the database holds once; stores `fresh` first if it holds nothing yet.
+    async fn meta(&self, fresh: Meta) -> Result<Meta, StorageError>;
+
+    /// Stores a snapshot and the nodes of it that are not there yet, all or nothing.
+    async fn store_snapshot(
+        &self,
+        snapshot: StoredSnapshot,
+        nodes: Vec<(NodeHash, Bytes)>,
+    ) -> Result<(), StorageError>;
+
+    /// Returns the newest stored snapshot at or before a position.
+    async fn newest_snapshot(&self, at: Seq) -> Result<Option<StoredSnapshot>, StorageError>;
+
+    /// Forgets that a snapshot is stored for a position; its nodes stay.
+    async fn forget_snapshot(&self, seq: Seq) -> Result<(), StorageError>;
+
+    /// Returns those of the nodes that are stored, in any order. Their bytes are not verified.
+    async fn load_nodes(&self, hashes: &[NodeHash])
+    -> Result<Vec<(NodeHash, Bytes)>, StorageError>;
+
+    /// Stores what is known of a data plane, over what was known before.
+    async fn store_data_plane(&self, plane: DataPlaneRow) -> Result<(), StorageError>;
+
+    /// Returns the data planes that have not expired, and forgets those that have.
+    async fn data_planes(&self, now: DateTime<Utc>) -> Result<Vec<DataPlaneRow>, StorageError>;
+}

@@ -1,0 +1,115 @@
+//! Why bytes from elsewhere did not become a snapshot.
+
+use serde_json::Value;
+
+use crate::domain::entity::{EntityError, Key};
+use crate::domain::hash::{ConfigHash, NodeHash};
+use crate::domain::rejection::Rejection;
+
+/// Why received or stored bytes are not the snapshot that they should be. Texts name entities and
+/// fields, never the values of unique fields: those can be credentials.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// Written by a newer release: nothing is wrong with it, but it cannot be read here.
+    #[error("newer format {0}; this release reads up to format 1")]
+    NewerFormat(u32),
+    /// Not what this format says.
+    #[error("malformed: {0}")]
+    Malformed(&'static str),
+    /// A node's bytes are not the ones that its name stands for.
+    #[error("the bytes received for node {0} have another hash")]
+    NodeMismatch(NodeHash),
+    /// A node that was not asked for, or one that stands twice in a tree.
+    #[error("node {0} was not expected here")]
+    UnexpectedNode(NodeHash),
+    /// Nodes are still missing.
+    #[error("{0} nodes are missing")]
+    Incomplete(usize),
+    /// The content is another than the one that was promised.
+    #[error("expected config {expected}, the content hashes to {actual}")]
+    RootMismatch {
+        /// What was promised.
+        expected: ConfigHash,
+        /// What it is.
+        actual: ConfigHash,
+    },
+    /// A kind that this release does not have.
+    #[error("unknown kind {0:?}")]
+    UnknownKind(String),
+    /// A document that cannot be read.
+    #[error("a document cannot be read")]
+    Entity(#[from] EntityError),
+    /// Entities that are not valid here.
+    #[error("{first}{}", others(.count))]
+    Rejected {
+        /// How many rejections there are.
+        count: usize,
+        /// The first: entity, JSON pointer, reason.
+        first: String,
+    },
+    /// More than the reader is ready to unpack.
+    #[error("larger than {max} bytes when unpacked")]
+    TooLarge {
+        /// The limit.
+        max: u64,
+    },
+    /// The compressed form is damaged.
+    #[error("cannot be unpacked")]
+    Unpack(#[source] std::io::Error),
+}
+
+impl VerifyError {
+    /// Makes an error of what the domain refused; `rejections` is not empty.
+    pub(super) fn rejected(rejections: Vec<(Key, Rejection)>) -> Self {
+        let first = rejections.first().map(|(key, rejection)| line(*key, rejection));
+        Self::Rejected { count: rejections.len(), first: first.unwrap_or_default() }
+    }
+}
+
+fn others(count: &usize) -> String {
+    match count {
+        0 | 1 => String::new(),
+        more => format!(" (and {} more)", more - 1),
+    }
+}
+
+fn line(key: Key, rejection: &Rejection) -> String {
+    match rejection {
+        Rejection::NotUnique(fields) => {
+            let names: Vec<_> = fields.keys().map(String::as_str).collect();
+            let names = names.join(", ");
+            format!("{key} at /{names}: another entity has the same value")
+        }
+        rejection => {
+            let (pointer, reason) = innermost(&rejection.fields(), rejection);
+            format!("{key} at {pointer}: {reason}")
+        }
+    }
+}
+
+/// Follows the first error down to where it stands.
+fn innermost(fields: &Value, rejection: &Rejection) -> (String, String) {
+    let mut pointer = String::new();
+    let mut value = fields;
+    loop {
+        let (step, inner) = match value {
+            Value::Object(object) => match object.iter().min_by_key(|(name, _)| name.as_str()) {
+                Some((name, inner)) => (name.clone(), inner),
+                None => break,
+            },
+            Value::Array(items) => match items.iter().enumerate().find(|(_, item)| !item.is_null())
+            {
+                Some((i, inner)) => (i.to_string(), inner),
+                None => break,
+            },
+            _ => break,
+        };
+        pointer.push('/');
+        pointer.push_str(&step);
+        value = inner;
+    }
+    match (rejection, value) {
+        (Rejection::Schema(_), Value::String(reason)) => (pointer, reason.clone()),
+        _ => (pointer, rejection.message()),
+    }
+}

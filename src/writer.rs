@@ -1,1 +1,0 @@
-//! The one task that turns decisions into events and moves the head.

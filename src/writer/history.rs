@@ -1,0 +1,251 @@
+//! The past: the config at any position of the log, from the nearest stored snapshot and the rows
+//! after it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Head;
+use crate::domain::catalog::Catalog;
+use crate::domain::event::Seq;
+use crate::domain::hash::ConfigHash;
+use crate::log::moment::{HashPrefix, Moment};
+use crate::log::row::{Row, RowError};
+use crate::log::{AppendError, EventLog, StorageError, StoredSnapshot};
+use crate::snapshot::assembly::Assembly;
+use crate::snapshot::{Snapshot, VerifyError};
+
+/// Rows read at once.
+const PAGE_LEN: u32 = 1000;
+
+/// Why a config cannot be rebuilt from the log.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The log cannot be read.
+    #[error("event log cannot be read")]
+    Storage(#[from] StorageError),
+    /// A row cannot be read as an event.
+    #[error("event log holds what this version cannot read")]
+    Row(#[from] RowError),
+    /// A row is missing or does not follow the one before.
+    #[error("event {0} does not follow the event before it")]
+    Broken(Seq),
+    /// The rows up to here lead elsewhere than the log says.
+    #[error("events up to {seq} lead to config {actual}, but the log recorded {recorded}")]
+    Mismatch {
+        /// The position.
+        seq: Seq,
+        /// What the log says.
+        recorded: ConfigHash,
+        /// What comes out.
+        actual: ConfigHash,
+    },
+}
+
+impl ReplayError {
+    /// Makes of it the reason of an append that did not happen.
+    pub(super) fn into_append_error(self) -> AppendError {
+        match self {
+            Self::Storage(error) => AppendError::Storage(error),
+            Self::Row(error) => AppendError::Unreadable(error.to_string()),
+            error => AppendError::Unreadable(error.to_string()),
+        }
+    }
+}
+
+/// Why a moment leads to no config.
+#[derive(Debug, thiserror::Error)]
+pub enum AtError {
+    /// It is after the last event.
+    #[error("log ends at {end}, there is no {asked} yet")]
+    Beyond {
+        /// What was asked for.
+        asked: Seq,
+        /// The last position.
+        end: Seq,
+    },
+    /// No config has such a hash.
+    #[error("no config of this log has a hash that begins with {0}")]
+    Unknown(HashPrefix),
+    /// Several configs have such a hash.
+    #[error("several configs have a hash that begins with {0}: give more characters")]
+    Ambiguous(HashPrefix),
+    /// It cannot be rebuilt.
+    #[error("config cannot be rebuilt")]
+    Replay(#[source] ReplayError),
+}
+
+impl<E: Into<ReplayError>> From<E> for AtError {
+    fn from(error: E) -> Self {
+        Self::Replay(error.into())
+    }
+}
+
+/// Why a stored snapshot was passed over.
+#[derive(Debug, thiserror::Error)]
+enum StoreError {
+    #[error("it cannot be read")]
+    Storage(#[from] StorageError),
+    #[error("a node is damaged")]
+    Verify(#[from] VerifyError),
+    #[error("{0} of its nodes are not stored")]
+    Missing(usize),
+    #[error("the log has another config at this position")]
+    Foreign,
+}
+
+/// Answers questions about the past of one log.
+#[derive(Clone)]
+pub struct History {
+    log: Arc<dyn EventLog>,
+    catalog: Arc<Catalog>,
+}
+
+impl History {
+    /// Asks `log`, decodes by `catalog`.
+    pub fn new(log: Arc<dyn EventLog>, catalog: Arc<Catalog>) -> Self {
+        Self { log, catalog }
+    }
+
+    /// Returns the log.
+    pub fn log(&self) -> &Arc<dyn EventLog> {
+        &self.log
+    }
+
+    /// Returns the catalog.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    /// Returns the head of the log as it is now.
+    pub async fn newest(&self) -> Result<Head, ReplayError> {
+        let start = self.start(Seq(u64::MAX)).await?;
+        self.follow(&Arc::new(start), None).await.map(Arc::unwrap_or_clone)
+    }
+
+    /// Returns the head of a moment.
+    pub async fn at(&self, moment: Moment) -> Result<Arc<Head>, AtError> {
+        let seq = self.resolve(moment).await?;
+        let start = Arc::new(self.start(seq).await?);
+        Ok(self.follow(&start, Some(seq)).await?)
+    }
+
+    /// Returns the position that a moment names.
+    pub async fn resolve(&self, moment: Moment) -> Result<Seq, AtError> {
+        match moment {
+            Moment::Time(at) => Ok(self.log.find_time(at).await?),
+            Moment::Seq(seq) => self.within(seq).await,
+            Moment::Hash(prefix) => self.resolve_hash(prefix).await,
+        }
+    }
+
+    async fn within(&self, asked: Seq) -> Result<Seq, AtError> {
+        let end = self.log.tip().await?.seq;
+        if asked <= end { Ok(asked) } else { Err(AtError::Beyond { asked, end }) }
+    }
+
+    async fn resolve_hash(&self, prefix: HashPrefix) -> Result<Seq, AtError> {
+        let found = self.log.find_hash(prefix).await?;
+        let empty = Head::empty();
+        let is_empty = |found: &StoredSnapshot| found.config_hash == empty.config_hash;
+        let start = prefix.matches(empty.config_hash) && !found.iter().any(is_empty);
+        match (found.as_slice(), start) {
+            ([one], false) => Ok(one.seq),
+            ([], true) => Ok(empty.seq),
+            ([], false) => match prefix.as_seq() {
+                Some(seq) if self.within(seq).await.is_ok() => Ok(seq),
+                _ => Err(AtError::Unknown(prefix)),
+            },
+            _ => Err(AtError::Ambiguous(prefix)),
+        }
+    }
+
+    /// Returns the newest stored head at or before a position; the empty one if there is none.
+    async fn start(&self, at: Seq) -> Result<Head, ReplayError> {
+        let mut before = at;
+        while let Some(stored) = self.log.newest_snapshot(before).await? {
+            match self.load(stored).await {
+                Ok(head) => return Ok(head),
+                Err(error) => {
+                    tracing::error!(seq = %stored.seq, config_hash = %stored.config_hash,
+                        error = ?error, "a stored snapshot is damaged: going on with an older one");
+                }
+            }
+            match stored.seq.0.checked_sub(1) {
+                Some(earlier) => before = Seq(earlier),
+                None => break,
+            }
+        }
+        Ok(Head::empty())
+    }
+
+    async fn load(&self, stored: StoredSnapshot) -> Result<Head, StoreError> {
+        let before = Seq(stored.seq.0.checked_sub(1).ok_or(StoreError::Foreign)?);
+        let rows = self.log.read(before, 1).await?;
+        let row = rows.first().ok_or(StoreError::Foreign)?;
+        if (row.seq, row.config_hash) != (stored.seq, stored.config_hash) {
+            return Err(StoreError::Foreign);
+        }
+        let mut assembly = Assembly::new(stored.config_hash, None);
+        loop {
+            let missing = assembly.missing();
+            if missing.is_empty() {
+                break;
+            }
+            let nodes: Vec<(_, Bytes)> = self.log.load_nodes(&missing).await?;
+            if nodes.len() < missing.len() {
+                return Err(StoreError::Missing(missing.len() - nodes.len()));
+            }
+            for (hash, bytes) in nodes {
+                assembly.feed(hash, bytes)?;
+            }
+        }
+        Ok(Head::after(row, assembly.finish(&self.catalog)?))
+    }
+
+    /// Returns the head at `until`, or at the end of the log, by the rows after `from`.
+    pub async fn follow(
+        &self,
+        from: &Arc<Head>,
+        until: Option<Seq>,
+    ) -> Result<Arc<Head>, ReplayError> {
+        let mut head = from.clone();
+        loop {
+            let left = until.map_or(u64::MAX, |until| until.0.saturating_sub(head.seq.0));
+            let limit = u32::try_from(left).unwrap_or(PAGE_LEN).min(PAGE_LEN);
+            if limit == 0 {
+                return Ok(head);
+            }
+            let rows = self.log.read(head.seq, limit).await?;
+            match rows.last() {
+                Some(last) => head = Arc::new(self.apply(&head, &rows, last)?),
+                None => return Ok(head),
+            }
+        }
+    }
+
+    /// Applies rows that follow a head. The tree is hashed once, at the last of them.
+    fn apply(&self, head: &Head, rows: &[Row], last: &Row) -> Result<Head, ReplayError> {
+        let mut tip = head.tip();
+        let mut changes = Vec::new();
+        for row in rows {
+            if row.seq != tip.seq.next() || row.prev_hash != tip.hash {
+                return Err(ReplayError::Broken(row.seq));
+            }
+            changes.extend(row.decode_changes(&self.catalog)?);
+            tip = row.tip();
+        }
+        let snapshot: Snapshot = head.snapshot.apply(&self.catalog, &changes);
+        let (actual, recorded) = (snapshot.hash(), last.config_hash);
+        if actual != recorded {
+            return Err(ReplayError::Mismatch { seq: last.seq, recorded, actual });
+        }
+        Ok(Head::after(last, snapshot))
+    }
+}
+
+impl std::fmt::Debug for History {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("History").field("log", &self.log).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,1 @@
+//! Writers on real logs: batches, conflicts, cancelled callers, failing storage.
