@@ -1,1 +1,128 @@
-//! The Admin API and the status API over HTTP.
+//! The Admin API, generic over kinds, and the status API (reference gateway-2-admin-api.md).
+//!
+//! A request is read once (`call`), its path is resolved against the catalog (`place`), and one
+//! handler per verb serves every kind (`entities`). Reads come from the head's config without a
+//! lock; writes are decisions handed to the [`store`], which appends them to the log.
+//!
+//! Invariants:
+//! - no code here knows a kind, but for the few in `place` whose paths Kong treats apart;
+//! - errors become HTTP in `error` alone, and no inner cause is shown to the client;
+//! - no document reaches a log line.
+//!
+//! To add an endpoint that is no entity: a variant of `place::Fixed`, a line in its table, and an
+//! arm in `dispatch`.
+
+mod body;
+mod call;
+mod clustering;
+mod cors;
+mod dispatch;
+mod entities;
+pub mod error;
+mod form;
+mod history;
+mod infer;
+mod list;
+mod locate;
+mod multipart;
+mod node;
+mod place;
+mod reply;
+pub mod serve;
+pub mod status;
+pub mod store;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use serde_json::Map;
+use serde_json::Value;
+use uuid::Uuid;
+
+use self::status::StatusSource;
+use self::store::Store;
+use crate::clock::Clock;
+use crate::domain::catalog::Catalog;
+use crate::fleet::Fleet;
+
+/// The level of Kong's Admin API that is spoken; tools parse it.
+pub const KONG_VERSION: &str = "3.9.1";
+
+/// Our own version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The largest request body that is read unless told otherwise, in bytes.
+pub const BODY_BYTES_MAX: usize = 10 * 1024 * 1024;
+
+/// What the Admin API is built of.
+pub struct Parts {
+    /// The kinds and plugins.
+    pub catalog: Arc<Catalog>,
+    /// Where reads and writes go.
+    pub store: Arc<dyn Store>,
+    /// The data planes; only a control plane has them.
+    pub fleet: Option<Arc<Fleet>>,
+    /// What `GET /` tells of the node.
+    pub node: NodeInfo,
+    /// What `GET /status` tells.
+    pub status: Arc<StatusSource>,
+    /// Time and ids.
+    pub clock: Clock,
+    /// What the operator can set.
+    pub options: Options,
+}
+
+/// What `GET /` tells of the node.
+#[derive(Clone)]
+pub struct NodeInfo {
+    /// The node's id.
+    pub id: Uuid,
+    /// Its host name.
+    pub hostname: String,
+    /// The id of its process.
+    pub pid: u32,
+    /// Every setting, secrets masked already.
+    pub configuration: Map<String, Value>,
+}
+
+/// What the operator can set.
+#[derive(Clone)]
+pub struct Options {
+    /// The origins of the browser pages that may call; empty admits every origin.
+    pub gui_origins: Vec<String>,
+    /// Whether answers carry `X-Kong-Admin-Latency`.
+    pub latency_header: bool,
+    /// The largest request body that is read, in bytes.
+    pub body_bytes_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { gui_origins: Vec::new(), latency_header: true, body_bytes_max: BODY_BYTES_MAX }
+    }
+}
+
+/// The Admin API of one node; a clone is another handle.
+#[derive(Clone)]
+pub struct Admin(Arc<Parts>);
+
+impl Admin {
+    /// Builds the API.
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// Returns the service that answers every request.
+    pub fn router(&self) -> axum::Router {
+        axum::Router::new().fallback(dispatch::dispatch).with_state(self.clone())
+    }
+}
+
+impl std::ops::Deref for Admin {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}

@@ -1,0 +1,101 @@
+//! A request, read once: method, path segments, query, headers, body.
+
+use axum::extract::Request;
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Method};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+
+use super::error::ApiError;
+use super::reply::REQUEST_ID;
+use crate::domain::event::{EventKind, Origin};
+
+/// How many arguments a query or a form may have.
+pub(super) const ARGUMENTS_MAX: usize = 1000;
+
+/// Why a change is made, in the words of who asks for it.
+const CHANGE_REASON: &str = "x-change-reason";
+
+/// A client's id of a request is kept up to this length.
+const REQUEST_ID_LEN_MAX: usize = 128;
+
+/// A request, read.
+pub(super) struct Call {
+    /// The method.
+    pub(super) method: Method,
+    /// The query's arguments, decoded, in order.
+    pub(super) query: Vec<(String, String)>,
+    /// The headers.
+    pub(super) headers: HeaderMap,
+    /// The body; empty for methods whose body is ignored.
+    pub(super) body: Bytes,
+    /// The id of the request, for the log and the event.
+    pub(super) request_id: String,
+}
+
+impl Call {
+    /// Reads a request; only POST, PUT and PATCH have a body that counts.
+    pub(super) async fn read(
+        request: Request,
+        request_id: String,
+        body_bytes_max: usize,
+    ) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        let query = parts.uri.query().unwrap_or_default();
+        let query: Vec<_> =
+            form_urlencoded::parse(query.as_bytes()).into_owned().take(ARGUMENTS_MAX + 1).collect();
+        if query.len() > ARGUMENTS_MAX {
+            return Err(ApiError::BadRequest("Too many arguments".into()));
+        }
+        let reads_body = [Method::POST, Method::PUT, Method::PATCH].contains(&parts.method);
+        let body = match reads_body {
+            true => collect(body, body_bytes_max).await?,
+            false => Bytes::new(),
+        };
+        Ok(Self { method: parts.method, query, headers: parts.headers, body, request_id })
+    }
+
+    /// Returns the first value of a query argument.
+    pub(super) fn argument(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Returns the body's type.
+    pub(super) fn content_type(&self) -> Option<&str> {
+        self.headers.get(CONTENT_TYPE)?.to_str().ok()
+    }
+
+    /// Returns what the log records of the one who asked.
+    pub(super) fn origin(&self, kind: EventKind) -> Origin {
+        Origin {
+            actor: "anonymous".into(),
+            request_id: self.request_id.clone(),
+            source: "admin-api".into(),
+            kind,
+            reason: self.reason(),
+        }
+    }
+
+    fn reason(&self) -> Option<String> {
+        Some(self.headers.get(CHANGE_REASON)?.to_str().ok()?.to_owned())
+    }
+}
+
+/// Returns the client's id of its request, if it sent one that can be logged.
+pub(super) fn client_request_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get(REQUEST_ID)?.to_str().ok()?;
+    let good = !id.is_empty()
+        && id.len() <= REQUEST_ID_LEN_MAX
+        && id.bytes().all(|byte| byte.is_ascii_graphic());
+    good.then(|| id.to_owned())
+}
+
+async fn collect(body: axum::body::Body, bytes_max: usize) -> Result<Bytes, ApiError> {
+    match Limited::new(body, bytes_max).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => {
+            Err(ApiError::TooLarge(bytes_max))
+        }
+        Err(_) => Err(ApiError::BadRequest("the request body ended early".into())),
+    }
+}

@@ -1,0 +1,79 @@
+//! The data planes of this control plane (reference hybrid.md, section 8.5).
+
+use std::sync::Arc;
+
+use axum::response::Response;
+use chrono::{DateTime, Utc};
+use http::{HeaderValue, StatusCode};
+use serde_json::{Map, Value, json};
+
+use super::call::Call;
+use super::error::ApiError;
+use super::list::{self, Page};
+use super::{Admin, reply};
+use crate::fleet::{DataPlaneRow, Fleet};
+
+/// Returns one page of the data planes, in id order.
+pub(super) fn data_planes(admin: &Admin, call: &Call) -> Result<Value, ApiError> {
+    let fleet = fleet(admin)?;
+    let (size, after) = (list::size(call)?, list::after(call)?);
+    let rows = fleet.rows().into_iter().filter(|row| after.is_none_or(|after| row.id > after));
+    let page = Page::take(rows, size, |row| list::mark(row.id));
+    let carried: Vec<_> = call.argument("size").map(|size| ("size", size)).into_iter().collect();
+    let now = admin.clock.now();
+    Ok(page.answer("/clustering/data-planes", &carried, |row| show(&row, now)))
+}
+
+/// Returns the data planes by id, as Kong deprecated it.
+pub(super) fn status(admin: &Admin) -> Result<Response, ApiError> {
+    let rows: Map<_, _> = fleet(admin)?
+        .rows()
+        .into_iter()
+        .map(|row| {
+            let about = json!({
+                "config_hash": row.config_hash,
+                "hostname": row.hostname,
+                "ip": row.ip,
+                "last_seen": row.last_seen.timestamp(),
+            });
+            (row.id.to_string(), about)
+        })
+        .collect();
+    let mut response = reply::json(StatusCode::OK, &Value::Object(rows));
+    response.headers_mut().insert("deprecation", HeaderValue::from_static("true"));
+    Ok(response)
+}
+
+fn fleet(admin: &Admin) -> Result<&Arc<Fleet>, ApiError> {
+    admin.fleet.as_ref().ok_or_else(|| {
+        ApiError::BadRequest(
+            "this endpoint is only available when Kong is configured to run as Control Plane for \
+             the cluster"
+                .into(),
+        )
+    })
+}
+
+/// Kong's columns, then ours.
+fn show(row: &DataPlaneRow, now: DateTime<Utc>) -> Value {
+    let age_seconds = (now - row.last_seen).num_seconds().max(0).unsigned_abs();
+    json!({
+        "id": row.id,
+        "ip": row.ip,
+        "hostname": row.hostname,
+        "version": row.version,
+        "last_seen": row.last_seen.timestamp(),
+        "ttl": row.ttl_seconds.saturating_sub(age_seconds),
+        "config_hash": row.config_hash,
+        "sync_status": row.sync_status,
+        "updated_at": row.updated_at.timestamp(),
+        "labels": (!row.labels.is_empty()).then_some(&row.labels),
+        "cert_details": row.cert_expires_at.map(|at| json!({"expiry_timestamp": at})),
+        "rpc_capabilities": [],
+        "applied_hash": row.applied_hash,
+        "applied_seq": row.applied_seq,
+        "rejected": row.rejected,
+        "connected": row.connected,
+        "lag_ms": row.lag_ms,
+    })
+}

@@ -1,0 +1,82 @@
+//! The way of every Admin request: read it, resolve its path, answer, add the common headers.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Instant;
+
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse as _, Response};
+use futures_util::FutureExt as _;
+use http::{Method, StatusCode};
+
+use super::call::{self, Call};
+use super::error::ApiError;
+use super::place::{Fixed, Place};
+use super::serve::Peer;
+use super::{Admin, clustering, cors, entities, history, node, reply, status};
+
+/// Answers one request. Whatever fails, the answer carries the headers that a browser needs.
+pub(super) async fn dispatch(State(admin): State<Admin>, request: Request) -> Response {
+    let started = Instant::now();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+    let origin = cors::origin(request.headers());
+    let request_id = call::client_request_id(request.headers())
+        .unwrap_or_else(|| admin.clock.id().simple().to_string());
+
+    let answered = answer(&admin, request, request_id.clone());
+    // A bug in one request must not take the connection's other requests with it.
+    let mut response = match AssertUnwindSafe(answered).catch_unwind().await {
+        Ok(answered) => answered.unwrap_or_else(ApiError::into_response),
+        Err(_) => ApiError::Unexpected.into_response(),
+    };
+
+    let latency_ms = started.elapsed().as_millis();
+    cors::admit(&mut response, &admin.options.gui_origins, origin);
+    reply::sign(&mut response, &request_id, admin.options.latency_header.then_some(latency_ms));
+    if method == Method::HEAD {
+        reply::behead(&mut response);
+    }
+    // The query stays out: clients put values into it.
+    let (status, peer) = (response.status().as_u16(), peer.map(tracing::field::display));
+    tracing::info!(target: "admin_access", peer, %method, path, status, latency_ms, request_id);
+    response
+}
+
+async fn answer(admin: &Admin, request: Request, request_id: String) -> Result<Response, ApiError> {
+    let path = request.uri().path();
+    if path.contains("%00") {
+        return Err(ApiError::BadRequest("a path must not contain a zero byte".into()));
+    }
+    let place = Place::resolve(&admin.catalog, path).ok_or(ApiError::NotFound)?;
+    let methods = place.methods();
+    if request.method() == Method::OPTIONS {
+        return Ok(cors::options(methods, request.headers()));
+    }
+    if !methods.split(", ").any(|method| method == request.method().as_str()) {
+        return Err(ApiError::MethodNotAllowed);
+    }
+    let call = Call::read(request, request_id, admin.options.body_bytes_max).await?;
+    match (&place, place.kind()) {
+        (Place::Fixed(fixed), _) => answer_fixed(admin, &call, *fixed).await,
+        (_, Some(kind)) => entities::answer(admin, call, place, kind).await,
+        (_, None) => Err(ApiError::NotFound),
+    }
+}
+
+async fn answer_fixed(admin: &Admin, call: &Call, fixed: Fixed) -> Result<Response, ApiError> {
+    let body = match fixed {
+        Fixed::Root => node::info(admin),
+        Fixed::Robots => {
+            let text = "User-agent: *\nDisallow: /".to_owned();
+            return Ok(reply::text(StatusCode::OK, text, "text/plain"));
+        }
+        Fixed::Status => status::report(&admin.status, call)?,
+        Fixed::Endpoints => node::endpoints(&admin.catalog),
+        Fixed::PluginsEnabled => node::enabled_plugins(&admin.catalog),
+        Fixed::DataPlanes => clustering::data_planes(admin, call)?,
+        Fixed::ClusteringStatus => return clustering::status(admin),
+        Fixed::Events => history::events(admin, call).await?,
+        Fixed::Rollback => history::rollback(admin, call).await?,
+    };
+    Ok(reply::json(StatusCode::OK, &body))
+}

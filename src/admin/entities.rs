@@ -1,0 +1,292 @@
+//! The verbs over entities, one handler each for all kinds (reference gateway-2, section B.2).
+
+use std::sync::Arc;
+
+use axum::response::Response;
+use http::header::IF_NONE_MATCH;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::Admin;
+use super::body::Body;
+use super::call::Call;
+use super::error::ApiError;
+use super::list::{self, Page, Tags};
+use super::place::{self, Named, Place};
+use super::store::{Decide, Decided};
+use super::{locate, reply};
+use crate::domain::canonical::Document;
+use crate::domain::catalog::Catalog;
+use crate::domain::config::Config;
+use crate::domain::decide::{self, Decision, Fresh, Target};
+use crate::domain::entity::{Entity, Kind};
+use crate::domain::event::EventKind;
+use crate::domain::kinds::consumer;
+
+/// Answers a request for the entities of a kind.
+pub(super) async fn answer(
+    admin: &Admin,
+    call: Call,
+    place: Place,
+    kind: Kind,
+) -> Result<Response, ApiError> {
+    match call.method {
+        Method::POST => post(admin, &call, place, kind).await,
+        Method::PUT => put(admin, &call, place, kind).await,
+        Method::PATCH => patch(admin, &call, place, kind).await,
+        Method::DELETE => delete(admin, &call, place).await,
+        _ => read(admin, &call, &place),
+    }
+}
+
+fn read(admin: &Admin, call: &Call, place: &Place) -> Result<Response, ApiError> {
+    let view = admin.store.view();
+    let (catalog, config) = (&admin.catalog, &*view.config);
+    let body = match place {
+        Place::Collection(kind) => collection(catalog, config, call, *kind)?,
+        Place::Nested { parent, kind, field, read_only } => {
+            let parent = locate::entity(catalog, config, parent)?;
+            nested(catalog, config, call, parent, (*kind, field), *read_only)?
+        }
+        place => show(catalog, find(catalog, config, place)?),
+    };
+    if call.headers.get(IF_NONE_MATCH) == Some(&reply::etag(view.config_hash)) {
+        return Ok(reply::tag(reply::empty(StatusCode::NOT_MODIFIED), view.config_hash));
+    }
+    Ok(reply::tag(reply::json(StatusCode::OK, &body), view.config_hash))
+}
+
+/// Returns the one entity that a place names.
+fn find<'c>(
+    catalog: &Catalog,
+    config: &'c Config,
+    place: &Place,
+) -> Result<&'c Entity, ApiError> {
+    match place {
+        Place::Entity(named) => locate::entity(catalog, config, named),
+        Place::NestedEntity { parent, child, field } => {
+            let parent = locate::entity(catalog, config, parent)?;
+            locate::child(catalog, config, parent.key(), child, field)
+        }
+        Place::Foreign { child, field, kind } => {
+            let child = locate::entity(catalog, config, child)?;
+            locate::referred(config, child, field, *kind).ok_or(ApiError::NotFound)
+        }
+        Place::Fixed(_) | Place::Collection(_) | Place::Nested { .. } => Err(ApiError::NotFound),
+    }
+}
+
+fn show(catalog: &Catalog, entity: &Entity) -> Value {
+    Value::Object(catalog.present(entity.kind(), entity.document()))
+}
+
+fn collection(
+    catalog: &Catalog,
+    config: &Config,
+    call: &Call,
+    kind: Kind,
+) -> Result<Value, ApiError> {
+    if kind == consumer::KIND
+        && let Some(custom_id) = call.argument("custom_id")
+    {
+        return by_custom_id(catalog, config, custom_id);
+    }
+    let (size, after) = (list::size(call)?, list::after(call)?);
+    let mark = |entity: &&Entity| list::mark(entity.id());
+    let page = match Tags::read(catalog, kind, call)? {
+        Some(tags) => Page::take(tags.select(config, kind, after), size, mark),
+        None => Page::take(config.of_kind(kind, after), size, mark),
+    };
+    let carried: Vec<_> = ["tags", "size"]
+        .into_iter()
+        .filter_map(|name| call.argument(name).map(|value| (name, value)))
+        .collect();
+    let path = format!("/{}", catalog.schema(kind).admin_path);
+    Ok(page.answer(&path, &carried, |entity| show(catalog, entity)))
+}
+
+fn by_custom_id(catalog: &Catalog, config: &Config, custom_id: &str) -> Result<Value, ApiError> {
+    if custom_id.is_empty() {
+        return Err(ApiError::BadRequest("custom_id must be an unempty string".into()));
+    }
+    let target = Target::Name("custom_id", custom_id.to_owned());
+    let data: Vec<_> =
+        target.find(config, consumer::KIND).map(|found| show(catalog, found)).into_iter().collect();
+    Ok(json!({"data": data, "next": null}))
+}
+
+fn nested(
+    catalog: &Catalog,
+    config: &Config,
+    call: &Call,
+    parent: &Entity,
+    (kind, field): (Kind, &'static str),
+    all: bool,
+) -> Result<Value, ApiError> {
+    let size = list::size(call)?;
+    // Kong checks the filter here, and then does not use it.
+    Tags::read(catalog, kind, call)?;
+    let (above, below) = (catalog.schema(parent.kind()), catalog.schema(kind));
+    let tail = if all { "/all" } else { "" };
+    let path = format!("/{}/{}/{}{tail}", above.admin_path, parent.id(), below.nested_path);
+    let page = if place::newest_first(kind) {
+        let skip = list::skip(call)?;
+        let mut children: Vec<_> =
+            locate::referring(config, parent.key(), kind, field, None).collect();
+        children.sort_by_cached_key(|entity| std::cmp::Reverse(created_ms(entity)));
+        let next = skip.saturating_add(size).to_string();
+        Page::take(children.into_iter().skip(skip), size, |_| next)
+    } else {
+        let after = list::after(call)?;
+        let children = locate::referring(config, parent.key(), kind, field, after);
+        Page::take(children, size, |entity| list::mark(entity.id()))
+    };
+    Ok(page.answer(&path, &[], |entity| show(catalog, entity)))
+}
+
+fn created_ms(entity: &Entity) -> i64 {
+    let seconds = entity.document().get("created_at").and_then(Value::as_f64).unwrap_or_default();
+    (seconds * 1000.0).round() as i64
+}
+
+async fn post(
+    admin: &Admin,
+    call: &Call,
+    place: Place,
+    kind: Kind,
+) -> Result<Response, ApiError> {
+    let body = Body::read(call)?.into_document(&admin.catalog, kind, None);
+    let catalog = admin.catalog.clone();
+    let decide = move |config: &Config, fresh: &mut Fresh<'_>| {
+        let mut body = body.clone();
+        if let Place::Nested { parent, field, .. } = &place {
+            adopt(&catalog, config, parent, field, &mut body)?;
+        }
+        Ok(decide::post(&catalog, config, kind, body, fresh)?.into())
+    };
+    write(admin, call, Arc::new(decide), StatusCode::CREATED).await
+}
+
+async fn put(admin: &Admin, call: &Call, place: Place, kind: Kind) -> Result<Response, ApiError> {
+    let body = Body::read(call)?.into_document(&admin.catalog, kind, None);
+    let catalog = admin.catalog.clone();
+    let decide = move |config: &Config, fresh: &mut Fresh<'_>| {
+        let mut body = body.clone();
+        let target = match &place {
+            Place::Entity(named) => locate::target(&catalog, named)?,
+            Place::NestedEntity { .. } if !place::put_creates(kind) => {
+                let target = Target::Id(find(&catalog, config, &place)?.id());
+                return Ok(decide::patch(&catalog, config, kind, &target, body, fresh)?.into());
+            }
+            Place::NestedEntity { parent, child, field } => {
+                adopt(&catalog, config, parent, field, &mut body)?;
+                locate::target(&catalog, child)?
+            }
+            Place::Foreign { child, field, .. } => {
+                let child = locate::entity(&catalog, config, child)?;
+                match locate::referred(config, child, field, kind) {
+                    Some(referred) => Target::Id(referred.id()),
+                    None => return link(&catalog, config, child, field, kind, body, fresh),
+                }
+            }
+            _ => return Err(ApiError::MethodNotAllowed),
+        };
+        Ok(decide::put(&catalog, config, kind, &target, body, fresh)?.into())
+    };
+    write(admin, call, Arc::new(decide), StatusCode::OK).await
+}
+
+/// Creates what a foreign field refers to, and makes it refer there: one event.
+fn link(
+    catalog: &Catalog,
+    config: &Config,
+    child: &Entity,
+    field: &str,
+    kind: Kind,
+    body: Document,
+    fresh: &mut Fresh<'_>,
+) -> Result<Decided, ApiError> {
+    let target = Target::Id((fresh.id)());
+    let mut created = decide::put(catalog, config, kind, &target, body, fresh)?;
+    let mut with_it = config.clone();
+    for change in &created.changes {
+        with_it.apply(catalog, change);
+    }
+    let reference = locate::reference_to(created.entity.key());
+    let patch = Document::from_iter([(field.to_owned(), reference)]);
+    let target = Target::Id(child.id());
+    let linked = decide::patch(catalog, &with_it, child.kind(), &target, patch, fresh)?;
+    created.changes.extend(linked.changes);
+    Ok(created.into())
+}
+
+async fn patch(
+    admin: &Admin,
+    call: &Call,
+    place: Place,
+    kind: Kind,
+) -> Result<Response, ApiError> {
+    let catalog = admin.catalog.clone();
+    let stored_plugin = find(&catalog, &admin.store.view().config, &place)
+        .ok()
+        .and_then(|entity| entity.document().get("name")?.as_str().map(str::to_owned));
+    let body = Body::read(call)?.into_document(&catalog, kind, stored_plugin.as_deref());
+    let decide = move |config: &Config, fresh: &mut Fresh<'_>| {
+        let target = match &place {
+            Place::Entity(named) if !place::patch_misses_plainly(kind) => {
+                locate::target(&catalog, named)?
+            }
+            place => Target::Id(find(&catalog, config, place)?.id()),
+        };
+        Ok(decide::patch(&catalog, config, kind, &target, body.clone(), fresh)?.into())
+    };
+    write(admin, call, Arc::new(decide), StatusCode::OK).await
+}
+
+async fn delete(admin: &Admin, call: &Call, place: Place) -> Result<Response, ApiError> {
+    let catalog = admin.catalog.clone();
+    let decide = move |config: &Config, _: &mut Fresh<'_>| {
+        let found = find(&catalog, config, &place);
+        let key = match (&place, found) {
+            (Place::Foreign { .. }, Ok(_)) => return Err(ApiError::MethodNotAllowed),
+            // What is not there at top level counts as deleted.
+            (Place::Entity(_), Err(ApiError::NotFound)) => return Ok(Decided::default()),
+            (_, found) => found?.key(),
+        };
+        Ok(Decided { changes: decide::delete(&catalog, config, key)?, entity: None })
+    };
+    write(admin, call, Arc::new(decide), StatusCode::NO_CONTENT).await
+}
+
+/// Puts the reference to the parent into a body, over what the body says.
+fn adopt(
+    catalog: &Catalog,
+    config: &Config,
+    parent: &Named,
+    field: &str,
+    body: &mut Document,
+) -> Result<(), ApiError> {
+    let parent = locate::entity(catalog, config, parent)?;
+    body.insert(field.to_owned(), locate::reference_to(parent.key()));
+    Ok(())
+}
+
+async fn write(
+    admin: &Admin,
+    call: &Call,
+    decide: Arc<Decide>,
+    status: StatusCode,
+) -> Result<Response, ApiError> {
+    let (decided, view) = admin.store.write(call.origin(EventKind::Written), decide).await?;
+    let response = match decided.entity {
+        Some(entity) => reply::json(status, &show(&admin.catalog, &entity)),
+        None => reply::empty(status),
+    };
+    Ok(reply::tag(response, view.config_hash))
+}
+
+impl From<Decision> for Decided {
+    fn from(decision: Decision) -> Self {
+        Self { changes: decision.changes, entity: Some(decision.entity) }
+    }
+}

@@ -1,0 +1,146 @@
+//! Errors as HTTP: the one place where a refusal gets its status and body
+//! (reference gateway-2, section B.3).
+
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::reply;
+use super::store::StoreError;
+use crate::domain::rejection::{FieldErrors, Rejection};
+
+/// Why a request was not served.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The domain refused the write.
+    #[error("{}", .0.message())]
+    Rejected(Rejection),
+    /// A query argument is wrong: Kong's code, name and text, and the options in error.
+    #[error("{message}")]
+    Argument {
+        /// Kong's code.
+        code: u8,
+        /// Kong's name of the error.
+        name: &'static str,
+        /// What is wrong.
+        message: String,
+        /// What is wrong, argument by argument.
+        options: Option<Value>,
+    },
+    /// Nothing is at this path.
+    #[error("Not found")]
+    NotFound,
+    /// What the request speaks of is not there.
+    #[error("{0}")]
+    Missing(String),
+    /// The path does not know this method.
+    #[error("Method not allowed")]
+    MethodNotAllowed,
+    /// The request cannot be read, or cannot be served by this node.
+    #[error("{0}")]
+    BadRequest(String),
+    /// The body is of a type that is not read.
+    #[error(
+        "unsupported Content-Type: expected application/json, application/x-www-form-urlencoded \
+         or multipart/form-data"
+    )]
+    UnsupportedMedia,
+    /// The body is larger than this many bytes.
+    #[error("request body too large: at most {0} bytes are accepted")]
+    TooLarge(usize),
+    /// The log cannot be used now.
+    #[error("the event log is not available; reads still work, try the write again later")]
+    Unavailable(#[source] StoreError),
+    /// A bug.
+    #[error("An unexpected error occurred")]
+    Unexpected,
+}
+
+impl ApiError {
+    /// Returns the status.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Rejected(Rejection::NotUnique(_)) => StatusCode::CONFLICT,
+            Self::Rejected(Rejection::NotFound(_)) | Self::NotFound | Self::Missing(_) => {
+                StatusCode::NOT_FOUND
+            },
+            Self::Rejected(_) | Self::Argument { .. } | Self::BadRequest(_) => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unexpected => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// Returns the body: `message`, and what Kong has beside it.
+    pub fn body(&self) -> Value {
+        let message = self.to_string();
+        match self {
+            Self::Rejected(rejection) => json!({
+                "code": rejection.code(),
+                "name": rejection.name(),
+                "message": message,
+                "fields": rejection.fields(),
+            }),
+            Self::Argument { code, name, options: Some(options), .. } => {
+                json!({"code": code, "name": name, "message": message, "options": options})
+            }
+            Self::Argument { code, name, .. } => {
+                json!({"code": code, "name": name, "message": message})
+            }
+            _ => json!({"message": message}),
+        }
+    }
+
+    /// Returns the error of a page size.
+    pub(super) fn size(message: &str) -> Self {
+        let message = message.to_owned();
+        Self::Argument { code: 9, name: "invalid size", message, options: None }
+    }
+
+    /// Returns the error of a page's offset.
+    pub(super) fn offset(offset: &str, why: &str) -> Self {
+        let message = format!("'{offset}' is not a valid offset: {why}");
+        Self::Argument { code: 7, name: "invalid offset", message, options: None }
+    }
+
+    /// Returns the error of an option.
+    pub(super) fn option(option: &str, why: &str) -> Self {
+        Self::Argument {
+            code: 11,
+            name: "invalid options",
+            message: format!("invalid option ({option}: {why})"),
+            options: Some(json!({option: why})),
+        }
+    }
+}
+
+impl From<Rejection> for ApiError {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
+}
+
+impl From<FieldErrors> for ApiError {
+    fn from(errors: FieldErrors) -> Self {
+        Self::Rejected(errors.into())
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        Self::Unavailable(error)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        if let Self::Unavailable(cause) = &self {
+            tracing::error!(?cause, "cannot use the event log");
+        }
+        reply::json(self.status(), &self.body())
+    }
+}

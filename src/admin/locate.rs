@@ -1,0 +1,91 @@
+//! Finding the entities that a place names in one config. Pure, so that reads use it on the head
+//! and writes inside their decision.
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::error::ApiError;
+use super::place::Named;
+use crate::domain::canonical::Document;
+use crate::domain::catalog::{Catalog, Referrer};
+use crate::domain::config::{Config, reference};
+use crate::domain::decide::Target;
+use crate::domain::entity::{Entity, Key, Kind};
+use crate::domain::schema::OnDelete;
+
+/// Returns what a segment names: an id, or the value of the kind's endpoint key.
+pub(super) fn target(catalog: &Catalog, named: &Named) -> Result<Target, ApiError> {
+    Ok(Target::parse(catalog.schema(named.kind), &named.text)?)
+}
+
+/// Returns the entity that a segment names.
+pub(super) fn entity<'c>(
+    catalog: &Catalog,
+    config: &'c Config,
+    named: &Named,
+) -> Result<&'c Entity, ApiError> {
+    target(catalog, named)?.find(config, named.kind).ok_or(ApiError::NotFound)
+}
+
+/// Returns the entity that a segment names, if its `field` refers to the parent.
+pub(super) fn child<'c>(
+    catalog: &Catalog,
+    config: &'c Config,
+    parent: Key,
+    named: &Named,
+    field: &'static str,
+) -> Result<&'c Entity, ApiError> {
+    let target = target(catalog, named)?;
+    let schema = catalog.schema(named.kind);
+    if let Target::Name(key, name) = &target
+        && !schema.unique_fields().any(|unique| unique == *key)
+    {
+        // A name that is unique under its parent only, such as a target's address.
+        let name = settled(catalog, named.kind, key, name);
+        let mut children = referring(config, parent, named.kind, field, None);
+        let found = children.find(|entity| entity.document().get(*key) == Some(&name));
+        return found.ok_or(ApiError::NotFound);
+    }
+    let found = target.find(config, named.kind).ok_or(ApiError::NotFound)?;
+    let owner = found.document().get(field).and_then(reference);
+    if owner == Some(parent.id) { Ok(found) } else { Err(ApiError::NotFound) }
+}
+
+/// Returns the entity that a foreign field of an entity refers to; none when it is null.
+pub(super) fn referred<'c>(
+    config: &'c Config,
+    child: &Entity,
+    field: &str,
+    kind: Kind,
+) -> Option<&'c Entity> {
+    let id = child.document().get(field).and_then(reference)?;
+    config.find(Key { kind, id })
+}
+
+/// Returns the entities of a kind whose field refers to the parent, in id order.
+pub(super) fn referring<'c>(
+    config: &'c Config,
+    parent: Key,
+    kind: Kind,
+    field: &'static str,
+    after: Option<Uuid>,
+) -> impl Iterator<Item = &'c Entity> {
+    // The index is by kind and field; what a deletion does is not part of it.
+    config.referring(parent, Referrer { kind, field, on_delete: OnDelete::Restrict }, after)
+}
+
+/// Returns a name as documents keep it: a target's address with its port.
+fn settled(catalog: &Catalog, kind: Kind, field: &str, name: &str) -> Value {
+    let mut document = Document::from_iter([(field.to_owned(), Value::from(name))]);
+    if let Some(rewrite) = catalog.schema(kind).rewrite
+        && rewrite(&mut document).is_err()
+    {
+        return name.into();
+    }
+    document.remove(field).unwrap_or(Value::Null)
+}
+
+/// Returns a reference to an entity, as documents carry it.
+pub(super) fn reference_to(key: Key) -> Value {
+    serde_json::json!({"id": key.id.to_string()})
+}

@@ -1,0 +1,62 @@
+//! What the node tells of itself: `/`, `/endpoints`, `/plugins/enabled`
+//! (reference gateway-2, section B.6).
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+use super::{Admin, KONG_VERSION, VERSION, place};
+use crate::domain::catalog::Catalog;
+use crate::domain::config::Config;
+use crate::domain::kinds::plugin;
+
+/// Kong's scripts report an interpreter; tools that read the field expect a text.
+const LUA_VERSION: &str = "none (hybridctl)";
+
+/// Returns the answer of `GET /`.
+pub(super) fn info(admin: &Admin) -> Value {
+    let (node, view) = (&admin.node, admin.store.view());
+    let available: Map<_, _> = admin
+        .catalog
+        .plugins()
+        .map(|plugin| {
+            let about = json!({"version": plugin.version, "priority": plugin.priority});
+            (plugin.name.to_owned(), about)
+        })
+        .collect();
+    json!({
+        "tagline": "Welcome to kong",
+        "version": KONG_VERSION,
+        "hybridctl_version": VERSION,
+        "edition": "community",
+        "hostname": node.hostname,
+        "node_id": node.id,
+        "lua_version": LUA_VERSION,
+        "pids": {"master": node.pid, "workers": [node.pid]},
+        "timers": {"running": 0, "pending": 0},
+        "plugins": {
+            "available_on_server": available,
+            "enabled_in_cluster": plugins_in_use(&view.config),
+        },
+        "configuration": node.configuration,
+        "config_hash": view.config_hash,
+        "seq": view.seq,
+    })
+}
+
+/// Returns the names of the plugins that the config uses.
+fn plugins_in_use(config: &Config) -> BTreeSet<String> {
+    let plugins = config.of_kind(plugin::KIND, None);
+    plugins.filter_map(|entity| Some(entity.document().get("name")?.as_str()?.to_owned())).collect()
+}
+
+/// Returns every path.
+pub(super) fn endpoints(catalog: &Catalog) -> Value {
+    json!({"data": place::patterns(catalog)})
+}
+
+/// Returns the plugins that may be used.
+pub(super) fn enabled_plugins(catalog: &Catalog) -> Value {
+    let names: Vec<_> = catalog.plugins().map(|plugin| plugin.name).collect();
+    json!({"enabled_plugins": names})
+}

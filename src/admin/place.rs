@@ -1,0 +1,248 @@
+//! Places: what a path names. All paths of entities come from the catalog
+//! (reference gateway-1, section A.9).
+
+use percent_encoding::percent_decode_str;
+
+use crate::domain::catalog::Catalog;
+use crate::domain::entity::Kind;
+use crate::domain::kinds::{plugin, target};
+use crate::domain::schema::Schema;
+
+/// An entity by the text that stands for it in a path: an id or a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Named {
+    /// The kind.
+    pub(super) kind: Kind,
+    /// The segment, decoded.
+    pub(super) text: String,
+}
+
+/// What a path names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// No entities.
+    Fixed(Fixed),
+    /// All entities of a kind.
+    Collection(Kind),
+    /// One entity.
+    Entity(Named),
+    /// The entities of a kind whose `field` refers to the parent.
+    Nested { parent: Named, kind: Kind, field: &'static str, read_only: bool },
+    /// One of those.
+    NestedEntity { parent: Named, child: Named, field: &'static str },
+    /// The entity that `field` of the child refers to.
+    Foreign { child: Named, field: &'static str, kind: Kind },
+}
+
+/// The endpoints that are no entities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fixed {
+    Root,
+    Robots,
+    Status,
+    Endpoints,
+    PluginsEnabled,
+    DataPlanes,
+    ClusteringStatus,
+    Events,
+    Rollback,
+}
+
+const FIXED: &[(&str, Fixed)] = &[
+    ("/", Fixed::Root),
+    ("/robots.txt", Fixed::Robots),
+    ("/status", Fixed::Status),
+    ("/endpoints", Fixed::Endpoints),
+    ("/plugins/enabled", Fixed::PluginsEnabled),
+    ("/clustering/data-planes", Fixed::DataPlanes),
+    ("/clustering/status", Fixed::ClusteringStatus),
+    ("/events", Fixed::Events),
+    ("/rollback", Fixed::Rollback),
+];
+
+impl Place {
+    /// Resolves a raw path. Segments are decoded once; a trailing slash is tolerated.
+    pub(super) fn resolve(catalog: &Catalog, path: &str) -> Option<Self> {
+        let path = path.strip_suffix('/').filter(|rest| !rest.is_empty()).unwrap_or(path);
+        if let Some((_, fixed)) = FIXED.iter().find(|(known, _)| *known == path) {
+            return Some(Self::Fixed(*fixed));
+        }
+        let segments: Vec<_> = path.strip_prefix('/')?.split('/').collect();
+        let schema = catalog.by_path(segments.first()?)?;
+        match segments.as_slice() {
+            [_] => Some(Self::Collection(schema.kind)),
+            [_, name] => Some(Self::Entity(Named::new(schema.kind, name)?)),
+            [_, name, below] => {
+                Self::below(catalog, schema, Named::new(schema.kind, name)?, below)
+            }
+            [_, name, below, child] => {
+                let parent = Named::new(schema.kind, name)?;
+                let (nested, field) = catalog.nested(schema.kind, below)?;
+                Some(match *child {
+                    "all" if nested.kind == target::KIND => {
+                        Self::Nested { parent, kind: nested.kind, field, read_only: true }
+                    }
+                    child => {
+                        let child = Named::new(nested.kind, child)?;
+                        Self::NestedEntity { parent, child, field }
+                    }
+                })
+            }
+            _ => None,
+        }
+    }
+
+    fn below(catalog: &Catalog, schema: &Schema, named: Named, below: &str) -> Option<Self> {
+        if let Some((nested, field)) = catalog.nested(schema.kind, below) {
+            let kind = nested.kind;
+            return Some(Self::Nested { parent: named, kind, field, read_only: false });
+        }
+        let (field, kind, _) = schema.foreign_fields().find(|(field, _, _)| *field == below)?;
+        Some(Self::Foreign { child: named, field, kind })
+    }
+
+    /// Returns the methods that the place knows, sorted, as `Allow` has them.
+    pub(super) fn methods(&self) -> &'static str {
+        match self {
+            Self::Fixed(Fixed::Rollback) => "OPTIONS, POST",
+            Self::Fixed(_) | Self::Nested { read_only: true, .. } => "GET, HEAD, OPTIONS",
+            Self::Collection(_) | Self::Nested { .. } => "GET, HEAD, OPTIONS, POST",
+            Self::Entity(_) | Self::NestedEntity { .. } | Self::Foreign { .. } => {
+                "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"
+            }
+        }
+    }
+
+    /// Returns the kind of the entities that the place holds.
+    pub(super) fn kind(&self) -> Option<Kind> {
+        match self {
+            Self::Fixed(_) => None,
+            Self::Collection(kind) | Self::Nested { kind, .. } | Self::Foreign { kind, .. } => {
+                Some(*kind)
+            }
+            Self::Entity(named) | Self::NestedEntity { child: named, .. } => Some(named.kind),
+        }
+    }
+}
+
+impl Named {
+    /// Decodes a segment; nothing is named by no text, or by bytes that are no text.
+    fn new(kind: Kind, segment: &str) -> Option<Self> {
+        let spaced = segment.replace('+', " ");
+        let text = percent_decode_str(&spaced).decode_utf8().ok()?.into_owned();
+        (!text.is_empty()).then_some(Self { kind, text })
+    }
+}
+
+/// Returns whether PUT creates what is absent; Kong's targets are only updated.
+pub(super) fn put_creates(kind: Kind) -> bool {
+    kind != target::KIND
+}
+
+/// Returns whether a kind is listed newest first, with a decimal offset.
+pub(super) fn newest_first(kind: Kind) -> bool {
+    kind == target::KIND
+}
+
+/// Returns whether PATCH of something absent answers without an entity error, as Kong's plugins do.
+pub(super) fn patch_misses_plainly(kind: Kind) -> bool {
+    kind == plugin::KIND
+}
+
+/// Returns every path as `/endpoints` shows it, `/a/z` before `/ab`.
+pub(super) fn patterns(catalog: &Catalog) -> Vec<String> {
+    let mut patterns: Vec<String> = FIXED.iter().map(|(path, _)| (*path).to_owned()).collect();
+    for schema in catalog.schemas().filter(|schema| schema.top_level) {
+        let (path, name) = (schema.admin_path, schema.kind);
+        let entity = format!("/{path}/{{{name}}}");
+        patterns.push(format!("/{path}"));
+        for (field, _, _) in schema.foreign_fields() {
+            patterns.push(format!("{entity}/{field}"));
+        }
+        for referrer in catalog.referrers(schema.kind) {
+            let nested = catalog.schema(referrer.kind);
+            let list = format!("{entity}/{}", nested.nested_path);
+            patterns.push(format!("{list}/{{{}}}", nested.kind));
+            if nested.kind == target::KIND {
+                patterns.push(format!("{list}/all"));
+            }
+            patterns.push(list);
+        }
+        patterns.push(entity);
+    }
+    patterns.sort_by(|a, b| a.split('/').cmp(b.split('/')));
+    patterns.dedup();
+    patterns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::kinds::{consumer, route, service, upstream};
+
+    fn resolve(path: &str) -> Option<Place> {
+        Place::resolve(&Catalog::new(Vec::new()), path)
+    }
+
+    fn named(kind: Kind, text: &str) -> Named {
+        Named { kind, text: text.to_owned() }
+    }
+
+    #[test]
+    fn the_catalog_makes_the_paths() {
+        let parent = named(service::KIND, "s");
+        let nested = |read_only| Place::Nested {
+            parent: named(upstream::KIND, "u"),
+            kind: target::KIND,
+            field: "upstream",
+            read_only,
+        };
+        let cases = [
+            ("/", Place::Fixed(Fixed::Root)),
+            ("/services", Place::Collection(service::KIND)),
+            ("/services/", Place::Collection(service::KIND)),
+            ("/services/a%2Fb+c", Place::Entity(named(service::KIND, "a/b c"))),
+            ("/plugins/enabled", Place::Fixed(Fixed::PluginsEnabled)),
+            ("/plugins/x", Place::Entity(named(plugin::KIND, "x"))),
+            ("/upstreams/u/targets/all", nested(true)),
+            ("/upstreams/u/targets", nested(false)),
+            (
+                "/services/s/routes/r",
+                Place::NestedEntity { parent, child: named(route::KIND, "r"), field: "service" },
+            ),
+            (
+                "/plugins/p/consumer",
+                Place::Foreign {
+                    child: named(plugin::KIND, "p"),
+                    field: "consumer",
+                    kind: consumer::KIND,
+                },
+            ),
+        ];
+        for (path, place) in cases {
+            assert_eq!(resolve(path), Some(place), "{path}");
+        }
+    }
+
+    #[test]
+    fn other_paths_name_nothing() {
+        for path in [
+            "//services", "/Services", "/serv%69ces", "/targets", "/targets/x/upstream", "/nope",
+            "/services//", "/services/s/nope", "/services/s/routes/r/service", "/services/%ff",
+            "", "*",
+        ] {
+            assert_eq!(resolve(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn endpoints_list_slashes_first() {
+        let patterns = patterns(&Catalog::new(Vec::new()));
+        let at = |path: &str| patterns.iter().position(|pattern| pattern == path);
+        assert!(at("/upstreams/{upstreams}/targets/{targets}").is_some());
+        assert!(at("/routes/{routes}/service").is_some());
+        assert_eq!(at("/targets"), None);
+        assert!(at("/services/{services}") < at("/status"));
+        assert_eq!(at("/"), Some(0));
+    }
+}

@@ -1,0 +1,105 @@
+//! Serving an API on a listener, with or without TLS, until told to stop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time;
+use tokio_rustls::TlsAcceptor;
+
+/// The address that a request comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
+/// A client that has not sent its handshake or its headers by then is dropped.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long requests under way may still take after the stop.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The pause after a failed accept: out of file descriptors, a loop would only burn the core.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves `app` on a listener until `stop` is true or its sender is gone, then lets the requests
+/// under way finish. Connections end with the future.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    app: axum::Router,
+    mut stop: watch::Receiver<bool>,
+) {
+    let tls = tls.map(TlsAcceptor::from);
+    let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            _ = stop.wait_for(|stopped| *stopped) => break,
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let (app, tls, graceful) = (app.clone(), tls.clone(), graceful.watcher());
+                connections.spawn(serve_one(stream, peer, tls, app, graceful));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept an admin connection");
+                time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    let finish = async {
+        graceful.shutdown().await;
+        while connections.join_next().await.is_some() {}
+    };
+    if time::timeout(GRACE, finish).await.is_err() {
+        tracing::warn!("admin requests were cut off at the stop");
+    }
+}
+
+async fn serve_one(
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    app: axum::Router,
+    graceful: Watcher,
+) {
+    // Answers are small and wait for nothing; without it they would wait for the peer's ack.
+    let _ = stream.set_nodelay(true);
+    match tls {
+        None => serve_stream(stream, peer, app, graceful).await,
+        Some(tls) => match time::timeout(PATIENCE, tls.accept(stream)).await {
+            Ok(Ok(stream)) => serve_stream(stream, peer, app, graceful).await,
+            Ok(Err(error)) => tracing::debug!(%peer, %error, "admin TLS handshake failed"),
+            Err(_) => tracing::debug!(%peer, "admin TLS handshake took too long"),
+        },
+    }
+}
+
+async fn serve_stream(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: SocketAddr,
+    app: axum::Router,
+    graceful: Watcher,
+) {
+    let service = TowerToHyperService::new(app);
+    let service = hyper::service::service_fn(move |mut request: hyper::Request<_>| {
+        request.extensions_mut().insert(Peer(peer));
+        hyper::service::Service::call(&service, request)
+    });
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+    if let Err(error) = graceful.watch(connection).await {
+        tracing::debug!(%peer, %error, "admin connection ended early");
+    }
+}

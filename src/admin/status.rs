@@ -1,0 +1,232 @@
+//! The status API: is the node alive, is it ready, what does it carry
+//! (reference hybrid.md, section 9; gateway-2, section B.6).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse as _, Response};
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::body::Body;
+use super::call::{self, Call};
+use super::error::ApiError;
+use super::reply;
+use crate::clock::Clock;
+
+/// The bodies that the status API reads are one word.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Where the numbers come from; each closure is asked on every request and must not block.
+pub struct StatusSource {
+    /// Counts connections and requests.
+    pub counters: Box<dyn Fn() -> Counters + Send + Sync>,
+    /// Measures the memory of the process, in bytes.
+    pub memory_bytes: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// Names the config that is served; for nodes without a database.
+    pub configuration_hash: Option<Box<dyn Fn() -> String + Send + Sync>>,
+    /// Tells whether the database answers; for nodes with one.
+    pub database_reachable: Option<Box<dyn Fn() -> bool + Send + Sync>>,
+    /// Tells whether the node can do its work.
+    pub readiness: Box<dyn Fn() -> Result<(), Unready> + Send + Sync>,
+    /// Whether the operator took the node out of service.
+    pub draining: AtomicBool,
+}
+
+/// Connections and requests since the start, and connections now.
+#[derive(Clone, Copy, Default, Debug)]
+#[expect(missing_docs, reason = "the names are those of the answer")]
+pub struct Counters {
+    pub connections_accepted: u64,
+    pub connections_active: u64,
+    pub connections_handled: u64,
+    pub connections_reading: u64,
+    pub connections_waiting: u64,
+    pub connections_writing: u64,
+    pub total_requests: u64,
+}
+
+/// Why a node is not ready.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Unready {
+    /// The operator took it out of service.
+    #[error("draining")]
+    Draining,
+    /// The database does not answer.
+    #[error("failed to connect to database")]
+    Database,
+    /// Not every worker routes by the config.
+    #[error(
+        "router builds not yet complete, router ready in {ready} of {workers} workers"
+    )]
+    Router {
+        /// How many do.
+        ready: usize,
+        /// How many there are.
+        workers: usize,
+    },
+    /// No config has arrived.
+    #[error("no configuration available (configuration hash is not initialized)")]
+    NoConfiguration,
+    /// The config has no entities.
+    #[error("no configuration available (empty configuration present)")]
+    EmptyConfiguration,
+}
+
+impl StatusSource {
+    fn readiness(&self) -> Result<(), Unready> {
+        match self.draining.load(Ordering::Relaxed) {
+            true => Err(Unready::Draining),
+            false => (self.readiness)(),
+        }
+    }
+}
+
+/// Returns the answer of `GET /status`.
+pub(super) fn report(source: &StatusSource, call: &Call) -> Result<Value, ApiError> {
+    let counters = (source.counters)();
+    let memory = Unit::read(call)?.show((source.memory_bytes)());
+    let vm = json!({"pid": std::process::id(), "http_allocated_gc": memory});
+    let mut report = json!({
+        "memory": {"workers_lua_vms": [vm], "lua_shared_dicts": {}},
+        "server": {
+            "connections_accepted": counters.connections_accepted,
+            "connections_active": counters.connections_active,
+            "connections_handled": counters.connections_handled,
+            "connections_reading": counters.connections_reading,
+            "connections_waiting": counters.connections_waiting,
+            "connections_writing": counters.connections_writing,
+            "total_requests": counters.total_requests,
+        },
+    });
+    if let (Some(members), Some(hash)) = (report.as_object_mut(), &source.configuration_hash) {
+        members.insert("configuration_hash".into(), hash().into());
+    }
+    if let (Some(members), Some(reachable)) = (report.as_object_mut(), &source.database_reachable) {
+        members.insert("database".into(), json!({"reachable": reachable()}));
+    }
+    Ok(report)
+}
+
+/// How bytes are shown: a number of bytes, or a text with a unit.
+enum Unit {
+    Bytes,
+    Text { name: &'static str, bytes: f64, digits: usize },
+}
+
+/// More digits than this tell nothing of a count of bytes.
+const DIGITS_MAX: usize = 20;
+
+impl Unit {
+    fn read(call: &Call) -> Result<Self, ApiError> {
+        let wrong_scale = || ApiError::BadRequest("scale must be equal or greater than 0".into());
+        let scale: f64 = match call.argument("scale") {
+            Some(text) => text.parse().map_err(|_| wrong_scale())?,
+            None => 2.0,
+        };
+        if scale.is_nan() || scale < 0.0 {
+            return Err(wrong_scale());
+        }
+        let digits = (scale as usize).min(DIGITS_MAX);
+        let text = |name, power| Self::Text { name, bytes: 1024_f64.powi(power), digits };
+        match call.argument("unit").unwrap_or("m") {
+            "b" | "B" => Ok(Self::Bytes),
+            "k" | "K" => Ok(text("KiB", 1)),
+            "m" | "M" => Ok(text("MiB", 2)),
+            "g" | "G" => Ok(text("GiB", 3)),
+            other => Err(ApiError::BadRequest(format!(
+                "invalid unit '{other}' (expected 'k/K', 'm/M', or 'g/G')"
+            ))),
+        }
+    }
+
+    fn show(&self, count: u64) -> Value {
+        match self {
+            Self::Bytes => count.into(),
+            Self::Text { name, bytes, digits } => {
+                format!("{:.digits$} {name}", count as f64 / bytes, digits = *digits).into()
+            }
+        }
+    }
+}
+
+/// The status API of one node.
+#[derive(Clone)]
+pub struct StatusApi {
+    source: Arc<StatusSource>,
+    clock: Clock,
+    latency_header: bool,
+}
+
+impl StatusApi {
+    /// Builds the API.
+    pub fn new(source: Arc<StatusSource>, clock: Clock, latency_header: bool) -> Self {
+        Self { source, clock, latency_header }
+    }
+
+    /// Returns the service that answers every request.
+    pub fn router(&self) -> axum::Router {
+        axum::Router::new().fallback(dispatch).with_state(self.clone())
+    }
+}
+
+async fn dispatch(State(api): State<StatusApi>, request: Request) -> Response {
+    let started = std::time::Instant::now();
+    let is_head = request.method() == Method::HEAD;
+    let request_id = call::client_request_id(request.headers())
+        .unwrap_or_else(|| api.clock.id().simple().to_string());
+    let answered = answer(&api.source, request, request_id.clone()).await;
+    let mut response = answered.unwrap_or_else(ApiError::into_response);
+    let latency_ms = started.elapsed().as_millis();
+    reply::sign(&mut response, &request_id, api.latency_header.then_some(latency_ms));
+    if is_head {
+        reply::behead(&mut response);
+    }
+    response
+}
+
+async fn answer(
+    source: &StatusSource,
+    request: Request,
+    request_id: String,
+) -> Result<Response, ApiError> {
+    let path = request.uri().path().to_owned();
+    let path = path.strip_suffix('/').unwrap_or(&path);
+    let reads = [Method::GET, Method::HEAD].contains(request.method());
+    let call = match path {
+        "/status" | "/status/ready" | "/status/dns" => {
+            Call::read(request, request_id, BODY_BYTES_MAX).await?
+        }
+        _ => return Err(ApiError::NotFound),
+    };
+    match path {
+        "/status/ready" if reads => Ok(ready(source)),
+        "/status/ready" if call.method == Method::POST => drain(source, &call),
+        "/status" if reads => Ok(reply::json(StatusCode::OK, &report(source, &call)?)),
+        "/status/dns" if reads => {
+            let message = "not implemented with the legacy DNS client";
+            Ok(reply::json(StatusCode::NOT_IMPLEMENTED, &json!({"message": message})))
+        }
+        _ => Err(ApiError::MethodNotAllowed),
+    }
+}
+
+fn ready(source: &StatusSource) -> Response {
+    match source.readiness() {
+        Ok(()) => reply::json(StatusCode::OK, &json!({"message": "ready"})),
+        Err(unready) => {
+            let message = json!({"message": unready.to_string()});
+            reply::json(StatusCode::SERVICE_UNAVAILABLE, &message)
+        }
+    }
+}
+
+fn drain(source: &StatusSource, call: &Call) -> Result<Response, ApiError> {
+    let body = Body::read(call)?.into_plain();
+    if body.get("status").and_then(Value::as_str) != Some("draining") {
+        return Err(ApiError::BadRequest("status: expected 'draining'".into()));
+    }
+    source.draining.store(true, Ordering::Relaxed);
+    Ok(reply::empty(StatusCode::NO_CONTENT))
+}
