@@ -57,11 +57,7 @@ fn read(admin: &Admin, call: &Call, place: &Place) -> Result<Response, ApiError>
 }
 
 /// Returns the one entity that a place names.
-fn find<'c>(
-    catalog: &Catalog,
-    config: &'c Config,
-    place: &Place,
-) -> Result<&'c Entity, ApiError> {
+fn find<'c>(catalog: &Catalog, config: &'c Config, place: &Place) -> Result<&'c Entity, ApiError> {
     match place {
         Place::Entity(named) => locate::entity(catalog, config, named),
         Place::NestedEntity { parent, child, field } => {
@@ -149,12 +145,7 @@ fn created_ms(entity: &Entity) -> i64 {
     (seconds * 1000.0).round() as i64
 }
 
-async fn post(
-    admin: &Admin,
-    call: &Call,
-    place: Place,
-    kind: Kind,
-) -> Result<Response, ApiError> {
+async fn post(admin: &Admin, call: &Call, place: Place, kind: Kind) -> Result<Response, ApiError> {
     let body = Body::read(call)?.into_document(&admin.catalog, kind, None);
     let catalog = admin.catalog.clone();
     let decide = move |config: &Config, fresh: &mut Fresh<'_>| {
@@ -220,12 +211,7 @@ fn link(
     Ok(created.into())
 }
 
-async fn patch(
-    admin: &Admin,
-    call: &Call,
-    place: Place,
-    kind: Kind,
-) -> Result<Response, ApiError> {
+async fn patch(admin: &Admin, call: &Call, place: Place, kind: Kind) -> Result<Response, ApiError> {
     let catalog = admin.catalog.clone();
     let stored_plugin = find(&catalog, &admin.store.view().config, &place)
         .ok()

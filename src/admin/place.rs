@@ -72,9 +72,7 @@ impl Place {
         match segments.as_slice() {
             [_] => Some(Self::Collection(schema.kind)),
             [_, name] => Some(Self::Entity(Named::new(schema.kind, name)?)),
-            [_, name, below] => {
-                Self::below(catalog, schema, Named::new(schema.kind, name)?, below)
-            }
+            [_, name, below] => Self::below(catalog, schema, Named::new(schema.kind, name)?, below),
             [_, name, below, child] => {
                 let parent = Named::new(schema.kind, name)?;
                 let (nested, field) = catalog.nested(schema.kind, below)?;
@@ -227,9 +225,18 @@ mod tests {
     #[test]
     fn other_paths_name_nothing() {
         for path in [
-            "//services", "/Services", "/serv%69ces", "/targets", "/targets/x/upstream", "/nope",
-            "/services//", "/services/s/nope", "/services/s/routes/r/service", "/services/%ff",
-            "", "*",
+            "//services",
+            "/Services",
+            "/serv%69ces",
+            "/targets",
+            "/targets/x/upstream",
+            "/nope",
+            "/services//",
+            "/services/s/nope",
+            "/services/s/routes/r/service",
+            "/services/%ff",
+            "",
+            "*",
         ] {
             assert_eq!(resolve(path), None, "{path}");
         }

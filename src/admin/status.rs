@@ -57,9 +57,7 @@ pub enum Unready {
     #[error("failed to connect to database")]
     Database,
     /// Not every worker routes by the config.
-    #[error(
-        "router builds not yet complete, router ready in {ready} of {workers} workers"
-    )]
+    #[error("router builds not yet complete, router ready in {ready} of {workers} workers")]
     Router {
         /// How many do.
         ready: usize,

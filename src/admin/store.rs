@@ -55,11 +55,8 @@ pub trait Store: Send + Sync {
     fn view(&self) -> View;
 
     /// Decides, appends, and returns what was decided with the head that contains it.
-    async fn write(
-        &self,
-        origin: Origin,
-        decide: Arc<Decide>,
-    ) -> Result<(Decided, View), ApiError>;
+    async fn write(&self, origin: Origin, decide: Arc<Decide>)
+    -> Result<(Decided, View), ApiError>;
 
     /// Returns up to `size` events.
     async fn events(&self, page: EventPage, size: usize) -> Result<Vec<Event>, StoreError>;

@@ -24,7 +24,7 @@ use super::session::publisher::{Action, Publisher, Timing};
 use super::socket::{NODES, PATH, SNAPSHOTS, Socket, SocketError};
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
-use crate::fleet::{Fleet, Visit};
+use crate::fleet::{Arrival, Fleet, Visit};
 use crate::pki::TlsError;
 use crate::pki::cluster::{ClusterIdentity, PeerCertificate, check_peer, cluster_server_config};
 use crate::pki::ed25519::SigningKey;
@@ -219,17 +219,22 @@ fn upgrade(
 ) -> Answer {
     for (argument, what) in [("node_id", "id"), ("node_version", "version")] {
         let query = request.uri().query().unwrap_or_default();
-        if !form_urlencoded::parse(query.as_bytes()).any(|(name, value)| name == argument && !value.is_empty())
+        if !form_urlencoded::parse(query.as_bytes())
+            .any(|(name, value)| name == argument && !value.is_empty())
         {
             tracing::warn!(%peer, "[clustering] data plane didn't pass the {what}");
             return plain(StatusCode::BAD_REQUEST);
         }
     }
     let wanted = |name, value: &str| {
-        let header = request.headers().get(name).and_then(|header: &HeaderValue| header.to_str().ok());
+        let header =
+            request.headers().get(name).and_then(|header: &HeaderValue| header.to_str().ok());
         header.is_some_and(|header| header.to_ascii_lowercase().contains(value))
     };
-    let key = request.headers().get(header::SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()));
+    let key = request
+        .headers()
+        .get(header::SEC_WEBSOCKET_KEY)
+        .map(|key| derive_accept_key(key.as_bytes()));
     let key = key.and_then(|key| HeaderValue::try_from(key).ok());
     let Some(key) = key.filter(|_| wanted(header::UPGRADE, "websocket")) else {
         tracing::error!(%peer, "[clustering] failed to perform server side websocket handshake");
@@ -293,7 +298,7 @@ async fn session(
         }
     };
     if let Some(visit) = visit {
-        shared.publication.fleet.left(&visit, shared.publication.clock.now());
+        shared.publication.fleet.left(visit, shared.publication.clock.now());
     }
     tracing::info!(%peer, reason = ended, "[clustering] data plane disconnected");
     let _ = timeout(TICK, socket.close()).await;
@@ -315,11 +320,21 @@ async fn perform(
             Action::Joined(hello) => {
                 tracing::info!(%peer, node_id = %hello.node_id, hostname = hello.hostname,
                     "[clustering] data plane connected");
-                *visit = Some(fleet.joined(&hello, peer.ip(), certificate.not_after(), now));
+                let applied = hello.applied.map(|p| (p.seq, p.config_hash));
+                let arrival = Arrival {
+                    id: hello.node_id,
+                    ip: peer.ip(),
+                    hostname: hello.hostname,
+                    version: hello.version,
+                    labels: hello.labels,
+                    cert_expires_at: certificate.not_after(),
+                    applied,
+                };
+                *visit = Some(fleet.joined(arrival, now));
                 continue;
             }
             Action::Applied(position, lag) => {
-                if let Some(visit) = visit {
+                if let Some(visit) = *visit {
                     let position = position.map(|p| (p.seq, p.config_hash));
                     fleet.applied(visit, position, lag, now);
                 }
@@ -329,7 +344,7 @@ async fn perform(
                 tracing::error!(%peer, config_hash = %rejected.config_hash, phase = rejected.phase,
                     entity = rejected.entity, reason = rejected.reason,
                     "[clustering] data plane rejected the configuration");
-                if let Some(visit) = visit {
+                if let Some(visit) = *visit {
                     fleet.rejected(visit, rejected.config_hash, &rejected.reason, now);
                 }
                 continue;

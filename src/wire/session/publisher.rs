@@ -50,8 +50,8 @@ pub enum Action {
     Heartbeat,
     /// The data plane told who it is.
     Joined(Box<Hello>),
-    /// The data plane serves this; for the fleet.
-    Applied(Option<Position>, Duration),
+    /// The data plane serves this, and how long the head took; none for what it had anyway.
+    Applied(Option<Position>, Option<Duration>),
     /// The data plane refused a head; for the fleet.
     Rejected(Rejected),
     /// End the session.
@@ -151,12 +151,12 @@ impl Publisher {
         let answered = applied
             .map(|position| position.config_hash)
             .or_else(|| rejected.as_ref().map(|rejected| rejected.config_hash));
-        let mut lag = Duration::ZERO;
+        let mut lag = None;
         // An answer to a head of before it was replaced leaves the newer one under way.
         if let Some((head, at)) = &self.under_way
             && answered == Some(head.config_hash)
         {
-            lag = now.duration_since(*at);
+            lag = Some(now.duration_since(*at));
             self.under_way = None;
         }
         let mut actions = Vec::new();
@@ -177,7 +177,7 @@ impl Publisher {
     fn heartbeat(&mut self, applied: Option<Position>, now: Instant) -> Vec<Action> {
         self.applied = applied;
         self.waiting = true;
-        let mut actions = vec![Action::Applied(applied, Duration::ZERO)];
+        let mut actions = vec![Action::Applied(applied, None)];
         actions.extend(self.announce(now));
         actions
     }
