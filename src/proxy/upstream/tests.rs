@@ -1,0 +1,1 @@
+//! Against raw TCP upstreams: reuse, framing, failures, limits.
