@@ -84,7 +84,8 @@ impl Live {
         let buffer = &mut self.connection.buffer;
         match &mut self.state {
             State::Length(left) if !buffer.is_empty() => {
-                let length = usize::try_from(*left).map_or(buffer.len(), |left| left.min(buffer.len()));
+                let length =
+                    usize::try_from(*left).map_or(buffer.len(), |left| left.min(buffer.len()));
                 *left -= length as u64;
                 let data = buffer.split_to(length).freeze();
                 Ok(if *left == 0 { Next::Last(data) } else { Next::Data(data) })

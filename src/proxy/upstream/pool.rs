@@ -68,8 +68,7 @@ impl UpstreamResponse {
 impl Pool {
     /// Makes an empty pool for the runtime of the calling thread.
     pub fn new(limits: PoolLimits) -> Self {
-        let shared =
-            Shared { limits, idle: RefCell::default(), swept: Cell::new(Instant::now()) };
+        let shared = Shared { limits, idle: RefCell::default(), swept: Cell::new(Instant::now()) };
         Self { shared: Rc::new(shared) }
     }
 
@@ -120,7 +119,9 @@ impl Pool {
         let now = Instant::now();
         self.shared.swept.set(now);
         self.shared.idle.borrow_mut().retain(|_, list| {
-            list.retain_mut(|idle| !self.is_expired(idle, now) && idle.connection.stream.is_quiet());
+            list.retain_mut(|idle| {
+                !self.is_expired(idle, now) && idle.connection.stream.is_quiet()
+            });
             !list.is_empty()
         });
     }

@@ -145,9 +145,7 @@ fn is_chunked(headers: &HeaderMap) -> Result<bool, HeadError> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
         (None, _) => Ok(false),
-        (Some(coding), None)
-            if coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") =>
-        {
+        (Some(coding), None) if coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => {
             Ok(true)
         }
         _ => Err(HeadError("unknown transfer coding")),
