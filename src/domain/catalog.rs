@@ -23,7 +23,7 @@ pub struct PluginSchema {
     pub config: Field,
     /// The scopes that must be null, such as `consumer`.
     pub no_scopes: &'static [&'static str],
-    /// Rules in code over `config`.
+    /// Rules in code over `config`; errors name their fields from the top, as `config.minute`.
     pub custom: Vec<Custom>,
     /// Rewrites `config` before its defaults are applied.
     pub rewrite: Option<Rewrite>,
@@ -127,21 +127,13 @@ impl Catalog {
 
     /// Expands shorthands, then fills absent fields with their defaults.
     pub fn complete(&self, kind: Kind, document: &mut Document) -> Result<(), FieldErrors> {
-        self.settle(kind, document, true, true)
-    }
-
-    /// Fills absent fields with their defaults, but rewrites nothing unless shorthands ask for it:
-    /// for a document that was transformed before.
-    pub fn fill(&self, kind: Kind, document: &mut Document) -> Result<(), FieldErrors> {
-        let schema = self.schema(kind);
-        let short = schema.shorthands.iter().any(|(name, _)| document.contains_key(*name));
-        self.settle(kind, document, true, short)
+        self.settle(kind, document, true)
     }
 
     /// Expands shorthands and removes duplicates from sets, but leaves absent fields absent: for a
     /// document that a patch was merged into.
     pub fn tidy(&self, kind: Kind, document: &mut Document) -> Result<(), FieldErrors> {
-        self.settle(kind, document, false, true)
+        self.settle(kind, document, false)
     }
 
     fn settle(
@@ -149,10 +141,9 @@ impl Catalog {
         kind: Kind,
         document: &mut Document,
         defaults: bool,
-        rewrites: bool,
     ) -> Result<(), FieldErrors> {
         let schema = self.schema(kind);
-        if defaults && rewrites {
+        if defaults {
             // In a patch they speak about the patch alone and were expanded before the merge.
             schema.validate_shorthands(document)?;
             if let Some(rewrite) = schema.rewrite {
@@ -167,7 +158,7 @@ impl Catalog {
         if let (Type::Record(fields), Some(Value::Object(config))) =
             (&plugin.config.ty, document.get_mut("config"))
         {
-            if let Some(rewrite) = plugin.rewrite.filter(|_| rewrites) {
+            if let Some(rewrite) = plugin.rewrite {
                 rewrite(config)?;
             }
             schema::complete(fields, config, defaults);
@@ -223,9 +214,8 @@ impl Catalog {
             if let Some(error) = schema::check_value(&plugin.config, config, unknown) {
                 errors.insert("config", error);
             } else if let Value::Object(config) = config {
-                let found = plugin.custom.iter().map(|custom| custom(config));
-                for error in found.filter_map(FieldErrors::into_value) {
-                    errors.insert("config", error);
+                for custom in &plugin.custom {
+                    errors.extend(custom(config));
                 }
             }
         }

@@ -48,4 +48,4 @@ pub struct Reference {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

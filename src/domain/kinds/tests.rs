@@ -8,7 +8,7 @@ use crate::domain::canonical::Document;
 use crate::domain::schema::{Auto, Field, Fields, Type, UnknownNull, Validator, check_value};
 
 /// Returns a value that fills a field, every field of its records included.
-fn fill(field: &Field) -> Value {
+pub(crate) fn fill(field: &Field) -> Value {
     if let Some(value) = &field.default
         && !matches!(field.ty, Type::Record(_))
     {
@@ -35,7 +35,7 @@ fn fill(field: &Field) -> Value {
     }
 }
 
-fn fill_all(fields: &Fields) -> Document {
+pub(crate) fn fill_all(fields: &Fields) -> Document {
     fields.iter().map(|(name, field)| (name.to_owned(), fill(field))).collect()
 }
 

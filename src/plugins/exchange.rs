@@ -1,0 +1,269 @@
+//! One exchange: a request and its answer, as plugins see them.
+
+use std::any::Any;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
+use uuid::Uuid;
+
+pub use super::body::{BodyError, RequestBody};
+use super::directory::{Caller, Credential};
+
+/// The id of a request: 32 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct RequestId([u8; 32]);
+
+impl RequestId {
+    /// Writes 128 bits as an id.
+    pub fn new(bits: u128) -> Self {
+        let mut digits = [0; 32];
+        for (i, digit) in digits.iter_mut().enumerate() {
+            let nibble = (bits >> (4 * (31 - i))) as u8 & 15;
+            *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+        }
+        Self(digits)
+    }
+
+    /// Returns the digits.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// Returns the id as a header value.
+    pub fn value(&self) -> HeaderValue {
+        HeaderValue::from_bytes(&self.0).unwrap_or_else(|_| HeaderValue::from_static(""))
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The connection that a request came on.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// Its number in this process.
+    pub number: u64,
+    /// How many requests came on it, this one included.
+    pub requests: u64,
+    /// The other end of the socket, or what PROXY protocol said it is.
+    pub peer: SocketAddr,
+    /// Our end of the socket.
+    pub local: SocketAddr,
+    /// Whether it is encrypted.
+    pub tls: bool,
+    /// The server name of its handshake.
+    pub sni: Option<Rc<str>>,
+}
+
+/// What the request is said to have looked like where it came in first.
+#[derive(Clone, Debug)]
+pub struct Forwarded {
+    /// The address of the client.
+    pub client: IpAddr,
+    /// Whether the peer may say so.
+    pub trusted: bool,
+    /// Whether the client speaks HTTPS.
+    pub https: bool,
+}
+
+/// When what happened.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// When the head of the request was read.
+    pub started: Instant,
+    /// The same moment in milliseconds since 1970.
+    pub started_ms: i64,
+    /// When the request was handed to the upstream for the first time.
+    pub sent: Option<Instant>,
+    /// When the head of the upstream's answer was read.
+    pub answered: Option<Instant>,
+}
+
+/// The head of the answer.
+#[derive(Debug)]
+pub struct ResponseHead {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// Whether it came from the upstream.
+    pub from_upstream: bool,
+}
+
+/// A request and its answer.
+pub struct Exchange {
+    /// Its id.
+    pub id: RequestId,
+    /// The connection that it came on.
+    pub connection: Connection,
+    /// The head of the request; what plugins change goes upstream.
+    pub request: Parts,
+    /// The body of the request.
+    pub body: RequestBody,
+    /// Where the request came from.
+    pub forwarded: Forwarded,
+    /// When what happened.
+    pub times: Times,
+    /// Who is calling.
+    pub caller: Option<Arc<Caller>>,
+    /// By which credential that is known; none for an anonymous consumer.
+    pub credential: Option<Arc<Credential>>,
+    /// Headers of the answer, whoever will make it.
+    pub added: Vec<(HeaderName, HeaderValue)>,
+    /// The answer once there is one.
+    pub response: Option<ResponseHead>,
+    /// The normalised path, when it differs from the one sent.
+    normal_path: Option<String>,
+    /// The query that goes upstream, when a plugin changed it.
+    query: Option<Option<String>>,
+    scratch: Vec<(Uuid, Box<dyn Any>)>,
+}
+
+impl Exchange {
+    /// Starts an exchange. `normal_path` is the normalised path if it is not the one sent.
+    pub fn new(
+        id: RequestId,
+        connection: Connection,
+        request: Parts,
+        body: RequestBody,
+        forwarded: Forwarded,
+        times: Times,
+        normal_path: Option<String>,
+    ) -> Self {
+        Self {
+            id,
+            connection,
+            request,
+            body,
+            forwarded,
+            times,
+            caller: None,
+            credential: None,
+            added: Vec::new(),
+            response: None,
+            normal_path,
+            query: None,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Returns the normalised path.
+    pub fn path(&self) -> &str {
+        self.normal_path.as_deref().unwrap_or_else(|| self.request.uri.path())
+    }
+
+    /// Returns the query as it goes upstream.
+    pub fn query(&self) -> Option<&str> {
+        match &self.query {
+            Some(changed) => changed.as_deref(),
+            None => self.request.uri.query(),
+        }
+    }
+
+    /// Replaces the query.
+    pub fn replace_query(&mut self, query: Option<String>) {
+        self.query = Some(query);
+    }
+
+    /// Returns the host that the client asked for, with its port if it gave one.
+    pub fn authority(&self) -> &str {
+        let header = self.request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        header.or_else(|| self.request.uri.authority().map(|a| a.as_str())).unwrap_or_default()
+    }
+
+    /// Returns the host that the client asked for, without its port.
+    pub fn host(&self) -> &str {
+        without_port(self.authority())
+    }
+
+    /// Returns a request header if it is text.
+    pub fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
+        self.request.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// Returns whether the client speaks gRPC.
+    pub fn is_grpc(&self) -> bool {
+        self.header(header::CONTENT_TYPE).is_some_and(|mime| mime.starts_with("application/grpc"))
+    }
+
+    /// Returns whether the request came by HTTP/2.
+    pub fn is_http2(&self) -> bool {
+        self.request.version == Version::HTTP_2
+    }
+
+    /// Returns what the plugin instance `id` keeps for this exchange.
+    pub fn scratch<T: 'static>(&self, id: Uuid) -> Option<&T> {
+        self.scratch.iter().find(|(owner, _)| *owner == id)?.1.downcast_ref()
+    }
+
+    /// Keeps a value for the plugin instance `id` until the exchange is over.
+    pub fn keep<T: 'static>(&mut self, id: Uuid, value: T) {
+        self.scratch.retain(|(owner, _)| *owner != id);
+        self.scratch.push((id, Box::new(value)));
+    }
+}
+
+/// Cuts the port off a host; an IPv6 address keeps its brackets.
+pub fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => host,
+        _ => authority,
+    }
+}
+
+/// Builds exchanges for tests.
+#[cfg(test)]
+pub(crate) mod fixture {
+    use super::*;
+    use http::Request;
+
+    /// Returns an exchange of a request, started at `started_ms`.
+    pub(crate) fn exchange_at(request: Request<RequestBody>, started_ms: i64) -> Exchange {
+        let (request, body) = request.into_parts();
+        let connection = Connection {
+            number: 3,
+            requests: 2,
+            peer: ([10, 0, 0, 1], 4000).into(),
+            local: ([10, 0, 0, 2], 8000).into(),
+            tls: false,
+            sni: None,
+        };
+        let forwarded = Forwarded { client: connection.peer.ip(), trusted: false, https: false };
+        let times = Times { started: Instant::now(), started_ms, sent: None, answered: None };
+        let id = RequestId::new(0xabc);
+        Exchange::new(id, connection, request, body, forwarded, times, None)
+    }
+
+    /// Returns an exchange of a request.
+    pub(crate) fn exchange(request: Request<RequestBody>) -> Exchange {
+        exchange_at(request, 1_700_000_000_000)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_have_32_digits() {
+        assert_eq!(RequestId::new(0xabc).as_str(), "00000000000000000000000000000abc");
+        assert_eq!(RequestId::new(u128::MAX).as_str(), "f".repeat(32));
+    }
+
+    #[test]
+    fn ports_are_cut_off() {
+        for (authority, host) in
+            [("a:80", "a"), ("a", "a"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]"), ("", "")]
+        {
+            assert_eq!(without_port(authority), host);
+        }
+    }
+}

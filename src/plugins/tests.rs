@@ -1,0 +1,118 @@
+//! What holds for every plugin, and how tests run one.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::*;
+use crate::domain::kinds::tests::{fill, fill_all};
+use crate::domain::schema::{Type, UnknownNull};
+
+/// Builds a global plugin instance.
+pub(crate) fn build_plugin(kind: &PluginKind, config: &Value) -> Arc<dyn Plugin> {
+    build_scoped(kind, config, &json!({})).unwrap()
+}
+
+/// Builds a plugin instance whose entity has more fields.
+pub(crate) fn build_scoped(
+    kind: &PluginKind,
+    config: &Value,
+    fields: &Value,
+) -> Result<Arc<dyn Plugin>, BuildError> {
+    let mut document = json!({
+        "id": Uuid::from_u128(77), "created_at": 1, "updated_at": 1, "name": kind.name,
+        "config": config, "protocols": ["http"], "enabled": true,
+    });
+    document.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    let entity = serde_json::from_str(&document.to_string()).unwrap();
+    let state = PluginState::default();
+    (kind.build)(BuildInput { entity: &entity, state: &state, clock: &Clock::System })
+}
+
+/// Returns a scope without route and service.
+pub(crate) fn scope(directory: &Directory) -> Scope<'_> {
+    Scope { directory, route: None, service: None }
+}
+
+/// Runs the access phase; what waits must be ready at once.
+pub(crate) fn run_access(
+    plugin: &dyn Plugin,
+    exchange: &mut Exchange,
+    scope: Scope<'_>,
+) -> Option<Reply> {
+    let flow = match plugin.access(exchange, scope) {
+        Step::Done(flow) => flow,
+        Step::Later(future) => future.now_or_never().expect("nothing to wait for"),
+    };
+    match flow {
+        Flow::Continue => None,
+        Flow::Respond(reply) => Some(*reply),
+    }
+}
+
+fn config_fields(schema: &PluginSchema) -> &crate::domain::schema::Fields {
+    match &schema.config.ty {
+        Type::Record(fields) => fields,
+        _ => panic!("config is a record"),
+    }
+}
+
+#[test]
+fn plugins_are_sorted_by_priority_and_agree_with_their_schemas() {
+    assert!(ALL.is_sorted_by_key(|kind| std::cmp::Reverse(kind.priority)));
+    for kind in ALL {
+        let schema = (kind.schema)();
+        assert_eq!((schema.name, schema.priority), (kind.name, kind.priority));
+    }
+}
+
+#[test]
+fn every_field_of_every_plugin_reads_into_its_struct() {
+    for kind in ALL {
+        let schema = (kind.schema)();
+        let whole = fill(&schema.config);
+        (kind.check)(&whole.to_string()).unwrap_or_else(|e| panic!("{}: {e}", kind.name));
+        let mut required = whole.as_object().unwrap().clone();
+        for (name, field) in config_fields(&schema).iter() {
+            if !field.required {
+                required.remove(name);
+            }
+        }
+        let required = Value::Object(required);
+        (kind.check)(&required.to_string()).unwrap_or_else(|e| panic!("{}: {e}", kind.name));
+        let mut unknown = required;
+        unknown["no_such_field"] = json!(1);
+        assert!((kind.check)(&unknown.to_string()).is_err(), "{}", kind.name);
+    }
+}
+
+#[test]
+fn defaults_are_valid_and_build() {
+    let catalog = catalog(|_| true);
+    for kind in ALL {
+        let mut document = json!({"id": Uuid::from_u128(1), "name": kind.name});
+        let document = document.as_object_mut().unwrap();
+        if kind.name == "rate-limiting" {
+            document.insert("config".into(), json!({"minute": 5}));
+        }
+        catalog.complete(crate::domain::kinds::plugin::KIND, document).unwrap();
+        let check = crate::domain::schema::check_value;
+        let schema = (kind.schema)();
+        assert_eq!(check(&schema.config, &document["config"], UnknownNull::Refuse), None);
+        build_plugin(kind, &document["config"]);
+    }
+}
+
+#[test]
+fn every_credential_reads() {
+    for kind in ALL {
+        let schemas = (kind.schema)().kinds;
+        for credential in kind.credentials {
+            let schema = schemas.iter().find(|schema| schema.kind == credential.kind).unwrap();
+            let entity = Entity::new(credential.kind, &fill_all(&schema.fields)).unwrap();
+            (credential.read)(&entity).unwrap();
+        }
+    }
+}
