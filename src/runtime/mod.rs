@@ -1,1 +1,114 @@
 //! What a data plane serves: a snapshot compiled into router, chains and services.
+//!
+//! Invariants:
+//! - a [`Runtime`] is immutable; a request keeps the one that it began with;
+//! - compiling fails as a whole and names the entity at fault; whatever fails, the last good
+//!   runtime stays;
+//! - plugin instances, balancers and directory entries whose entities did not change are taken
+//!   over, with what they have counted;
+//! - old runtimes are dropped by [`Handle::sweep`], never by a proxy core.
+
+mod chain;
+mod compile;
+mod handle;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::balancer::Balancer;
+use crate::clock::Clock;
+use crate::domain::entity::Key;
+use crate::domain::hash::ConfigHash;
+use crate::domain::kinds::route::Route;
+use crate::domain::kinds::service::Service;
+use crate::plugins::directory::Directory;
+use crate::plugins::state::PluginState;
+use crate::router::Router;
+
+pub use chain::{Chain, Slot};
+pub use compile::apply;
+pub use handle::{Handle, Reader};
+
+/// A snapshot, compiled.
+pub struct Runtime {
+    /// Which snapshot.
+    pub config_hash: ConfigHash,
+    /// Which request goes where.
+    pub router: Router,
+    /// Consumers and credentials.
+    pub directory: Directory,
+    /// The plugins of requests that no route matches.
+    pub global: Chain,
+    routes: HashMap<Uuid, Destination>,
+    reuse: compile::Reuse,
+}
+
+/// Where the requests of a route go.
+pub struct Destination {
+    /// The route.
+    pub route: Arc<Route>,
+    /// Its service.
+    pub service: Option<Arc<ServiceTarget>>,
+    /// Its plugins.
+    pub chain: Chain,
+}
+
+/// A service and what its host stands for.
+pub struct ServiceTarget {
+    /// The service.
+    pub service: Service,
+    /// What its host stands for.
+    pub host: Host,
+}
+
+/// What the host of a service stands for.
+pub enum Host {
+    /// An address.
+    Address(IpAddr),
+    /// A name to resolve.
+    Name(Arc<str>),
+    /// An upstream.
+    Upstream(Arc<UpstreamTarget>),
+}
+
+/// An upstream with its targets.
+pub struct UpstreamTarget {
+    /// Its id.
+    pub id: Uuid,
+    /// The Host that goes to its targets.
+    pub host_header: Option<String>,
+    /// Who gets the next request.
+    pub balancer: Balancer,
+}
+
+/// What compiling needs beside the config.
+#[derive(Clone, Debug)]
+pub struct Tools {
+    /// The state of plugins that survives.
+    pub plugin_state: PluginState,
+    /// Time and ids.
+    pub clock: Clock,
+}
+
+/// Why a config cannot be served.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}{reason}", .entity.map(|key| format!("{key}: ")).unwrap_or_default())]
+pub struct CompileError {
+    /// The entity at fault.
+    pub entity: Option<Key>,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl Runtime {
+    /// Returns where the requests of a route go.
+    pub fn destination(&self, route: Uuid) -> Option<&Destination> {
+        self.routes.get(&route)
+    }
+}
+
+#[cfg(test)]
+mod tests;

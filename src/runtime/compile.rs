@@ -1,0 +1,274 @@
+//! Compiling a config: every entity decoded, joined and built, or the one at fault named.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use super::chain::{self, Scoped};
+use super::{
+    CompileError, Destination, Handle, Host, Runtime, ServiceTarget, Tools, UpstreamTarget,
+};
+use crate::balancer::{self, Balancer};
+use crate::domain::config::Config;
+use crate::domain::entity::{Entity, Key, Kind};
+use crate::domain::hash::ConfigHash;
+use crate::domain::kinds::{consumer, plugin, route, service, target, upstream};
+use crate::plugins::directory::Directory;
+use crate::plugins::{self, BuildInput, Plugin};
+use crate::router::Router;
+
+/// What the next compilation takes over where nothing changed.
+#[derive(Default)]
+pub(super) struct Reuse {
+    /// By plugin id: the bytes that it was built of.
+    plugins: HashMap<Uuid, (Arc<[u8]>, Arc<dyn Plugin>)>,
+    upstreams: HashMap<Uuid, Arc<UpstreamTarget>>,
+    /// What the directory was built of.
+    directory: Vec<(Kind, HashMap<Uuid, Arc<[u8]>>)>,
+}
+
+#[cfg(test)]
+impl Reuse {
+    pub(super) fn plugin(&self, id: Uuid) -> Option<(Arc<[u8]>, Arc<dyn Plugin>)> {
+        self.plugins.get(&id).cloned()
+    }
+}
+
+/// Compiles a config and puts it in force. A panic on the way is a bug here, yet it ends as a
+/// refusal: the last good runtime stays.
+///
+/// # Errors
+///
+/// The first entity that cannot be served.
+pub fn apply(
+    handle: &Handle,
+    config: &Config,
+    config_hash: ConfigHash,
+    tools: &Tools,
+) -> Result<(), CompileError> {
+    let old = handle.load();
+    let compiled =
+        catch_unwind(AssertUnwindSafe(|| Runtime::compile(config, config_hash, Some(&old), tools)));
+    drop(old);
+    let runtime = compiled.unwrap_or_else(|_| {
+        Err(CompileError { entity: None, reason: "compiling it panicked".to_owned() })
+    })?;
+    handle.swap(Arc::new(runtime));
+    Ok(())
+}
+
+impl Runtime {
+    /// Returns the runtime of an empty config.
+    pub fn empty(config_hash: ConfigHash) -> Self {
+        Self {
+            config_hash,
+            router: Router::build([]).expect("no route has no pattern"),
+            directory: Directory::default(),
+            global: chain::build(&[], None, None),
+            routes: HashMap::new(),
+            reuse: Reuse::default(),
+        }
+    }
+
+    /// Compiles a config, taking over from `old` what did not change.
+    ///
+    /// # Errors
+    ///
+    /// The first entity that cannot be served.
+    pub fn compile(
+        config: &Config,
+        config_hash: ConfigHash,
+        old: Option<&Self>,
+        tools: &Tools,
+    ) -> Result<Self, CompileError> {
+        let mut reuse = Reuse::default();
+        let old_reuse = old.map(|old| &old.reuse);
+        let plugins = plugins(config, old_reuse, &mut reuse, tools)?;
+        let upstreams = upstreams(config, old_reuse, &mut reuse)?;
+        let services = services(config, &upstreams)?;
+        let mut routes = HashMap::new();
+        for entity in config.of_kind(route::KIND, None) {
+            let route: Arc<route::Route> = Arc::new(decode(entity)?);
+            let service = match route.service {
+                None => None,
+                Some(reference) => match services.get(&reference.id) {
+                    Some(Some(service)) => Some(service.clone()),
+                    // Routes of a disabled service are not served.
+                    Some(None) => continue,
+                    None => return Err(fault(entity.key(), "its service is missing")),
+                },
+            };
+            let service_id = route.service.map(|reference| reference.id);
+            let chain = chain::build(&plugins, Some(route.id), service_id);
+            routes.insert(route.id, Destination { route, service, chain });
+        }
+        let router = Router::build(routes.values().map(|destination| destination.route.clone()));
+        let router = router
+            .map_err(|error| fault(Key { kind: route::KIND, id: error.route }, error.reason))?;
+        let directory = directory(config, old, &mut reuse)?;
+        let global = chain::build(&plugins, None, None);
+        Ok(Self { config_hash, router, directory, global, routes, reuse })
+    }
+}
+
+fn fault(key: Key, reason: impl Into<String>) -> CompileError {
+    CompileError { entity: Some(key), reason: reason.into() }
+}
+
+fn decode<T: DeserializeOwned>(entity: &Entity) -> Result<T, CompileError> {
+    entity.decode().map_err(|error| {
+        // The decoder says where, and never quotes a value.
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        fault(entity.key(), cause.unwrap_or_else(|| error.to_string()))
+    })
+}
+
+/// Builds all plugin instances, by priority, then name.
+fn plugins(
+    config: &Config,
+    old: Option<&Reuse>,
+    reuse: &mut Reuse,
+    tools: &Tools,
+) -> Result<Vec<Scoped>, CompileError> {
+    let mut scoped = Vec::new();
+    for entity in config.of_kind(plugin::KIND, None) {
+        let plugin: plugin::Plugin = decode(entity)?;
+        if !plugin.enabled {
+            continue;
+        }
+        let kind = plugins::find(&plugin.name).ok_or_else(|| {
+            fault(entity.key(), format!("plugin '{}' is not installed", plugin.name))
+        })?;
+        let known = old.and_then(|old| old.plugins.get(&plugin.id));
+        let instance = match known {
+            Some((bytes, instance)) if bytes == entity.bytes() => instance.clone(),
+            _ => {
+                let state = &tools.plugin_state;
+                let input = BuildInput { entity: &plugin, state, clock: &tools.clock };
+                (kind.build)(input).map_err(|error| fault(entity.key(), error.to_string()))?
+            }
+        };
+        reuse.plugins.insert(plugin.id, (entity.bytes().clone(), instance.clone()));
+        scoped.push(Scoped {
+            priority: kind.priority,
+            name: kind.name,
+            route: plugin.route.map(|route| route.id),
+            service: plugin.service.map(|service| service.id),
+            consumer: plugin.consumer.map(|consumer| consumer.id),
+            instance,
+        });
+    }
+    scoped.sort_by_key(|plugin| (std::cmp::Reverse(plugin.priority), plugin.name));
+    Ok(scoped)
+}
+
+/// Builds the balancers, by name of their upstream.
+fn upstreams(
+    config: &Config,
+    old: Option<&Reuse>,
+    reuse: &mut Reuse,
+) -> Result<HashMap<String, Arc<UpstreamTarget>>, CompileError> {
+    let mut targets: HashMap<Uuid, Vec<target::Target>> = HashMap::new();
+    for entity in config.of_kind(target::KIND, None) {
+        let target: target::Target = decode(entity)?;
+        targets.entry(target.upstream.id).or_default().push(target);
+    }
+    let mut upstreams = HashMap::new();
+    for entity in config.of_kind(upstream::KIND, None) {
+        let upstream: upstream::Upstream = decode(entity)?;
+        let known = old.and_then(|old| old.upstreams.get(&upstream.id));
+        if known.is_none()
+            && let Some(what) = balancer::unsupported(&upstream)
+        {
+            tracing::warn!(upstream = upstream.name, "{what}");
+        }
+        let targets = targets.remove(&upstream.id).unwrap_or_default();
+        let balancer = Balancer::build(&targets, known.map(|known| &known.balancer));
+        let (id, host_header) = (upstream.id, upstream.host_header);
+        let target = Arc::new(UpstreamTarget { id, host_header, balancer });
+        reuse.upstreams.insert(id, target.clone());
+        upstreams.insert(upstream.name, target);
+    }
+    Ok(upstreams)
+}
+
+/// A disabled service is known, but has no target.
+type Services = HashMap<Uuid, Option<Arc<ServiceTarget>>>;
+
+fn services(
+    config: &Config,
+    upstreams: &HashMap<String, Arc<UpstreamTarget>>,
+) -> Result<Services, CompileError> {
+    let mut services = HashMap::new();
+    for entity in config.of_kind(service::KIND, None) {
+        let service: service::Service = decode(entity)?;
+        let host = match (service.host.parse(), upstreams.get(&service.host)) {
+            (Ok(address), _) => Host::Address(address),
+            (_, Some(upstream)) => Host::Upstream(upstream.clone()),
+            _ => Host::Name(service.host.as_str().into()),
+        };
+        let (id, enabled) = (service.id, service.enabled);
+        services.insert(id, enabled.then(|| Arc::new(ServiceTarget { service, host })));
+    }
+    Ok(services)
+}
+
+/// Brings the old directory up to date; consumers and credentials are most of a large config.
+fn directory(
+    config: &Config,
+    old: Option<&Runtime>,
+    reuse: &mut Reuse,
+) -> Result<Directory, CompileError> {
+    let mut directory = old.map(|old| old.directory.clone()).unwrap_or_default();
+    let known = |kind| {
+        let tables = old.into_iter().flat_map(|old| &old.reuse.directory);
+        tables.filter(move |(known, _)| *known == kind).map(|(_, table)| table).next()
+    };
+    let mut renew = |kind: Kind,
+                     put: &mut dyn FnMut(&mut Directory, &Entity) -> Result<(), CompileError>,
+                     remove: &mut dyn FnMut(&mut Directory, Uuid)| {
+        let old = known(kind);
+        let mut table = HashMap::new();
+        let mut changed = Vec::new();
+        for entity in config.of_kind(kind, None) {
+            let same = old.and_then(|old| old.get(&entity.id()));
+            if same.is_none_or(|bytes| bytes != entity.bytes()) {
+                changed.push(entity);
+            }
+            table.insert(entity.id(), entity.bytes().clone());
+        }
+        for id in old.into_iter().flat_map(HashMap::keys).filter(|id| !table.contains_key(*id)) {
+            remove(&mut directory, *id);
+        }
+        for entity in changed {
+            put(&mut directory, entity)?;
+        }
+        reuse.directory.push((kind, table));
+        Ok(())
+    };
+    renew(
+        consumer::KIND,
+        &mut |directory, entity| {
+            directory.put_consumer(decode(entity)?);
+            Ok(())
+        },
+        &mut |directory, id| directory.remove_consumer(id),
+    )?;
+    for credential in plugins::ALL.iter().flat_map(|plugin| plugin.credentials) {
+        let kind = credential.kind;
+        renew(
+            kind,
+            &mut |directory, entity| {
+                let read = (credential.read)(entity);
+                let read = read.map_err(|error| fault(entity.key(), error.to_string()))?;
+                directory.put_credential(kind, read);
+                Ok(())
+            },
+            &mut |directory, id| directory.remove_credential(kind, id),
+        )?;
+    }
+    Ok(directory)
+}

@@ -1,0 +1,152 @@
+//! Compiling configs: chains by scope, what is taken over, what is refused.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::domain::catalog::Catalog;
+use crate::domain::config::Config;
+use crate::domain::entity::{Entity, Kind};
+use crate::domain::hash::ConfigHash;
+use crate::domain::kinds::{consumer, plugin, route, service};
+use crate::plugins::{self, Phases};
+
+const HASH: ConfigHash = ConfigHash([1; 32]);
+
+fn catalog() -> Catalog {
+    plugins::catalog(|_| true)
+}
+
+fn tools() -> Tools {
+    Tools { plugin_state: PluginState::default(), clock: Clock::System }
+}
+
+fn entity(kind: Kind, id: u128, mut document: Value) -> Entity {
+    let catalog = catalog();
+    let document = document.as_object_mut().unwrap();
+    let times =
+        [("id", json!(Uuid::from_u128(id))), ("created_at", json!(1)), ("updated_at", json!(1))];
+    document.extend(times.map(|(name, value)| (name.to_owned(), value)));
+    catalog.complete(kind, document).unwrap();
+    Entity::new(kind, document).unwrap()
+}
+
+fn plugin(id: u128, name: &str, scopes: &[(&str, u128)], config: Value) -> Entity {
+    let mut document = json!({"name": name, "config": config});
+    for (scope, id) in scopes {
+        document[*scope] = json!({"id": Uuid::from_u128(*id)});
+    }
+    entity(plugin::KIND, id, document)
+}
+
+fn world(more: Vec<Entity>) -> Config {
+    let base = vec![
+        entity(service::KIND, 1, json!({"host": "127.0.0.1"})),
+        entity(route::KIND, 2, json!({"paths": ["/a"], "service": {"id": Uuid::from_u128(1)}})),
+        entity(consumer::KIND, 3, json!({"username": "alice"})),
+    ];
+    Config::of(&catalog(), base.into_iter().chain(more))
+}
+
+fn compile(config: &Config, old: Option<&Runtime>) -> Runtime {
+    Runtime::compile(config, HASH, old, &tools()).unwrap()
+}
+
+fn limiter(id: u128, scopes: &[(&str, u128)]) -> Entity {
+    plugin(id, "rate-limiting", scopes, json!({"minute": id, "policy": "local"}))
+}
+
+#[test]
+fn the_most_specific_instance_wins_for_a_known_consumer_too() {
+    let alice = Some(Uuid::from_u128(3));
+    let runtime = compile(
+        &world(vec![
+            limiter(10, &[]),
+            limiter(11, &[("service", 1)]),
+            limiter(12, &[("consumer", 3)]),
+        ]),
+        None,
+    );
+    let same = |a: Option<&std::sync::Arc<dyn crate::plugins::Plugin>>, id: u128| {
+        let (_, built) = &runtime.reuse_plugin(id);
+        a.is_some_and(|a| Arc::ptr_eq(a, built))
+    };
+    let chain = &runtime.destination(Uuid::from_u128(2)).unwrap().chain;
+    let [slot] = chain.in_phase(Phases::ACCESS) else { panic!("one plugin, one slot") };
+    assert!(same(slot.select(None), 11));
+    assert!(same(slot.select(alice), 12));
+    let [slot] = runtime.global.in_phase(Phases::ACCESS) else { panic!("one plugin, one slot") };
+    assert!(same(slot.select(None), 10));
+}
+
+impl Runtime {
+    fn reuse_plugin(&self, id: u128) -> (Arc<[u8]>, Arc<dyn crate::plugins::Plugin>) {
+        self.reuse.plugin(Uuid::from_u128(id)).unwrap()
+    }
+}
+
+#[test]
+fn route_and_service_together_outrank_a_consumer_alone() {
+    let runtime = compile(
+        &world(vec![limiter(10, &[("route", 2), ("service", 1)]), limiter(11, &[("consumer", 3)])]),
+        None,
+    );
+    let chain = &runtime.destination(Uuid::from_u128(2)).unwrap().chain;
+    let [slot] = chain.in_phase(Phases::ACCESS) else { panic!("one plugin, one slot") };
+    let (_, wanted) = runtime.reuse_plugin(10);
+    assert!(Arc::ptr_eq(slot.select(Some(Uuid::from_u128(3))).unwrap(), &wanted));
+}
+
+#[test]
+fn what_did_not_change_is_taken_over() {
+    let old = compile(&world(vec![limiter(10, &[]), limiter(11, &[("service", 1)])]), None);
+    let changed =
+        plugin(11, "rate-limiting", &[("service", 1)], json!({"minute": 1, "policy": "local"}));
+    let new = compile(&world(vec![limiter(10, &[]), changed]), Some(&old));
+    assert!(Arc::ptr_eq(&old.reuse_plugin(10).1, &new.reuse_plugin(10).1));
+    assert!(!Arc::ptr_eq(&old.reuse_plugin(11).1, &new.reuse_plugin(11).1));
+}
+
+#[test]
+fn the_directory_follows_consumers_and_credentials() {
+    let key = |id: u128, key: &str| {
+        let kind = catalog().kind("keyauth_credentials").unwrap();
+        entity(kind, id, json!({"key": key, "consumer": {"id": Uuid::from_u128(3)}}))
+    };
+    let kind = catalog().kind("keyauth_credentials").unwrap();
+    let first = compile(&world(vec![key(20, "a"), key(21, "b")]), None);
+    let second = compile(&world(vec![key(20, "c")]), Some(&first));
+    let has = |runtime: &Runtime, key: &str| runtime.directory.credential(kind, key).is_some();
+    assert_eq!((has(&first, "a"), has(&first, "b"), has(&first, "c")), (true, true, false));
+    assert_eq!((has(&second, "a"), has(&second, "b"), has(&second, "c")), (false, false, true));
+    assert!(second.directory.caller_named("alice").is_some());
+}
+
+#[test]
+fn routes_of_a_disabled_service_are_left_out() {
+    let disabled = entity(service::KIND, 1, json!({"host": "127.0.0.1", "enabled": false}));
+    let runtime = compile(&world(vec![disabled]), None);
+    assert!(runtime.router.is_empty());
+}
+
+#[test]
+fn a_config_that_cannot_be_served_names_the_entity_and_leaves_the_old_one() {
+    let handle = Handle::new(Arc::new(compile(&world(vec![]), None)));
+    let broken = json!({"id": Uuid::from_u128(30), "paths": ["~/("]});
+    let broken = Entity::new(route::KIND, broken.as_object().unwrap()).unwrap();
+    let config = world(vec![broken]);
+    let error = apply(&handle, &config, ConfigHash([2; 32]), &tools()).unwrap_err();
+    assert_eq!(error.entity.map(|key| key.id), Some(Uuid::from_u128(30)));
+    assert_eq!(handle.load().config_hash, HASH);
+}
+
+#[test]
+fn old_runtimes_are_dropped_once_nobody_holds_them() {
+    let handle = Handle::new(Arc::new(Runtime::empty(HASH)));
+    let held = handle.load();
+    let weak = Arc::downgrade(&held);
+    handle.swap(Arc::new(Runtime::empty(HASH)));
+    assert!(weak.upgrade().is_some());
+    drop(held);
+    handle.sweep();
+    assert!(weak.upgrade().is_none());
+}
