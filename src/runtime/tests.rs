@@ -110,7 +110,11 @@ fn what_did_not_change_is_taken_over() {
 fn the_directory_follows_consumers_and_credentials() {
     let key = |id: u128, key: &str| {
         let kind = catalog().kind("keyauth_credentials").unwrap();
-        entity(kind, id, json!({"key": key, "consumer": {"id": Uuid::from_u128(3)}}))
+        let document = json!({
+            "id": Uuid::from_u128(id), "created_at": 1, "key": key,
+            "consumer": {"id": Uuid::from_u128(3)},
+        });
+        Entity::new(kind, document.as_object().unwrap()).unwrap()
     };
     let kind = catalog().kind("keyauth_credentials").unwrap();
     let first = compile(&world(vec![key(20, "a"), key(21, "b")]), None);
