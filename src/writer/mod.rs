@@ -10,6 +10,7 @@
 //! - a write that changes nothing appends nothing;
 //! - a caller that goes away changes nothing: its write happens or not, as a whole.
 
+pub mod audit;
 pub mod history;
 mod job;
 mod task;

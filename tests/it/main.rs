@@ -1,3 +1,3 @@
 //! End-to-end tests: both planes in one process, real sockets, real mTLS.
 
-fn main() {}
+mod log_contract;
