@@ -186,3 +186,43 @@ fn text(event: &Event, lines: &[Line]) -> String {
 fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::entity::Entity;
+    use crate::domain::event::{EventKind, Origin};
+    use crate::domain::hash::{ConfigHash, GENESIS};
+    use crate::domain::kinds::service;
+
+    #[test]
+    fn events_are_shown_by_field_names_without_values_or_control_characters() {
+        let catalog = Catalog::new(Vec::new());
+        let service = |path: &str| {
+            let id = "00000000-0000-4000-8000-000000000001";
+            let document = json!({"id": id, "name": "s1", "host": "h", "path": path});
+            Entity::new(service::KIND, document.as_object().unwrap()).unwrap()
+        };
+        let mut config = Config::of(&catalog, [service("/old-secret")]);
+        let event = Event {
+            seq: Seq(2),
+            at: chrono::DateTime::UNIX_EPOCH,
+            origin: Origin {
+                actor: "ann\u{1b}[2J".into(),
+                request_id: "r".into(),
+                source: "admin-api".into(),
+                kind: EventKind::Written,
+                reason: Some("because".into()),
+            },
+            changes: vec![Change::Upserted(service("/new-secret"))],
+            config_hash: ConfigHash([1; 32]),
+            prev_hash: GENESIS,
+            hash: GENESIS,
+        };
+        let lines = describe(&catalog, &mut config, &event);
+        let shown = text(&event, &lines);
+        assert!(shown.ends_with("updated services 00000000-0000-4000-8000-000000000001 s1: path"));
+        assert!(shown.contains("(because)") && !shown.contains('\u{1b}'));
+        assert!(!format!("{shown}{}", json_line(&event, &lines)).contains("secret"));
+    }
+}

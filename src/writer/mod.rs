@@ -13,6 +13,7 @@
 pub mod audit;
 pub mod history;
 mod job;
+pub mod projector;
 mod task;
 
 use std::sync::Arc;

@@ -8,12 +8,12 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::audit::AuditError;
+use super::projector::Projector;
 use super::*;
 use crate::domain::entity::{Entity, Key};
 use crate::domain::kinds::{route, service};
 use crate::log::StorageError;
 use crate::log::sqlite::SqliteLog;
-use crate::projector::Projector;
 
 /// A log in a directory of its own, removed at the end.
 struct Place {

@@ -80,7 +80,7 @@ fn rows(mut tip: Tip, count: u64) -> Vec<Row> {
             request_id: format!("r{seq}"),
             source: "admin-api".into(),
             kind: EventKind::Written,
-            reason: (seq % 2 == 0).then(|| "because".into()),
+            reason: seq.is_multiple_of(2).then(|| "because".into()),
         };
         let at = DateTime::from_timestamp_micros(seq as i64 * 1_000_000 + 1).unwrap();
         let changes = [Change::Upserted(entity), Change::Deleted(gone)];
