@@ -15,7 +15,6 @@ pub mod snapshot;
 
 pub mod balancer;
 pub mod fleet;
-pub mod projector;
 pub mod router;
 pub mod writer;
 

@@ -10,8 +10,10 @@
 //! - a write that changes nothing appends nothing;
 //! - a caller that goes away changes nothing: its write happens or not, as a whole.
 
+pub mod audit;
 pub mod history;
 mod job;
+pub mod projector;
 mod task;
 
 use std::sync::Arc;

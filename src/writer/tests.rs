@@ -7,12 +7,13 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use super::audit::AuditError;
+use super::projector::Projector;
 use super::*;
 use crate::domain::entity::{Entity, Key};
 use crate::domain::kinds::{route, service};
 use crate::log::StorageError;
 use crate::log::sqlite::SqliteLog;
-use crate::projector::Projector;
 
 /// A log in a directory of its own, removed at the end.
 struct Place {
@@ -377,4 +378,52 @@ mod random {
             });
         }
     }
+}
+
+/// What a tamperer does to the second of three rows, and what the audit says.
+#[tokio::test]
+async fn the_audit_names_the_row_that_was_tampered_with_whatever_the_column() {
+    let cases = [
+        ("format = 9", "event 2 was changed"),
+        ("at = at + 1", "event 2 was changed"),
+        ("actor = 'eve'", "event 2 was changed"),
+        ("request_id = 'r2'", "event 2 was changed"),
+        ("source = 'cli'", "event 2 was changed"),
+        ("kind = 'imported'", "event 2 was changed"),
+        ("reason = ''", "event 2 was changed"),
+        ("changes = replace(changes, 'h2', 'h9')", "event 2 was changed"),
+        ("config_hash = zeroblob(32)", "event 2 was changed"),
+        ("prev_hash = zeroblob(32)", "event 2 does not follow event 1"),
+        ("hash = zeroblob(32)", "event 2 was changed"),
+        ("seq = 7", "event 2 is missing"),
+        ("hash = 'short'", "event log cannot be read"),
+    ];
+    for (tampering, expected) in cases {
+        let place = Place::new();
+        let log = place.log().await;
+        let (writer, _task) = start(log.clone()).await;
+        for id in 1..=3 {
+            put(&writer, id, &format!("h{id}")).await;
+        }
+        let end = audit::verify(writer.history()).await.unwrap();
+        assert_eq!(end.tip(), writer.head().tip());
+        log.execute(&format!("UPDATE events SET {tampering} WHERE seq = 2")).await;
+        let error = audit::verify(writer.history()).await.unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{tampering}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn the_audit_finds_a_row_that_was_changed_and_hashed_anew() {
+    let place = Place::new();
+    let log = place.log().await;
+    let (writer, _task) = start(log.clone()).await;
+    put(&writer, 1, "a").await;
+    let mut row = log.read(Seq(0), 1).await.unwrap().remove(0);
+    row.changes = row.changes.replace("\"a\"", "\"b\"");
+    row.hash = row.digest();
+    log.execute(&format!("UPDATE events SET changes = '{}', hash = x'{}'", row.changes, row.hash))
+        .await;
+    let error = audit::verify(writer.history()).await;
+    assert!(matches!(error, Err(AuditError::Config { seq: Seq(1), .. })), "{error:?}");
 }

@@ -9,6 +9,7 @@ mod durability;
 mod harness;
 mod http;
 mod layers;
+mod log_contract;
 mod offline;
 mod process;
 mod source;

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use super::Head;
 use crate::domain::hash::NodeHash;
 use crate::log::{EventLog, StorageError, StoredSnapshot};
-use crate::writer::Head;
 
 /// Events after which a snapshot is stored.
 const EVENTS_MAX: u64 = 1000;

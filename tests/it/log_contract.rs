@@ -1,0 +1,212 @@
+//! What every backend of the event log must do: the same cases on each of them.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests are not seen as tests")]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chrono::DateTime;
+use hybridctl::clock::Clock;
+use hybridctl::domain::catalog::Catalog;
+use hybridctl::domain::entity::{Entity, Key};
+use hybridctl::domain::event::{Change, EventKind, Origin, Seq};
+use hybridctl::domain::hash::{ConfigHash, NodeHash};
+use hybridctl::domain::kinds::{route, service};
+use hybridctl::log::row::Row;
+use hybridctl::log::sqlite::SqliteLog;
+use hybridctl::log::{AppendError, DataPlaneRow, EventLog, Meta, StoredSnapshot, Tip};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// A database for one test; opening it again shows what is durable.
+struct SqlitePlace(PathBuf);
+
+impl SqlitePlace {
+    fn new() -> Self {
+        let directory = std::env::temp_dir().join(format!("hybridctl-{}", Clock::System.id()));
+        std::fs::create_dir(&directory).unwrap();
+        Self(directory)
+    }
+
+    async fn open(&self) -> Arc<dyn EventLog> {
+        Arc::new(SqliteLog::open(&self.0.join("log.db")).await.unwrap())
+    }
+}
+
+impl Drop for SqlitePlace {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Makes a test of each case for a backend.
+macro_rules! contract {
+    ($backend:ident, $place:ty, [$($case:ident),* $(,)?]) => {
+        mod $backend {
+            use super::*;
+            $(#[tokio::test]
+            async fn $case() {
+                let place = <$place>::new();
+                super::$case(place.open().await, place.open().await).await;
+            })*
+        }
+    };
+}
+
+contract!(
+    sqlite,
+    SqlitePlace,
+    [
+        rows_come_back_as_they_were_appended,
+        an_append_elsewhere_than_at_the_end_is_a_conflict,
+        of_two_writers_at_once_one_wins,
+        moments_are_found,
+        nodes_and_snapshots_are_stored,
+        meta_is_made_once,
+        data_planes_are_shared_and_expire,
+    ]
+);
+
+/// Makes `count` rows after `tip`; each names a config hash of its own.
+fn rows(mut tip: Tip, count: u64) -> Vec<Row> {
+    let make = |_| {
+        let seq = tip.seq.next().0;
+        let document = json!({"id": Uuid::from_u128(seq.into()), "host": "é\n\"'"});
+        let entity = Entity::new(service::KIND, document.as_object().unwrap()).unwrap();
+        let gone = Key { kind: route::KIND, id: Uuid::from_u128(7) };
+        let origin = Origin {
+            actor: "ann".into(),
+            request_id: format!("r{seq}"),
+            source: "admin-api".into(),
+            kind: EventKind::Written,
+            reason: seq.is_multiple_of(2).then(|| "because".into()),
+        };
+        let at = DateTime::from_timestamp_micros(seq as i64 * 1_000_000 + 1).unwrap();
+        let changes = [Change::Upserted(entity), Change::Deleted(gone)];
+        let row = Row::seal(tip, at, &origin, &changes, ConfigHash([seq as u8; 32]));
+        tip = row.tip();
+        row
+    };
+    (0..count).map(make).collect()
+}
+
+async fn rows_come_back_as_they_were_appended(log: Arc<dyn EventLog>, other: Arc<dyn EventLog>) {
+    assert_eq!(log.tip().await.unwrap(), Tip::START);
+    let rows = rows(Tip::START, 150);
+    log.append(Tip::START, &rows).await.unwrap();
+    assert_eq!(other.tip().await.unwrap(), rows[149].tip());
+    assert_eq!(other.read(Seq(0), 1000).await.unwrap(), rows);
+    assert_eq!(other.read(Seq(10), 2).await.unwrap(), rows[10..12]);
+    assert!(other.read(Seq(150), 2).await.unwrap().is_empty());
+    other.changed(Seq(0)).await.unwrap();
+}
+
+async fn an_append_elsewhere_than_at_the_end_is_a_conflict(
+    log: Arc<dyn EventLog>,
+    other: Arc<dyn EventLog>,
+) {
+    let rows = rows(Tip::START, 3);
+    log.append(Tip::START, &rows[..2]).await.unwrap();
+    for (expected, late) in [(Tip::START, &rows[..1]), (rows[2].tip(), &rows[2..])] {
+        let refused = other.append(expected, late).await;
+        let Err(AppendError::Conflict { actual, .. }) = refused else { panic!("{refused:?}") };
+        assert_eq!(actual, Seq(2));
+    }
+    other.append(rows[1].tip(), &rows[2..]).await.unwrap();
+    assert_eq!(log.read(Seq(0), 10).await.unwrap(), rows);
+}
+
+async fn of_two_writers_at_once_one_wins(log: Arc<dyn EventLog>, other: Arc<dyn EventLog>) {
+    let mut tip = Tip::START;
+    for _ in 0..20 {
+        let next = rows(tip, 2);
+        let (one, two) = tokio::join!(log.append(tip, &next), other.append(tip, &next));
+        assert!(one.is_ok() != two.is_ok(), "{one:?} {two:?}");
+        let lost = if one.is_ok() { two } else { one };
+        assert!(matches!(lost, Err(AppendError::Conflict { .. })), "{lost:?}");
+        tip = next[1].tip();
+        assert_eq!(log.tip().await.unwrap(), tip);
+    }
+}
+
+async fn moments_are_found(log: Arc<dyn EventLog>, other: Arc<dyn EventLog>) {
+    log.append(Tip::START, &rows(Tip::START, 3)).await.unwrap();
+    let at = |micros| DateTime::from_timestamp_micros(micros).unwrap();
+    for (micros, seq) in [(0, 0), (1_000_000, 0), (1_000_001, 1), (2_999_999, 2), (9_000_000, 3)] {
+        assert_eq!(other.find_time(at(micros)).await.unwrap(), Seq(seq));
+    }
+    let found = other.find_hash("02020202".parse().unwrap()).await.unwrap();
+    assert_eq!(found, [StoredSnapshot { seq: Seq(2), config_hash: ConfigHash([2; 32]) }]);
+    assert!(other.find_hash("02020203".parse().unwrap()).await.unwrap().is_empty());
+}
+
+async fn nodes_and_snapshots_are_stored(log: Arc<dyn EventLog>, other: Arc<dyn EventLog>) {
+    let node = |n: u8| (NodeHash([n; 32]), Bytes::from(vec![n; 3]));
+    let stored = |seq| StoredSnapshot { seq: Seq(seq), config_hash: ConfigHash([1; 32]) };
+    assert_eq!(log.newest_snapshot(Seq(9)).await.unwrap(), None);
+    log.store_snapshot(stored(3), (0..100).map(node).collect()).await.unwrap();
+    // A config that is in force again: its nodes are there.
+    log.store_snapshot(stored(5), vec![node(1)]).await.unwrap();
+    for (at, seq) in [(u64::MAX, 5), (5, 5), (4, 3)] {
+        assert_eq!(other.newest_snapshot(Seq(at)).await.unwrap(), Some(stored(seq)));
+    }
+    let wanted: Vec<_> = (0..120).map(|n| node(n).0).collect();
+    let mut found = other.load_nodes(&wanted).await.unwrap();
+    found.sort_unstable();
+    assert_eq!(found, (0..100).map(node).collect::<Vec<_>>());
+    log.forget_snapshot(Seq(5)).await.unwrap();
+    assert_eq!(other.newest_snapshot(Seq(9)).await.unwrap(), Some(stored(3)));
+}
+
+async fn meta_is_made_once(log: Arc<dyn EventLog>, other: Arc<dyn EventLog>) {
+    let meta = |n: u8| Meta { cluster_id: Uuid::from_u128(n.into()), signing_key: vec![n; 32] };
+    assert_eq!(log.meta(meta(1)).await.unwrap(), meta(1));
+    assert_eq!(other.meta(meta(2)).await.unwrap(), meta(1));
+    assert!(!format!("{:?}", meta(1)).contains("[1"), "the key is a secret");
+}
+
+async fn data_planes_are_shared_and_expire(log: Arc<dyn EventLog>, other: Arc<dyn EventLog>) {
+    let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
+    let plane = |n: u128, row: &str, seconds| DataPlaneRow {
+        id: Uuid::from_u128(n),
+        row: row.into(),
+        expires_at: at(seconds),
+    };
+    log.store_data_plane(plane(1, "{}", 10)).await.unwrap();
+    log.store_data_plane(plane(2, "{}", 30)).await.unwrap();
+    log.store_data_plane(plane(2, "[]", 40)).await.unwrap();
+    let seen = other.data_planes(at(5)).await.unwrap();
+    assert_eq!(seen, [plane(1, "{}", 10), plane(2, "[]", 40)]);
+    assert_eq!(other.data_planes(at(10)).await.unwrap(), [plane(2, "[]", 40)]);
+    assert_eq!(log.data_planes(at(5)).await.unwrap().len(), 1, "forgotten for all");
+}
+
+/// Yesterday's rows still read, and their hashes do not move. The file is never written again.
+#[test]
+fn rows_of_format_1_still_read() {
+    let text = include_str!("../fixtures/events/v1.json");
+    let stored: Vec<Value> = serde_json::from_str(text).unwrap();
+    let catalog = Catalog::new(Vec::new());
+    for (value, expected) in stored.iter().zip(rows(Tip::START, 3)) {
+        let text = |name: &str| value[name].as_str().unwrap().to_owned();
+        let row = Row {
+            format: value["format"].as_u64().unwrap(),
+            seq: Seq(value["seq"].as_u64().unwrap()),
+            at: value["at"].as_i64().unwrap(),
+            actor: text("actor"),
+            request_id: text("request_id"),
+            source: text("source"),
+            kind: text("kind"),
+            reason: value["reason"].as_str().map(str::to_owned),
+            changes: text("changes"),
+            config_hash: text("config_hash").parse().unwrap(),
+            prev_hash: text("prev_hash").parse().unwrap(),
+            hash: text("hash").parse().unwrap(),
+        };
+        assert_eq!(row.digest(), row.hash);
+        let (event, expected) = (row.event(&catalog).unwrap(), expected.event(&catalog).unwrap());
+        assert_eq!(event, expected);
+    }
+    assert_eq!(stored.len(), 3);
+}
