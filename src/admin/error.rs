@@ -63,7 +63,7 @@ impl ApiError {
             Self::Rejected(Rejection::NotUnique(_)) => StatusCode::CONFLICT,
             Self::Rejected(Rejection::NotFound(_)) | Self::NotFound | Self::Missing(_) => {
                 StatusCode::NOT_FOUND
-            },
+            }
             Self::Rejected(_) | Self::Argument { .. } | Self::BadRequest(_) => {
                 StatusCode::BAD_REQUEST
             }

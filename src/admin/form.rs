@@ -48,10 +48,9 @@ fn insert(node: Option<Node>, steps: &[Step], value: Value) -> Node {
                 appended.push(Node::Leaf(value));
                 Node::List { indexed, appended }
             }
-            Some(first @ Node::Leaf(_)) => Node::List {
-                indexed: BTreeMap::new(),
-                appended: vec![first, Node::Leaf(value)],
-            },
+            Some(first @ Node::Leaf(_)) => {
+                Node::List { indexed: BTreeMap::new(), appended: vec![first, Node::Leaf(value)] }
+            }
             Some(map @ Node::Map(_)) => map,
         };
     };

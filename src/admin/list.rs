@@ -66,8 +66,7 @@ impl<T> Page<T> {
 /// Returns the page size that a call asks for.
 pub(super) fn size(call: &Call) -> Result<usize, ApiError> {
     let Some(text) = call.argument("size") else { return Ok(SIZE) };
-    let number: f64 =
-        text.trim().parse().map_err(|_| ApiError::size("size must be a number"))?;
+    let number: f64 = text.trim().parse().map_err(|_| ApiError::size("size must be a number"))?;
     if number.fract() == 0.0 && (1.0..=SIZE_MAX as f64).contains(&number) {
         return Ok(number as usize);
     }
@@ -77,9 +76,8 @@ pub(super) fn size(call: &Call) -> Result<usize, ApiError> {
 /// Returns the id after which a page starts.
 pub(super) fn after(call: &Call) -> Result<Option<Uuid>, ApiError> {
     let Some(offset) = call.argument("offset") else { return Ok(None) };
-    let bytes = BASE64
-        .decode(offset)
-        .map_err(|_| ApiError::offset(offset, "bad base64 encoding"))?;
+    let bytes =
+        BASE64.decode(offset).map_err(|_| ApiError::offset(offset, "bad base64 encoding"))?;
     let value: Value = serde_json::from_slice(&bytes)
         .map_err(|_| ApiError::offset(offset, "bad json encoding"))?;
     match value.as_array().map(Vec::as_slice) {

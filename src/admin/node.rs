@@ -15,8 +15,9 @@ const LUA_VERSION: &str = "none (hybridctl)";
 
 /// Returns the answer of `GET /`.
 pub(super) fn info(admin: &Admin) -> Value {
-    let (node, view) = (&admin.node, admin.store.view());
+    let (node, head) = (&admin.0.node, admin.0.store.head());
     let available: Map<_, _> = admin
+        .0
         .catalog
         .plugins()
         .map(|plugin| {
@@ -36,11 +37,11 @@ pub(super) fn info(admin: &Admin) -> Value {
         "timers": {"running": 0, "pending": 0},
         "plugins": {
             "available_on_server": available,
-            "enabled_in_cluster": plugins_in_use(&view.config),
+            "enabled_in_cluster": plugins_in_use(head.snapshot.config()),
         },
         "configuration": node.configuration,
-        "config_hash": view.config_hash,
-        "seq": view.seq,
+        "config_hash": head.config_hash,
+        "seq": head.seq,
     })
 }
 

@@ -57,9 +57,7 @@ pub enum Unready {
     #[error("failed to connect to database")]
     Database,
     /// Not every worker routes by the config.
-    #[error(
-        "router builds not yet complete, router ready in {ready} of {workers} workers"
-    )]
+    #[error("router builds not yet complete, router ready in {ready} of {workers} workers")]
     Router {
         /// How many do.
         ready: usize,
@@ -176,14 +174,22 @@ async fn dispatch(State(api): State<StatusApi>, request: Request) -> Response {
     let is_head = request.method() == Method::HEAD;
     let request_id = call::client_request_id(request.headers())
         .unwrap_or_else(|| api.clock.id().simple().to_string());
-    let answered = answer(&api.source, request, request_id.clone()).await;
-    let mut response = answered.unwrap_or_else(ApiError::into_response);
+    let mut response = respond(&api.source, request, request_id.clone()).await;
     let latency_ms = started.elapsed().as_millis();
     reply::sign(&mut response, &request_id, api.latency_header.then_some(latency_ms));
     if is_head {
         reply::behead(&mut response);
     }
     response
+}
+
+/// Answers one request, without the common headers.
+pub(super) async fn respond(
+    source: &StatusSource,
+    request: Request,
+    request_id: String,
+) -> Response {
+    answer(source, request, request_id).await.unwrap_or_else(ApiError::into_response)
 }
 
 async fn answer(
