@@ -78,6 +78,14 @@ impl App {
         Self { admin, fleet, directory, task }
     }
 
+    /// Ends the task behind the writer.
+    pub(super) async fn stop_writer(&self) {
+        self.task.abort();
+        while !self.task.is_finished() {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Sends a request with a JSON body, or without one when it is null.
     pub(super) async fn send(&self, method: &str, path: &str, body: Value) -> Answer {
         match body {

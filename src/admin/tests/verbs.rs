@@ -60,83 +60,75 @@ async fn every_verb_has_its_status() {
 }
 
 #[tokio::test]
-async fn refusals_have_kongs_bodies() {
+async fn broken_documents_are_refused_field_by_field() {
+    let app = App::start().await;
+    let neither = "at least one of these fields must be non-empty: 'custom_id', 'username'";
+    let no_path =
+        "must set one of 'methods', 'hosts', 'headers', 'paths' when 'protocols' is 'http'";
+    for (path, body, text, fields) in [
+        (
+            "/services",
+            json!({}),
+            "host: required field missing",
+            json!({"host": "required field missing"}),
+        ),
+        (
+            "/services",
+            json!({"host": "a", "foo": 1}),
+            "foo: unknown field",
+            json!({"foo": "unknown field"}),
+        ),
+        ("/routes", json!({"protocols": ["http"]}), no_path, json!({"@entity": [no_path]})),
+        ("/consumers", Value::Null, neither, json!({"@entity": [neither]})),
+    ] {
+        let answer = app.send("POST", path, body).await;
+        let message = format!("schema violation ({text})");
+        let expected =
+            json!({"code": 2, "name": "schema violation", "message": message, "fields": fields});
+        assert_eq!((answer.status.as_u16(), answer.json()), (400, expected), "{path}");
+    }
+    let plugin = app.send("POST", "/plugins", json!({"name": "nope"})).await.json();
+    let text = "plugin 'nope' not enabled; add it to the 'plugins' configuration property";
+    assert_eq!(plugin["fields"], json!({"name": text}));
+}
+
+#[tokio::test]
+async fn clashes_and_absences_have_kongs_bodies() {
     let app = App::start().await;
     app.populate().await;
     let id = app.get("/services/s").await.json()["id"].as_str().unwrap().to_owned();
-    let schema = |text: &str, fields: Value| {
-        let message = format!("schema violation ({text})");
-        json!({"code": 2, "name": "schema violation", "message": message, "fields": fields})
-    };
+    let refusal = |code: u8, name: &str, message: &str, fields: Value| json!({"code": code, "name": name, "message": message, "fields": fields});
+    let exists = format!("primary key violation on key '{{id=\"{id}\"}}'");
+    let taken = "UNIQUE violation detected on '{name=\"s\"}'";
+    let needed = "an existing 'routes' entity references this 'services' entity";
+    let gone = "could not find the entity with '{name=\"nobody\"}'";
+    let unique = refusal(5, "unique constraint violation", taken, json!({"name": "s"}));
+    let primary = refusal(3, "primary key violation", &exists, json!({"id": id}));
+    let foreign = refusal(4, "foreign key violation", needed, json!({"@referenced_by": "routes"}));
+    let absent = refusal(6, "not found", gone, json!({"name": "nobody"}));
+    let plain = |text: &str| json!({"message": text});
     for (method, path, body, status, expected) in [
-        (
-            "POST",
-            "/services",
-            json!({}),
-            400,
-            schema("host: required field missing", json!({"host": "required field missing"})),
-        ),
-        (
-            "POST",
-            "/services",
-            json!({"host": "a", "foo": 1}),
-            400,
-            schema("foo: unknown field", json!({"foo": "unknown field"})),
-        ),
-        (
-            "POST",
-            "/consumers",
-            Value::Null,
-            400,
-            schema(
-                "at least one of these fields must be non-empty: 'custom_id', 'username'",
-                json!({"@entity": [
-                    "at least one of these fields must be non-empty: 'custom_id', 'username'"
-                ]}),
-            ),
-        ),
-        (
-            "POST",
-            "/services",
-            json!({"name": "s", "host": "a"}),
-            409,
-            json!({"code": 5, "name": "unique constraint violation",
-                "message": "UNIQUE violation detected on '{name=\"s\"}'", "fields": {"name": "s"}}),
-        ),
-        (
-            "POST",
-            "/services",
-            json!({"id": id, "host": "a"}),
-            400,
-            json!({"code": 3, "name": "primary key violation",
-                "message": format!("primary key violation on key '{{id=\"{id}\"}}'"),
-                "fields": {"id": id}}),
-        ),
-        (
-            "DELETE",
-            "/services/s",
-            Value::Null,
-            400,
-            json!({"code": 4, "name": "foreign key violation",
-                "message": "an existing 'routes' entity references this 'services' entity",
-                "fields": {"@referenced_by": "routes"}}),
-        ),
-        (
-            "PATCH",
-            "/services/nobody",
-            json!({}),
-            404,
-            json!({"code": 6, "name": "not found",
-                "message": "could not find the entity with '{name=\"nobody\"}'",
-                "fields": {"name": "nobody"}}),
-        ),
-        ("GET", "/services/nobody", Value::Null, 404, json!({"message": "Not found"})),
-        ("PATCH", "/plugins/nobody", json!({}), 404, json!({"message": "Not found"})),
-        ("PUT", "/services", json!({}), 405, json!({"message": "Method not allowed"})),
+        ("POST", "/services", json!({"name": "s", "host": "a"}), 409, unique),
+        ("POST", "/services", json!({"id": id, "host": "a"}), 400, primary),
+        ("DELETE", "/services/s", Value::Null, 400, foreign),
+        ("PATCH", "/services/nobody", json!({}), 404, absent),
+        ("GET", "/services/nobody", Value::Null, 404, plain("Not found")),
+        ("PATCH", "/plugins/nobody", json!({}), 404, plain("Not found")),
+        ("PUT", "/services", json!({}), 405, plain("Method not allowed")),
     ] {
         let answer = app.send(method, path, body).await;
         assert_eq!((answer.status.as_u16(), answer.json()), (status, expected), "{method} {path}");
     }
+}
+
+#[tokio::test]
+async fn without_a_log_reads_go_on_and_writes_say_so() {
+    let app = App::start().await;
+    app.populate().await;
+    app.stop_writer().await;
+    let answer = app.send("PUT", "/services/s", json!({"host": "b"})).await;
+    assert_eq!(answer.status, 503, "{}", answer.text);
+    assert_eq!(app.get("/services/s").await.json()["host"], "a");
 }
 
 #[tokio::test]
