@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -47,25 +48,205 @@ pub struct DataPlaneRow {
     pub lag_ms: Option<u64>,
 }
 
-/// All data planes that were heard of, by node id.
-#[derive(Debug, Default)]
-pub struct Fleet {
-    rows: Mutex<BTreeMap<Uuid, DataPlaneRow>>,
+/// Who comes: what a data plane tells of itself when it connects.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// Its node id.
+    pub id: Uuid,
+    /// The address it connects from.
+    pub ip: IpAddr,
+    /// Its host name.
+    pub hostname: String,
+    /// The Kong level that it implements.
+    pub version: String,
+    /// Labels that its operator gave it.
+    pub labels: BTreeMap<String, String>,
+    /// When its certificate expires.
+    pub cert_expires_at: DateTime<Utc>,
+    /// What it serves.
+    pub applied: Option<(Seq, ConfigHash)>,
 }
 
+/// One connection of a data plane; a later one of the same data plane makes it void.
+#[derive(Clone, Copy, Debug)]
+pub struct Visit {
+    id: Uuid,
+    number: u64,
+}
+
+/// All data planes that were heard of, by node id.
+#[derive(Debug)]
+pub struct Fleet {
+    ttl_seconds: u64,
+    rows: Mutex<Rows>,
+}
+
+#[derive(Debug, Default)]
+struct Rows {
+    by_id: BTreeMap<Uuid, (u64, DataPlaneRow)>,
+    visits: u64,
+}
+
+/// What stands for the hash of a data plane that serves nothing yet.
+const NOTHING: &str = "00000000000000000000000000000000";
+
 impl Fleet {
+    /// Makes a fleet whose rows are kept for `ttl_seconds` after their data plane was last seen.
+    pub fn new(ttl_seconds: u64) -> Self {
+        Self { ttl_seconds, rows: Mutex::default() }
+    }
+
     /// Returns the rows in id order.
     pub fn rows(&self) -> Vec<DataPlaneRow> {
-        self.lock().values().cloned().collect()
+        self.lock().by_id.values().map(|(_, row)| row.clone()).collect()
     }
 
     /// Writes the row of a data plane.
     pub fn record(&self, row: DataPlaneRow) {
-        self.lock().insert(row.id, row);
+        self.lock().by_id.insert(row.id, (0, row));
+    }
+
+    /// Forgets the data planes that were not seen for too long.
+    pub fn expire(&self, now: DateTime<Utc>) {
+        let keeps = |row: &DataPlaneRow| {
+            let age = now.signed_duration_since(row.last_seen).num_seconds();
+            row.connected || u64::try_from(age).is_ok_and(|age| age < row.ttl_seconds)
+        };
+        self.lock().by_id.retain(|_, (_, row)| keeps(row));
+    }
+
+    /// A data plane connected.
+    pub fn joined(&self, arrival: Arrival, now: DateTime<Utc>) -> Visit {
+        let mut rows = self.lock();
+        rows.visits += 1;
+        let visit = Visit { id: arrival.id, number: rows.visits };
+        let row = DataPlaneRow {
+            id: arrival.id,
+            ip: arrival.ip,
+            hostname: arrival.hostname,
+            version: Some(arrival.version),
+            last_seen: now,
+            ttl_seconds: self.ttl_seconds,
+            config_hash: hash_text(arrival.applied),
+            sync_status: "normal",
+            updated_at: now,
+            labels: arrival.labels,
+            cert_expires_at: Some(arrival.cert_expires_at.timestamp()),
+            applied_hash: arrival.applied.map(|(_, hash)| hash),
+            applied_seq: arrival.applied.map(|(seq, _)| seq),
+            rejected: None,
+            connected: true,
+            lag_ms: None,
+        };
+        rows.by_id.insert(arrival.id, (visit.number, row));
+        visit
+    }
+
+    /// A data plane serves this, or said so again.
+    pub fn applied(
+        &self,
+        visit: Visit,
+        applied: Option<(Seq, ConfigHash)>,
+        lag: Option<Duration>,
+        now: DateTime<Utc>,
+    ) {
+        self.update(visit, now, |row| {
+            row.config_hash = hash_text(applied);
+            row.applied_hash = applied.map(|(_, hash)| hash);
+            row.applied_seq = applied.map(|(seq, _)| seq);
+            if let Some(lag) = lag {
+                row.lag_ms = u64::try_from(lag.as_millis()).ok();
+                row.rejected = None;
+            }
+        });
+    }
+
+    /// A data plane could not serve a head.
+    pub fn rejected(&self, visit: Visit, hash: ConfigHash, reason: &str, now: DateTime<Utc>) {
+        self.update(visit, now, |row| row.rejected = Some(format!("{hash}: {reason}")));
+    }
+
+    /// A data plane's connection ended.
+    pub fn left(&self, visit: Visit, now: DateTime<Utc>) {
+        self.update(visit, now, |row| row.connected = false);
+    }
+
+    fn update(&self, visit: Visit, now: DateTime<Utc>, change: impl FnOnce(&mut DataPlaneRow)) {
+        let mut rows = self.lock();
+        if let Some((number, row)) = rows.by_id.get_mut(&visit.id)
+            && *number == visit.number
+        {
+            row.last_seen = now;
+            row.updated_at = now;
+            change(row);
+        }
     }
 
     // A writer cannot leave the map half changed, so a poisoned lock is still good.
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Uuid, DataPlaneRow>> {
+    fn lock(&self) -> MutexGuard<'_, Rows> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn hash_text(applied: Option<(Seq, ConfigHash)>) -> String {
+    applied.map_or_else(|| NOTHING.to_owned(), |(_, hash)| hash.to_hex())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arrival() -> Arrival {
+        Arrival {
+            id: Uuid::from_u128(1),
+            ip: IpAddr::from([127, 0, 0, 1]),
+            hostname: "dp".into(),
+            version: "3.9.1".into(),
+            labels: BTreeMap::new(),
+            cert_expires_at: DateTime::UNIX_EPOCH,
+            applied: None,
+        }
+    }
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(seconds, 0).unwrap_or_default()
+    }
+
+    #[test]
+    fn an_old_connection_does_not_speak_for_a_new_one() {
+        let fleet = Fleet::new(60);
+        let first = fleet.joined(arrival(), at(0));
+        let second = fleet.joined(arrival(), at(1));
+        fleet.left(first, at(2));
+        assert!(fleet.rows().iter().all(|row| row.connected));
+        fleet.left(second, at(3));
+        assert!(fleet.rows().iter().all(|row| !row.connected));
+    }
+
+    #[test]
+    fn a_row_tells_what_is_served_and_what_was_refused() {
+        let fleet = Fleet::new(60);
+        let visit = fleet.joined(arrival(), at(0));
+        assert_eq!(fleet.rows()[0].config_hash, NOTHING);
+        fleet.rejected(visit, ConfigHash([2; 32]), "no", at(1));
+        assert!(fleet.rows()[0].rejected.as_ref().is_some_and(|text| text.ends_with(": no")));
+        let lag = Some(Duration::from_millis(7));
+        fleet.applied(visit, Some((Seq(3), ConfigHash([1; 32]))), lag, at(2));
+        let row = &fleet.rows()[0];
+        assert_eq!((row.lag_ms, &row.rejected, row.last_seen), (Some(7), &None, at(2)));
+        assert_eq!(row.config_hash, "01".repeat(32));
+    }
+
+    #[test]
+    fn rows_of_the_gone_expire() {
+        let fleet = Fleet::new(60);
+        let visit = fleet.joined(arrival(), at(0));
+        fleet.expire(at(1000));
+        assert_eq!(fleet.rows().len(), 1, "a connected one stays");
+        fleet.left(visit, at(1000));
+        fleet.expire(at(1059));
+        assert_eq!(fleet.rows().len(), 1);
+        fleet.expire(at(1060));
+        assert!(fleet.rows().is_empty());
     }
 }

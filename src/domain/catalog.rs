@@ -127,13 +127,21 @@ impl Catalog {
 
     /// Expands shorthands, then fills absent fields with their defaults.
     pub fn complete(&self, kind: Kind, document: &mut Document) -> Result<(), FieldErrors> {
-        self.settle(kind, document, true)
+        self.settle(kind, document, true, true)
+    }
+
+    /// Fills absent fields with their defaults, but rewrites nothing unless shorthands ask for it:
+    /// for a document that was transformed before.
+    pub fn fill(&self, kind: Kind, document: &mut Document) -> Result<(), FieldErrors> {
+        let schema = self.schema(kind);
+        let short = schema.shorthands.iter().any(|(name, _)| document.contains_key(*name));
+        self.settle(kind, document, true, short)
     }
 
     /// Expands shorthands and removes duplicates from sets, but leaves absent fields absent: for a
     /// document that a patch was merged into.
     pub fn tidy(&self, kind: Kind, document: &mut Document) -> Result<(), FieldErrors> {
-        self.settle(kind, document, false)
+        self.settle(kind, document, false, true)
     }
 
     fn settle(
@@ -141,9 +149,10 @@ impl Catalog {
         kind: Kind,
         document: &mut Document,
         defaults: bool,
+        rewrites: bool,
     ) -> Result<(), FieldErrors> {
         let schema = self.schema(kind);
-        if defaults {
+        if defaults && rewrites {
             // In a patch they speak about the patch alone and were expanded before the merge.
             schema.validate_shorthands(document)?;
             if let Some(rewrite) = schema.rewrite {
@@ -158,7 +167,7 @@ impl Catalog {
         if let (Type::Record(fields), Some(Value::Object(config))) =
             (&plugin.config.ty, document.get_mut("config"))
         {
-            if let Some(rewrite) = plugin.rewrite {
+            if let Some(rewrite) = plugin.rewrite.filter(|_| rewrites) {
                 rewrite(config)?;
             }
             schema::complete(fields, config, defaults);

@@ -11,6 +11,7 @@ pub mod canonical;
 pub mod catalog;
 pub mod config;
 pub mod decide;
+pub mod declarative;
 pub mod entity;
 pub mod event;
 pub mod hash;

@@ -1,1 +1,4 @@
 //! The data path: listeners, phases, upstream connections, replies.
+
+pub mod listener;
+pub mod upstream;

@@ -1,1 +1,260 @@
 //! The node's static settings: kong.conf, `KONG_*` variables, validation as Kong does it.
+//!
+//! Text is layered (`source`), typed by the table (`values`), judged (`validate`), and laid out in
+//! one plain struct (`build`). Facts follow reference hybrid.md, section 1.
+//!
+//! Invariants:
+//! - the environment comes in as a map; only [`Sources::of_process`] reads the real one;
+//! - a [`Settings`] value passed every check, and all failures are reported at once;
+//! - no secret is in `Debug` output, in [`Settings::to_json`], or in `.kong_env` by our doing: a
+//!   vault reference stays a reference there.
+//!
+//! To add a property: a line in `table`, and if it is honoured a field here and a line in `build`.
+
+mod build;
+mod error;
+mod file;
+mod layout;
+mod listener;
+mod pem;
+mod prefix;
+mod property;
+mod reference;
+mod source;
+mod table;
+#[cfg(test)]
+mod tests;
+mod validate;
+mod values;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+
+pub use self::error::SettingsError;
+pub use self::layout::{
+    Admin, Cluster, ClusterMtls, Database, Declarative, Dns, LogLevel, Ocsp, Proxy, ProxyServer,
+    Role, Status, Tls, TrustedAddress, UpstreamKeepalive,
+};
+pub use self::listener::Listener;
+pub use self::pem::{Pem, PemPair};
+pub use self::prefix::Prefix;
+pub use self::property::{Kind, Property, Support};
+use self::source::Raw;
+pub use self::source::Sources;
+pub use self::table::ALL as PROPERTIES;
+use self::values::{Value, Values};
+
+/// The level of Kong's Admin API and file format that this product implements.
+pub const KONG_VERSION: &str = "3.9.1";
+
+/// The settings of one node, checked.
+#[derive(Clone)]
+pub struct Settings {
+    /// The directory the node lives in.
+    pub prefix: Prefix,
+    /// What the node does.
+    pub role: Role,
+    /// The id the user gave the node; see [`Prefix::node_id`] for the one it keeps.
+    pub node_id: Option<uuid::Uuid>,
+    /// The least severe line that is logged.
+    pub log_level: LogLevel,
+    /// Where the log of events lives.
+    pub database: Database,
+    /// A configuration given as a file or as text.
+    pub declarative: Declarative,
+    /// How many proxy workers run.
+    pub worker_processes: usize,
+    /// Whether `start` leaves the node in the background.
+    pub daemon: bool,
+    /// The plugins that may be used: names, or `bundled`.
+    pub plugins: Vec<String>,
+    /// The vaults that may be used: names, or `bundled`.
+    pub vaults: Vec<String>,
+    /// The environment vault's default prefix for variable names.
+    pub vault_env_prefix: Option<String>,
+    /// Links between control plane and data planes.
+    pub cluster: Cluster,
+    /// The proxy's side.
+    pub proxy: Proxy,
+    /// The Admin API.
+    pub admin: Admin,
+    /// The Status API.
+    pub status: Status,
+    /// Certificates and trust beyond the cluster's.
+    pub tls: Tls,
+    /// Name resolution.
+    pub dns: Dns,
+    /// What is odd but no error, for the user to read once.
+    pub warnings: Vec<String>,
+    values: Values,
+}
+
+impl Settings {
+    /// Loads and checks the settings: defaults < file < environment < command line.
+    ///
+    /// # Errors
+    /// A missing or unreadable file, or everything that is wrong with the values.
+    pub fn load(sources: &Sources) -> Result<Self, SettingsError> {
+        Self::from_raw(sources.layer()?, &sources.env)
+    }
+
+    /// Loads the settings of the node that lives in `prefix`: its `.kong_env` alone.
+    ///
+    /// `env` only serves vault references.
+    ///
+    /// # Errors
+    /// As [`Settings::load`].
+    pub fn of_node(prefix: &Prefix, env: &BTreeMap<String, String>) -> Result<Self, SettingsError> {
+        let mut raw = Raw::default();
+        raw.read_file(&prefix.kong_env())?;
+        Self::from_raw(raw, env)
+    }
+
+    /// Returns the prefix that the sources name, without checking anything else.
+    ///
+    /// # Errors
+    /// A missing or unreadable file.
+    pub fn find_prefix(sources: &Sources) -> Result<Prefix, SettingsError> {
+        let raw = sources.layer()?;
+        let named = raw.set.get("prefix").filter(|it| !it.is_empty());
+        let default = || table::find("prefix").and_then(|it| it.default).unwrap_or(".");
+        Ok(Prefix::new(named.map_or_else(default, String::as_str)))
+    }
+
+    /// Makes the prefix ready for a node: directories, inline certificates as files, `.kong_env`.
+    ///
+    /// # Errors
+    /// Whatever the file system refuses.
+    pub fn prepare(&mut self) -> io::Result<()> {
+        self.prefix.create()?;
+        self.settle_paths()?;
+        self.prefix.write_env(&self.values)
+    }
+
+    /// Returns every property for the Admin API: secrets masked, references as references.
+    pub fn to_json(&self) -> serde_json::Map<String, serde_json::Value> {
+        let mut all = self.values.masked();
+        all.insert("prefix".to_owned(), self.prefix.path().display().to_string().into());
+        let listeners = [
+            ("proxy_listeners", &self.proxy.listen),
+            ("admin_listeners", &self.admin.listen),
+            ("status_listeners", &self.status.listen),
+            ("cluster_listeners", &self.cluster.listen),
+        ];
+        for (name, listeners) in listeners {
+            all.insert(name.to_owned(), listeners.iter().map(listener_json).collect());
+        }
+        all
+    }
+
+    /// Returns every property as a line for `--vv`, sorted, secrets masked.
+    pub fn dump(&self) -> Vec<String> {
+        let all = self.values.masked();
+        let line = |(name, value): (&String, &serde_json::Value)| match value {
+            serde_json::Value::String(text) => format!("{name} = \"{text}\""),
+            other => format!("{name} = {other}"),
+        };
+        let mut lines: Vec<String> =
+            all.iter().filter(|(_, value)| !value.is_null()).map(line).collect();
+        lines.sort();
+        lines
+    }
+
+    fn settle_paths(&mut self) -> io::Result<()> {
+        let (prefix, values) = (&self.prefix, &mut self.values);
+        let singles = [
+            ("cluster_cert", "cluster.crt", self.cluster.cert.as_mut()),
+            ("cluster_cert_key", "cluster.key", self.cluster.cert_key.as_mut()),
+            ("cluster_ca_cert", "cluster-ca.crt", self.cluster.ca_cert.as_mut()),
+        ];
+        for (name, target, pem) in singles {
+            if let Some(pem) = pem {
+                settle(prefix, values, name, target, pem)?;
+            }
+        }
+        if let Some(pair) = &mut self.tls.client {
+            settle(prefix, values, "client_ssl_cert", "client.crt", &mut pair.cert)?;
+            settle(prefix, values, "client_ssl_cert_key", "client.key", &mut pair.key)?;
+        }
+        let pairs = [
+            ("", "proxy", &mut self.tls.proxy),
+            ("admin_", "admin", &mut self.tls.admin),
+            ("status_", "status", &mut self.tls.status),
+        ];
+        for (name, target, pairs) in pairs {
+            settle_pairs(prefix, values, name, target, pairs)?;
+        }
+        let mut trusted = values.list("lua_ssl_trusted_certificate").to_vec();
+        for (index, pem) in self.tls.trusted.iter_mut().enumerate() {
+            let Some(pem) = pem else { continue };
+            let path = prefix.write_pem(pem, &format!("lua-ssl-trusted-{}.crt", index + 1))?;
+            trusted[index] = path.display().to_string();
+            *pem = Pem::File(path);
+        }
+        if trusted != values.list("lua_ssl_trusted_certificate") {
+            values.replace("lua_ssl_trusted_certificate", Value::List(trusted));
+        }
+        if let Some(path) = &self.declarative.file {
+            values.replace("declarative_config", Value::Text(path.display().to_string()));
+        }
+        Ok(())
+    }
+}
+
+/// Writes inline text to its file and lets the property name the file, by its absolute path.
+fn settle(
+    prefix: &Prefix,
+    values: &mut Values,
+    name: &str,
+    target: &str,
+    pem: &mut Pem,
+) -> io::Result<()> {
+    let path = prefix.write_pem(pem, target)?;
+    values.replace(name, Value::Text(path.display().to_string()));
+    *pem = Pem::File(path);
+    Ok(())
+}
+
+fn settle_pairs(
+    prefix: &Prefix,
+    values: &mut Values,
+    name: &str,
+    target: &str,
+    pairs: &mut [PemPair],
+) -> io::Result<()> {
+    let (mut certs, mut keys) = (Vec::new(), Vec::new());
+    for (index, pair) in pairs.iter_mut().enumerate() {
+        let number = index + 1;
+        pair.cert = Pem::File(prefix.write_pem(&pair.cert, &format!("{target}-{number}.crt"))?);
+        pair.key = Pem::File(prefix.write_pem(&pair.key, &format!("{target}-{number}.key"))?);
+        certs.extend(pair.cert.path().map(|it| it.display().to_string()));
+        keys.extend(pair.key.path().map(|it| it.display().to_string()));
+    }
+    if !certs.is_empty() {
+        values.replace(&format!("{name}ssl_cert"), Value::List(certs));
+        values.replace(&format!("{name}ssl_cert_key"), Value::List(keys));
+    }
+    Ok(())
+}
+
+fn listener_json(it: &Listener) -> serde_json::Value {
+    serde_json::json!({
+        "listener": it.to_string(),
+        "ip": it.addr.ip().to_string(),
+        "port": it.addr.port(),
+        "ssl": it.ssl,
+        "http2": it.http2,
+        "proxy_protocol": it.proxy_protocol,
+        "deferred": it.deferred,
+        "bind": it.bind,
+        "reuseport": it.reuseport,
+        "backlog=%d+": it.backlog.is_some(),
+    })
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_map().entries(self.dump().iter().filter_map(|it| it.split_once(" = "))).finish()
+    }
+}

@@ -11,7 +11,9 @@
 //! - nothing here knows of sockets, SQL, clocks or keys.
 
 pub mod assembly;
+pub mod head;
 pub mod node;
+pub mod pack;
 pub mod tree;
 mod verify;
 

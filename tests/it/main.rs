@@ -1,3 +1,15 @@
-//! End-to-end tests: both planes in one process, real sockets, real mTLS.
+//! End-to-end tests: both planes in one process, real sockets, real mTLS; and the tests that
+//! hold the rules of the source itself.
 
-fn main() {}
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
+mod bad_input;
+mod both_planes;
+mod durability;
+mod harness;
+mod http;
+mod layers;
+mod offline;
+mod process;
+mod source;
+mod tidy;

@@ -60,7 +60,7 @@ impl App {
         let catalog = Arc::new(Catalog::new(Vec::new()));
         let (writer, task) = Writer::open(log, catalog, Clock::System).await.unwrap();
         let task = tokio::spawn(task.run(std::future::pending()));
-        let fleet = Arc::new(Fleet::default());
+        let fleet = Arc::new(Fleet::new(600));
         let node = NodeInfo {
             id: Clock::System.id(),
             hostname: "host-a".into(),

@@ -1,6 +1,8 @@
 //! Field types that several kinds and plugins share, with their error texts
 //! (reference gateway-1, section A.2).
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
 use crate::domain::schema::{Auto, Field, Validator};
@@ -241,8 +243,11 @@ pub fn compile(pattern: &str) -> Result<regex::Regex, String> {
 }
 
 /// Normalises a path: escapes of unreserved characters decoded, `.` and `..` resolved, slashes
-/// merged (reference gateway-3, section C.3).
-pub fn normalise_path(path: &str) -> String {
+/// merged (reference gateway-3, section C.3). Bytes that are not UTF-8 stay escaped.
+pub fn normalise_path(path: &str) -> Cow<'_, str> {
+    if is_normal(path) {
+        return Cow::Borrowed(path);
+    }
     let decoded = decode_unreserved(path);
     let mut segments: Vec<&[u8]> = Vec::new();
     let mut parts = decoded.split(|byte| *byte == b'/').peekable();
@@ -266,8 +271,30 @@ pub fn normalise_path(path: &str) -> String {
     if trailing || segments.is_empty() {
         normal.push(b'/');
     }
-    String::from_utf8(normal)
-        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+    Cow::Owned(escape_invalid(&normal))
+}
+
+/// Most paths of real traffic are normal already.
+fn is_normal(path: &str) -> bool {
+    let mut last = b' ';
+    let calm = path.bytes().all(|byte| {
+        let calm = byte != b'%' && !(last == b'/' && (byte == b'/' || byte == b'.'));
+        last = byte;
+        calm
+    });
+    calm && path.starts_with('/')
+}
+
+fn escape_invalid(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text
 }
 
 /// Characters whose escapes are kept.

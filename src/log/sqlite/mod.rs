@@ -78,6 +78,13 @@ impl SqliteLog {
         self.readers.close().await;
     }
 
+    /// Runs any statement on the file, as whoever tampers with it would.
+    #[cfg(test)]
+    pub(crate) async fn execute(&self, sql: &str) {
+        let mut connection = options(&self.path).connect().await.unwrap();
+        sqlx::query(sql).execute(&mut connection).await.unwrap();
+    }
+
     /// Runs one transaction on the writing connection.
     async fn transact<T, E: From<sqlx::Error>>(
         &self,

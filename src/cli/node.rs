@@ -1,0 +1,49 @@
+//! The process of a node: what `start` leaves behind, and what `run` becomes.
+
+use std::fs::{File, OpenOptions};
+use std::os::fd::AsFd as _;
+
+use anyhow::Context as _;
+
+use super::PrefixArgs;
+use super::process::PidFile;
+use crate::planes::{self, ReadySignal};
+use crate::settings::{Settings, Sources};
+
+/// Be the node that a start left in the background
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    prefix: PrefixArgs,
+}
+
+/// Leaves the terminal, then serves; standard input is the pipe to the starter.
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+    // It fails only where there is a session of our own already.
+    let _ = rustix::process::setsid();
+    let ready = ReadySignal::through(take_pipe().context("cannot take the starter's pipe")?);
+    let outcome = load(&args.prefix.sources()).and_then(|it| serve(it, ready.clone()));
+    if let Err(error) = &outcome {
+        ready.failed(&format!("{error:#}"));
+    }
+    outcome
+}
+
+/// Runs a node in this process until it is told to end.
+pub(super) fn serve(settings: Settings, ready: ReadySignal) -> anyhow::Result<()> {
+    let _held = PidFile::hold(&settings.prefix)?;
+    planes::run(settings, ready)
+}
+
+/// A running node reads only what its start wrote; the environment serves vault references.
+fn load(sources: &Sources) -> anyhow::Result<Settings> {
+    let prefix = Settings::find_prefix(sources)?;
+    Ok(Settings::of_node(&prefix, &sources.env)?)
+}
+
+fn take_pipe() -> std::io::Result<File> {
+    let pipe = std::io::stdin().as_fd().try_clone_to_owned()?;
+    let nothing = OpenOptions::new().read(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(nothing)?;
+    Ok(File::from(pipe))
+}

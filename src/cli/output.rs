@@ -1,0 +1,66 @@
+//! What a command prints, in Kong's forms: plain, or dated lines under `--v` and `--vv`.
+
+use chrono::Local;
+
+use crate::clock::Clock;
+use crate::settings::{Settings, SettingsError};
+
+/// Where and how much a command prints.
+#[derive(Debug)]
+pub(super) struct Output {
+    verbose: bool,
+    debug: bool,
+}
+
+impl Output {
+    pub(super) fn new(verbose: bool, debug: bool) -> Self {
+        Self { verbose: verbose || debug, debug }
+    }
+
+    /// Prints the result of a command.
+    pub(super) fn say(&self, text: &str) {
+        if self.verbose {
+            println!("{}", dated("info", text));
+        } else {
+            println!("{text}");
+        }
+    }
+
+    /// Prints a step, if `--v` asks for steps.
+    pub(super) fn step(&self, text: &str) {
+        if self.verbose {
+            println!("{}", dated("verbose", text));
+        }
+    }
+
+    pub(super) fn error(&self, text: &str) {
+        eprintln!("{}", dated("error", text));
+    }
+
+    /// Prints the warnings, and under `--vv` every setting with secrets masked.
+    pub(super) fn settings(&self, settings: &Settings) {
+        for warning in &settings.warnings {
+            eprintln!("{}", dated("warn", warning));
+        }
+        if self.debug {
+            for line in settings.dump() {
+                println!("{}", dated("debug", &line));
+            }
+        }
+    }
+
+    /// Prints why a command failed; under `--v` everything that is known about it.
+    pub(super) fn failure(&self, error: &anyhow::Error) {
+        eprintln!("Error: {error:#}");
+        if !self.verbose {
+            eprintln!("\n  Run with --v (verbose) or --vv (debug) for more details");
+        } else if let Some(settings) = error.downcast_ref::<SettingsError>() {
+            settings.messages().iter().skip(1).for_each(|it| eprintln!("{}", dated("error", it)));
+        }
+    }
+}
+
+fn dated(level: &str, text: &str) -> String {
+    let now = Clock::System.now().with_timezone(&Local);
+    format!("{} [{level}] {text}", now.format("%Y/%m/%d %H:%M:%S"))
+}

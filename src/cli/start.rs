@@ -1,0 +1,95 @@
+//! `start`: brings a node up and returns when it serves.
+
+use std::fs::OpenOptions;
+use std::io::Read as _;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, bail};
+
+use super::output::Output;
+use super::{SettingsArgs, node, process};
+use crate::planes::ReadySignal;
+use crate::settings::Settings;
+
+/// Start the node
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    pub(super) settings: SettingsArgs,
+    #[command(flatten)]
+    ignored: Ignored,
+}
+
+/// Flags of Kong that its scripts pass; there is nothing here for them to steer.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct Ignored {
+    #[arg(long, hide = true, value_name = "FILE")]
+    nginx_conf: Option<String>,
+    #[arg(long, hide = true, value_name = "FLAGS")]
+    nginx_conf_flags: Option<String>,
+    #[arg(long, hide = true)]
+    run_migrations: bool,
+    #[arg(long, hide = true, value_name = "SECONDS")]
+    db_timeout: Option<String>,
+    #[arg(long, hide = true, value_name = "SECONDS")]
+    lock_timeout: Option<String>,
+}
+
+pub(super) fn run(args: Args, out: &Output) -> anyhow::Result<()> {
+    if args.ignored.nginx_conf.is_some() {
+        out.step("--nginx-conf is ignored: there is no nginx here");
+    }
+    let settings = prepared(args.settings, out)?;
+    if !settings.daemon {
+        return node::serve(settings, ReadySignal::unheard());
+    }
+    spawn(&settings)?;
+    out.say("Kong started");
+    Ok(())
+}
+
+/// Loads the settings of a node that does not run yet, and makes its prefix ready.
+pub(super) fn prepared(args: SettingsArgs, out: &Output) -> anyhow::Result<Settings> {
+    let sources = args.sources();
+    let prefix = Settings::find_prefix(&sources)?;
+    if process::running(&prefix).is_some() {
+        bail!("Kong is already running in {}", prefix.path().display());
+    }
+    let mut settings = Settings::load(&sources)?;
+    out.settings(&settings);
+    out.step(&format!("preparing the prefix at {}", settings.prefix.path().display()));
+    settings.prepare()?;
+    Ok(settings)
+}
+
+/// Starts the node in a session of its own and waits for its first word.
+fn spawn(settings: &Settings) -> anyhow::Result<()> {
+    let log_path = settings.prefix.error_log();
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&log_path)
+        .with_context(|| format!("cannot open {}", log_path.display()))?;
+    let (mut first_word, pipe) = std::io::pipe()?;
+    let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
+    command
+        .arg("node")
+        .arg("--prefix")
+        .arg(settings.prefix.path())
+        .stdin(Stdio::from(pipe))
+        .stdout(log.try_clone()?)
+        .stderr(log);
+    let mut child = command.spawn().context("cannot start the node's process")?;
+    // The command holds our end of the pipe: while it lives, the pipe never ends.
+    drop(command);
+    let mut words = String::new();
+    first_word.read_to_string(&mut words)?;
+    if words == "ready" {
+        return Ok(());
+    }
+    child.wait()?;
+    match words.strip_prefix("error ") {
+        Some(reason) => bail!("{reason}"),
+        None => bail!("the node ended before it was ready, see {}", log_path.display()),
+    }
+}

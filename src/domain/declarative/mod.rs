@@ -1,0 +1,151 @@
+//! Kong's declarative form: one tree with an array for each kind
+//! (reference hybrid.md, section 10; gateway-1, section A.10).
+//!
+//! [`parse`] reads what people and other tools write: nesting, names as references, absent ids
+//! and defaults. [`export`] writes the flat form, and [`read_exported`] reads exactly that back,
+//! adding nothing, so that an old export keeps its hash under a newer release's defaults.
+
+mod id;
+mod parse;
+
+use serde_json::{Map, Value, json};
+
+use super::canonical::Document;
+use super::catalog::Catalog;
+use super::config::{Config, reference};
+use super::entity::{Entity, Kind};
+use super::kinds::plugin;
+use super::rejection::{FieldErrors, Rejection};
+use super::schema::{Auto, Field, Fields, Schema, Type};
+
+pub use parse::parse;
+
+/// The version that exports carry.
+const FORMAT_VERSION: &str = "3.0";
+
+/// The versions that are read.
+const FORMAT_VERSIONS: [&str; 3] = ["1.1", "2.1", "3.0"];
+
+/// Returns a config in the flat form: foreign keys as id strings, already transformed. An absent
+/// field that has a default is written as null, so that reading it back does not fill it.
+pub fn export(catalog: &Catalog, config: &Config) -> Value {
+    let mut tree = Map::new();
+    tree.insert("_format_version".into(), FORMAT_VERSION.into());
+    tree.insert("_transform".into(), false.into());
+    for schema in catalog.schemas() {
+        let entities = config.of_kind(schema.kind, None);
+        let list: Vec<_> = entities.map(|entity| flat(catalog, schema, entity)).collect();
+        if !list.is_empty() {
+            tree.insert(schema.kind.name().into(), list.into());
+        }
+    }
+    Value::Object(tree)
+}
+
+fn flat(catalog: &Catalog, schema: &Schema, entity: &Entity) -> Value {
+    let mut document = entity.document();
+    mark_nulls(&schema.fields, &mut document);
+    for (field, _, _) in schema.foreign_fields() {
+        if let Some(id) = document.get(field).and_then(reference) {
+            document.insert(field.into(), id.to_string().into());
+        }
+    }
+    if schema.kind == plugin::KIND
+        && let Some(plugin) = entity_plugin(catalog, &document)
+        && let Some(config) = document.get_mut("config")
+    {
+        mark_value(plugin, config);
+    }
+    Value::Object(document)
+}
+
+fn entity_plugin<'c>(catalog: &'c Catalog, document: &Document) -> Option<&'c Field> {
+    let name = document.get("name")?.as_str()?;
+    catalog.plugin(name).map(|plugin| &plugin.config)
+}
+
+fn mark_nulls(fields: &Fields, document: &mut Document) {
+    for (name, field) in fields.iter() {
+        match document.get_mut(name) {
+            Some(value) => mark_value(field, value),
+            None if field.default.is_some() || field.auto == Some(Auto::Secret) => {
+                document.insert(name.to_owned(), Value::Null);
+            }
+            None => {}
+        }
+    }
+}
+
+fn mark_value(field: &Field, value: &mut Value) {
+    match (&field.ty, value) {
+        (Type::Record(fields), Value::Object(object)) => mark_nulls(fields, object),
+        (Type::Array(element) | Type::Set(element), Value::Array(items)) => {
+            items.iter_mut().for_each(|item| mark_value(element, item));
+        }
+        _ => {}
+    }
+}
+
+/// Reads what [`export`] wrote, and nothing else: no nesting, names, defaults or absent ids.
+///
+/// # Errors
+///
+/// An unknown kind, or an entity that is not an object with an id.
+pub fn read_exported(
+    catalog: &Catalog,
+    tree: &Map<String, Value>,
+) -> Result<Vec<Entity>, Rejection> {
+    let mut entities = Vec::new();
+    let wrong = |name: &str, text: &str| Rejection::Declarative(FieldErrors::one(name, text));
+    for (name, list) in tree.iter().filter(|(name, _)| !name.starts_with('_')) {
+        let schema = catalog.find(name).ok_or_else(|| wrong(name, "unknown field"))?;
+        let list = list.as_array().ok_or_else(|| wrong(name, "expected an array"))?;
+        for document in list {
+            let entity = document.as_object().cloned().and_then(|document| deep(schema, document));
+            entities.push(entity.ok_or_else(|| wrong(name, "expected records with an id"))?);
+        }
+    }
+    Ok(entities)
+}
+
+fn deep(schema: &Schema, mut document: Document) -> Option<Entity> {
+    for (field, _, _) in schema.foreign_fields() {
+        if let Some(Value::String(id)) = document.get(field) {
+            let id = json!({"id": id});
+            document.insert(field.into(), id);
+        }
+    }
+    Entity::new(schema.kind, &document).ok()
+}
+
+/// Returns declared entities with those that `config` has in all but their times put in place of
+/// the declared ones, so that importing a file twice changes nothing the second time.
+pub fn keep_times(catalog: &Catalog, config: &Config, entities: Vec<Entity>) -> Vec<Entity> {
+    let same = |entity: &Entity| {
+        let old = config.find(entity.key())?;
+        let schema = catalog.schema(entity.kind());
+        (without_times(schema, old) == without_times(schema, entity)).then(|| old.clone())
+    };
+    entities.into_iter().map(|entity| same(&entity).unwrap_or(entity)).collect()
+}
+
+fn without_times(schema: &Schema, entity: &Entity) -> Document {
+    let mut document = entity.document();
+    let timed = |field: &Field| matches!(field.auto, Some(Auto::CreatedAt | Auto::UpdatedAt));
+    schema.fields.iter().filter(|(_, field)| timed(field)).for_each(|(name, _)| {
+        document.remove(name);
+    });
+    document
+}
+
+/// The texts of Kong for what only a set of entities can have wrong.
+fn invalid_reference(field: &str, value: &str, kind: Kind) -> String {
+    format!("invalid reference '{field}: {value}' (no such entry in '{kind}')")
+}
+
+fn declared_twice(kind: Kind, what: &str, value: &str) -> String {
+    format!("uniqueness violation: '{kind}' entity with {what} set to '{value}' already declared")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! TLS of the ordinary listeners: proxy, Admin API, status.
+//!
+//! One [`ListenerTls`] serves all cores of a listener, so that a session ticket made by one core
+//! is honoured by every other.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rustls::ServerConfig;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+use super::pair::CertifiedPair;
+use super::{ClockTime, TlsError};
+use crate::clock::Clock;
+
+/// The TLS versions of a listener (`ssl_protocols`); older ones do not exist in this build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protocols {
+    tls12: bool,
+    tls13: bool,
+}
+
+impl Default for Protocols {
+    fn default() -> Self {
+        Self { tls12: true, tls13: true }
+    }
+}
+
+impl Protocols {
+    /// Reads nginx' list of protocol names; names of versions before 1.2 are passed over.
+    ///
+    /// # Errors
+    /// Returns [`TlsError::Protocols`] when neither TLSv1.2 nor TLSv1.3 is in the list.
+    pub fn parse(text: &str) -> Result<Self, TlsError> {
+        let has = |name: &str| text.split_whitespace().any(|it| it.eq_ignore_ascii_case(name));
+        let protocols = Self { tls12: has("TLSv1.2"), tls13: has("TLSv1.3") };
+        if protocols.tls12 || protocols.tls13 {
+            Ok(protocols)
+        } else {
+            Err(TlsError::Protocols(text.to_owned()))
+        }
+    }
+
+    fn versions(self) -> Vec<&'static rustls::SupportedProtocolVersion> {
+        let mut versions = Vec::with_capacity(2);
+        if self.tls13 {
+            versions.push(&rustls::version::TLS13);
+        }
+        if self.tls12 {
+            versions.push(&rustls::version::TLS12);
+        }
+        versions
+    }
+}
+
+/// What a listener offers beside its certificates.
+#[derive(Clone, Copy, Debug)]
+pub struct ListenerOptions {
+    /// Whether HTTP/2 is negotiated (the `http2` flag of a listener).
+    pub http2: bool,
+    /// The TLS versions offered.
+    pub protocols: Protocols,
+    /// Whether sessions can be resumed by tickets (`ssl_session_tickets`).
+    pub session_tickets: bool,
+}
+
+impl Default for ListenerOptions {
+    fn default() -> Self {
+        Self { http2: false, protocols: Protocols::default(), session_tickets: true }
+    }
+}
+
+/// The TLS side of one listener, shared by all cores.
+#[derive(Clone, Debug)]
+pub struct ListenerTls {
+    config: Arc<ServerConfig>,
+    certificates: Arc<ListenerCertificates>,
+}
+
+impl ListenerTls {
+    /// Builds a listener's TLS from its default pairs, the preferred one first; a client gets
+    /// the first whose key it can verify (an RSA and an EC pair is the usual set).
+    ///
+    /// # Errors
+    /// Returns [`TlsError::NoCertificate`] without a pair, and passes on what the TLS library
+    /// refuses.
+    pub fn new(
+        pairs: &[CertifiedPair],
+        options: ListenerOptions,
+        clock: &Clock,
+    ) -> Result<Self, TlsError> {
+        let certificates = Arc::new(ListenerCertificates::new(pairs)?);
+        let time = Arc::new(ClockTime(clock.clone()));
+        let mut config = ServerConfig::builder_with_details(super::provider(), time)
+            .with_protocol_versions(&options.protocols.versions())?
+            .with_no_client_auth()
+            .with_cert_resolver(certificates.clone());
+        if options.http2 {
+            config.alpn_protocols.push(b"h2".to_vec());
+        }
+        config.alpn_protocols.push(b"http/1.1".to_vec());
+        if options.session_tickets {
+            config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
+        } else {
+            config.send_tls13_tickets = 0;
+            config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+        }
+        Ok(Self { config: Arc::new(config), certificates })
+    }
+
+    /// Returns the configuration to accept connections with.
+    pub fn config(&self) -> Arc<ServerConfig> {
+        self.config.clone()
+    }
+
+    /// Returns the certificates, to replace them while the listener runs.
+    pub fn certificates(&self) -> &Arc<ListenerCertificates> {
+        &self.certificates
+    }
+}
+
+/// The certificates that a listener chooses from, replaceable while it runs.
+#[derive(Debug)]
+pub struct ListenerCertificates {
+    // Read once a handshake, for as long as a pointer is copied: a lock costs nothing there.
+    default: RwLock<Arc<[Arc<CertifiedKey>]>>,
+}
+
+impl ListenerCertificates {
+    fn new(pairs: &[CertifiedPair]) -> Result<Self, TlsError> {
+        Ok(Self { default: RwLock::new(certified(pairs)?) })
+    }
+
+    /// Replaces the default pairs; handshakes that are under way keep theirs.
+    ///
+    /// # Errors
+    /// Returns [`TlsError::NoCertificate`] without a pair, and keeps the old ones.
+    pub fn replace_default(&self, pairs: &[CertifiedPair]) -> Result<(), TlsError> {
+        let fresh = certified(pairs)?;
+        *self.default.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(())
+    }
+}
+
+impl ResolvesServerCert for ListenerCertificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let pairs = self.default.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let usable =
+            pairs.iter().find(|pair| pair.key.choose_scheme(hello.signature_schemes()).is_some());
+        usable.or_else(|| pairs.first()).cloned()
+    }
+}
+
+fn certified(pairs: &[CertifiedPair]) -> Result<Arc<[Arc<CertifiedKey>]>, TlsError> {
+    if pairs.is_empty() {
+        return Err(TlsError::NoCertificate);
+    }
+    Ok(pairs.iter().map(|pair| pair.certified().clone()).collect())
+}

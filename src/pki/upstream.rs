@@ -1,0 +1,130 @@
+//! TLS towards upstream services.
+
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::sign::SingleCertAndKey;
+use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+
+use super::pair::{CertifiedPair, certificates};
+use super::signature::SignatureCheck;
+use super::{ClockTime, TlsError};
+use crate::clock::Clock;
+
+/// Certificates that may vouch for an upstream (`ca_certificates`,
+/// `lua_ssl_trusted_certificate`).
+#[derive(Clone, Debug)]
+pub struct TrustStore(Arc<RootCertStore>);
+
+impl TrustStore {
+    /// Reads every certificate of every PEM text.
+    ///
+    /// # Errors
+    /// Returns [`TlsError::Trust`] for a text without certificates, or with one that cannot be
+    /// read.
+    pub fn from_pems<'a>(pems: impl IntoIterator<Item = &'a str>) -> Result<Self, TlsError> {
+        let mut roots = RootCertStore::empty();
+        for pem in pems {
+            let chain = certificates(pem).map_err(TlsError::Trust)?;
+            if chain.is_empty() {
+                return Err(TlsError::Trust("expected PEM text with CERTIFICATE blocks".into()));
+            }
+            for certificate in chain {
+                roots.add(certificate).map_err(|error| TlsError::Trust(error.to_string()))?;
+            }
+        }
+        if roots.is_empty() {
+            return Err(TlsError::Trust("expected at least one certificate".into()));
+        }
+        Ok(Self(Arc::new(roots)))
+    }
+}
+
+/// How one kind of upstream connection is secured.
+#[derive(Clone, Debug, Default)]
+pub struct UpstreamOptions {
+    /// Who must vouch for the upstream; `None` takes any certificate (`tls_verify` off).
+    pub verify: Option<TrustStore>,
+    /// The certificate shown to upstreams that ask for one.
+    pub client: Option<CertifiedPair>,
+    /// Whether HTTP/2 is negotiated (gRPC upstreams).
+    pub http2: bool,
+}
+
+/// Builds the TLS settings of upstream connections.
+///
+/// # Errors
+/// Fails only when the TLS library refuses the settings.
+pub fn upstream_client_config(
+    options: &UpstreamOptions,
+    clock: &Clock,
+) -> Result<Arc<ClientConfig>, TlsError> {
+    let verifier: Arc<dyn ServerCertVerifier> = match &options.verify {
+        None => Arc::new(AnyServer(SignatureCheck::new())),
+        Some(TrustStore(roots)) => {
+            WebPkiServerVerifier::builder_with_provider(roots.clone(), super::provider())
+                .build()
+                .map_err(|error| TlsError::Trust(error.to_string()))?
+        }
+    };
+    let time = Arc::new(ClockTime(clock.clone()));
+    let builder = ClientConfig::builder_with_details(super::provider(), time)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
+    let mut config = match &options.client {
+        None => builder.with_no_client_auth(),
+        Some(pair) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(
+            pair.certified().as_ref().clone(),
+        ))),
+    };
+    if options.http2 {
+        config.alpn_protocols.push(b"h2".to_vec());
+    }
+    Ok(Arc::new(config))
+}
+
+/// Takes any certificate whose key the upstream holds.
+///
+/// Kong does not verify upstreams unless a service sets `tls_verify` (reference
+/// gateway-3-router-proxy-balancer.md, "TLS to upstream"), and upstreams with self-signed or
+/// internal certificates rely on it. The link is encrypted but not authenticated.
+#[derive(Debug)]
+struct AnyServer(SignatureCheck);
+
+impl ServerCertVerifier for AnyServer {
+    fn verify_server_cert(
+        &self,
+        _leaf: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.tls12(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.tls13(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.schemes()
+    }
+}

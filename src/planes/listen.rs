@@ -1,0 +1,121 @@
+//! Listeners and TLS as the settings ask for them.
+
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use rustls::ServerConfig;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+
+use crate::clock::Clock;
+use crate::pki::file::{Access, write_new};
+use crate::pki::generate::listener_pair;
+use crate::pki::listener::{ListenerOptions, ListenerTls, Protocols};
+use crate::pki::pair::CertifiedPair;
+use crate::settings::{Listener, Pem, PemPair, Prefix, Settings};
+
+/// How many connections wait to be accepted unless the settings say otherwise.
+const BACKLOG: u32 = 16384;
+
+/// Binds a listener that one task accepts from.
+pub(super) fn bind(listener: &Listener) -> anyhow::Result<TcpListener> {
+    let bound = open(listener).with_context(|| format!("cannot listen on {}", listener.addr))?;
+    Ok(TcpListener::from_std(bound)?)
+}
+
+fn open(listener: &Listener) -> std::io::Result<StdListener> {
+    let socket =
+        Socket::new(Domain::for_address(listener.addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if let Some(only) = listener.ipv6only
+        && listener.addr.is_ipv6()
+    {
+        socket.set_only_v6(only)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&listener.addr.into())?;
+    let backlog = listener.backlog.unwrap_or(BACKLOG);
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    Ok(socket.into())
+}
+
+/// Returns where a bound listener is.
+pub(super) fn address(listener: &TcpListener) -> anyhow::Result<SocketAddr> {
+    listener.local_addr().context("a bound listener has no address")
+}
+
+/// Which of the node's faces a certificate is for.
+#[derive(Clone, Copy)]
+pub(super) enum Face {
+    Proxy,
+    Admin,
+    Status,
+}
+
+impl Face {
+    /// The name of the files of a generated pair, below `ssl/` of the prefix.
+    fn default_name(self) -> &'static str {
+        match self {
+            Self::Proxy => "kong-default",
+            Self::Admin => "admin-kong-default",
+            Self::Status => "status-kong-default",
+        }
+    }
+
+    fn pairs(self, settings: &Settings) -> &[PemPair] {
+        match self {
+            Self::Proxy => &settings.tls.proxy,
+            Self::Admin => &settings.tls.admin,
+            Self::Status => &settings.tls.status,
+        }
+    }
+}
+
+/// Builds the TLS side of a face's listeners; a pair is generated once when none is given.
+pub(super) fn tls(
+    settings: &Settings,
+    face: Face,
+    http2: bool,
+    clock: &Clock,
+) -> anyhow::Result<Arc<ServerConfig>> {
+    let pairs = face.pairs(settings);
+    let pairs = match pairs {
+        [] => vec![generated(&settings.prefix, face.default_name(), clock)?],
+        pairs => {
+            pairs.iter().map(|pair| read_pair(&pair.cert, &pair.key)).collect::<Result<_, _>>()?
+        }
+    };
+    let protocols = Protocols::parse(&settings.tls.protocols.join(" "))?;
+    let options = ListenerOptions { http2, protocols, session_tickets: true };
+    Ok(ListenerTls::new(&pairs, options, clock)?.config())
+}
+
+/// Reads a pair and checks that key and certificate belong together.
+pub(super) fn read_pair(certificate: &Pem, key: &Pem) -> anyhow::Result<CertifiedPair> {
+    let (certificate, key) = (text(certificate)?, text(key)?);
+    CertifiedPair::from_pem(&certificate, &key).context("a certificate and key pair is unusable")
+}
+
+/// Reads the text of a PEM.
+pub(super) fn text(pem: &Pem) -> anyhow::Result<String> {
+    let name = || pem.path().map_or_else(String::new, |path| format!(" {}", path.display()));
+    let bytes = pem.read().with_context(|| format!("cannot read{}", name()))?;
+    String::from_utf8(bytes).with_context(|| format!("the PEM{} is not text", name()))
+}
+
+fn generated(prefix: &Prefix, name: &str, clock: &Clock) -> anyhow::Result<CertifiedPair> {
+    let file = |extension: &str| prefix.join(format!("ssl/{name}.{extension}"));
+    let (certificate, key) = (file("crt"), file("key"));
+    if !certificate.exists() || !key.exists() {
+        let pair = listener_pair(clock)?;
+        // Half a pair, left by a crash, is of no use.
+        let _ = std::fs::remove_file(&certificate);
+        let _ = std::fs::remove_file(&key);
+        write_new(&key, &pair.key, Access::Private)
+            .with_context(|| format!("cannot write {}", key.display()))?;
+        write_new(&certificate, &pair.certificate, Access::Public)
+            .with_context(|| format!("cannot write {}", certificate.display()))?;
+    }
+    read_pair(&Pem::File(certificate), &Pem::File(key))
+}

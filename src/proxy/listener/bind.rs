@@ -1,0 +1,76 @@
+//! Sockets: bound for all cores before any core starts, so that an error is told at once.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// One address to serve.
+#[derive(Clone, Debug)]
+pub struct ListenSpec {
+    /// IP address and port; port 0 takes a free one, the same on every core.
+    pub addr: SocketAddr,
+    /// Present when clients speak TLS here. ALPN is set from `http2`.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Whether HTTP/2 is spoken too: by ALPN under TLS, by prior knowledge without.
+    pub http2: bool,
+    /// Connections that may wait to be accepted, per core.
+    pub backlog: i32,
+}
+
+/// An address cannot be served.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {addr}")]
+pub struct BindError {
+    /// The address asked for.
+    pub addr: SocketAddr,
+    #[source]
+    source: io::Error,
+}
+
+impl BindError {
+    pub(super) fn new(addr: SocketAddr, source: io::Error) -> Self {
+        Self { addr, source }
+    }
+}
+
+/// Binds one socket per core to the same address; returns them with the real address.
+pub(super) fn bind_all(
+    spec: &ListenSpec,
+    cores: usize,
+) -> Result<(Vec<TcpListener>, SocketAddr), BindError> {
+    let failed = |error| BindError::new(spec.addr, error);
+    if spec.addr.port() != 0 {
+        // With SO_REUSEPORT a second gateway of the same user would silently take a share of the
+        // connections; a socket without it is refused while anybody listens.
+        drop(bind(spec.addr, false, spec.backlog).map_err(failed)?);
+    }
+    let mut addr = spec.addr;
+    let mut sockets = Vec::with_capacity(cores);
+    for _ in 0..cores {
+        let socket = bind(addr, true, spec.backlog).map_err(failed)?;
+        addr = socket.local_addr().map_err(failed)?;
+        sockets.push(socket);
+    }
+    Ok((sockets, addr))
+}
+
+fn bind(addr: SocketAddr, shared: bool, backlog: i32) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    // Accepted sockets inherit it, which saves a syscall per connection.
+    socket.set_tcp_nodelay(true)?;
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    socket.bind(&addr.into())?;
+    if shared {
+        socket.listen(backlog.max(1))?;
+    }
+    Ok(socket.into())
+}

@@ -1,0 +1,307 @@
+//! One core at work: accepting, handshaking and serving connections.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use super::body::ProxyBody;
+use super::connection::ConnectionInfo;
+use super::counters::CoreCounters;
+use super::drain::Drain;
+use super::stream::{ClientStream, Transport};
+
+/// Bounds on what one client may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServeLimits {
+    /// For the whole TLS handshake.
+    pub handshake_timeout: Duration,
+    /// For a request head; an idle connection is closed after it too.
+    pub header_timeout: Duration,
+    /// Between two successful writes of a response.
+    pub send_timeout: Duration,
+    /// Longest HTTP/1 request head and read buffer, in bytes; at least 8192.
+    pub head_bytes_max: usize,
+    /// Longest HTTP/2 header list, in bytes.
+    pub h2_header_list_max: u32,
+    /// Concurrent HTTP/2 streams per connection.
+    pub h2_streams_max: u32,
+}
+
+impl Default for ServeLimits {
+    fn default() -> Self {
+        Self {
+            handshake_timeout: Duration::from_secs(60),
+            header_timeout: Duration::from_secs(60),
+            send_timeout: Duration::from_secs(60),
+            head_bytes_max: 32 * 1024,
+            h2_header_list_max: 16 * 1024,
+            h2_streams_max: 128,
+        }
+    }
+}
+
+/// What the tasks of one core share.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) index: usize,
+    pub(super) limits: ServeLimits,
+    pub(super) counters: Arc<CoreCounters>,
+    pub(super) drain: Drain,
+}
+
+/// A socket of this core and what is spoken on it.
+pub(super) struct Door {
+    pub(super) listener: TcpListener,
+    pub(super) local: SocketAddr,
+    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) http2: bool,
+}
+
+/// How long accepting pauses when the process is out of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Accepts for ever; ends only by being dropped.
+pub(super) async fn accept_all<H, F>(core: Rc<Core>, door: Door, handler: Rc<H>)
+where
+    H: Fn(Request<Incoming>, Rc<ConnectionInfo>) -> F + 'static,
+    F: Future<Output = Response<ProxyBody>> + 'static,
+{
+    loop {
+        match door.listener.accept().await {
+            Ok((socket, peer)) => {
+                core.counters.accepted.add();
+                let info = ConnectionInfo::open(peer, door.local, core.clone());
+                let (tls, handler) = (door.tls.clone(), handler.clone());
+                let serving = serve(core.clone(), socket, info, tls, door.http2, handler);
+                tokio::task::spawn_local(serving);
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(address = %door.local, %error, "cannot accept connections");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn is_of_one_connection(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+async fn serve<H, F>(
+    core: Rc<Core>,
+    socket: TcpStream,
+    mut info: ConnectionInfo,
+    tls: Option<TlsAcceptor>,
+    http2: bool,
+    handler: Rc<H>,
+) where
+    H: Fn(Request<Incoming>, Rc<ConnectionInfo>) -> F + 'static,
+    F: Future<Output = Response<ProxyBody>> + 'static,
+{
+    // An unspecified listening address says nothing of where the client connected to.
+    if info.local.ip().is_unspecified()
+        && let Ok(local) = socket.local_addr()
+    {
+        info.local = local;
+    }
+    let Some(opened) = open(&core, socket, &mut info, tls, http2).await else { return };
+    core.counters.handled.add();
+    let (mut stream, is_h2) = opened;
+    let info = Rc::new(info);
+    if is_h2 {
+        serve_http2(core, stream, info, handler).await;
+    } else {
+        let doubled = stream.watch_heads();
+        serve_http1(core, stream, info, handler, doubled).await;
+    }
+}
+
+/// Brings a socket to the point where HTTP begins; tells whether that is HTTP/2.
+async fn open(
+    core: &Core,
+    socket: TcpStream,
+    info: &mut ConnectionInfo,
+    tls: Option<TlsAcceptor>,
+    http2: bool,
+) -> Option<(ClientStream, bool)> {
+    let limits = &core.limits;
+    let Some(acceptor) = tls else {
+        let mut socket = socket;
+        let prefix = if http2 {
+            timeout(limits.header_timeout, read_preface(&mut socket)).await.ok()?.ok()?
+        } else {
+            Bytes::new()
+        };
+        let is_h2 = http2 && prefix.as_ref() == H2_PREFACE;
+        let stream = ClientStream::new(Transport::Tcp(socket), prefix, limits.send_timeout);
+        return Some((stream, is_h2));
+    };
+    let stream = timeout(limits.handshake_timeout, acceptor.accept(socket)).await.ok()?.ok()?;
+    let session = stream.get_ref().1;
+    info.https = true;
+    info.sni = session.server_name().map(str::to_owned);
+    let is_h2 = session.alpn_protocol() == Some(b"h2".as_slice());
+    let transport = Transport::Tls(Box::new(stream));
+    Some((ClientStream::new(transport, Bytes::new(), limits.send_timeout), is_h2))
+}
+
+/// Reads until it is clear whether the client speaks HTTP/2; what was read is handed on.
+async fn read_preface(socket: &mut TcpStream) -> std::io::Result<Bytes> {
+    let mut read = BytesMut::with_capacity(H2_PREFACE.len());
+    while read.len() < H2_PREFACE.len() && H2_PREFACE.starts_with(&read) {
+        let room = H2_PREFACE.len() - read.len();
+        if socket.take(room as u64).read_buf(&mut read).await? == 0 {
+            break;
+        }
+    }
+    Ok(read.freeze())
+}
+
+async fn serve_http1<H, F>(
+    core: Rc<Core>,
+    stream: ClientStream,
+    info: Rc<ConnectionInfo>,
+    handler: Rc<H>,
+    doubled: Arc<AtomicBool>,
+) where
+    H: Fn(Request<Incoming>, Rc<ConnectionInfo>) -> F + 'static,
+    F: Future<Output = Response<ProxyBody>> + 'static,
+{
+    let limits = core.limits;
+    let counting = core.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        // A body may look like such a head; the request that the flag is about is chunked.
+        let refused = doubled.swap(false, Ordering::Relaxed)
+            && request.headers().contains_key(http::header::TRANSFER_ENCODING);
+        let working = Working::begin(counting.clone());
+        let answer = (!refused).then(|| handler(request, info.clone()));
+        async move {
+            let _working = working;
+            Ok::<_, Infallible>(match answer {
+                Some(answer) => answer.await,
+                None => doubled_length(),
+            })
+        }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size(limits.head_bytes_max.max(8192))
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    drive(&core, pin!(connection), |connection| connection.graceful_shutdown()).await;
+}
+
+async fn serve_http2<H, F>(
+    core: Rc<Core>,
+    stream: ClientStream,
+    info: Rc<ConnectionInfo>,
+    handler: Rc<H>,
+) where
+    H: Fn(Request<Incoming>, Rc<ConnectionInfo>) -> F + 'static,
+    F: Future<Output = Response<ProxyBody>> + 'static,
+{
+    let limits = core.limits;
+    let counting = core.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let working = Working::begin(counting.clone());
+        let answer = handler(request, info.clone());
+        async move {
+            let _working = working;
+            Ok::<_, Infallible>(answer.await)
+        }
+    });
+    let connection = http2::Builder::new(LocalExecutor)
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.h2_streams_max)
+        .max_header_list_size(limits.h2_header_list_max)
+        .initial_stream_window_size(256 * 1024)
+        .initial_connection_window_size(1024 * 1024)
+        .max_send_buf_size(128 * 1024)
+        .keep_alive_interval(limits.header_timeout)
+        .keep_alive_timeout(limits.header_timeout)
+        .serve_connection(TokioIo::new(stream), service);
+    drive(&core, pin!(connection), |connection| connection.graceful_shutdown()).await;
+}
+
+/// Runs a connection to its end, and tells it once when the core drains. How it ended is the
+/// client's affair: nothing is left to answer.
+async fn drive<C, E>(core: &Core, mut connection: Pin<&mut C>, finish: impl Fn(Pin<&mut C>))
+where
+    C: Future<Output = Result<(), E>>,
+{
+    let id = core.drain.enter();
+    let (mut watched, mut finishing) = (false, false);
+    let poll = |cx: &mut Context<'_>| {
+        if !watched {
+            core.drain.watch(id, cx);
+            watched = true;
+        }
+        if core.drain.is_draining() && !finishing {
+            finish(connection.as_mut());
+            finishing = true;
+        }
+        connection.as_mut().poll(cx).map(|_ended| ())
+    };
+    let mut poll = poll;
+    std::future::poll_fn(|cx| -> Poll<()> { poll(cx) }).await;
+    core.drain.leave(id);
+}
+
+/// The answer to a request with both transfer-encoding and content-length.
+fn doubled_length() -> Response<ProxyBody> {
+    let mut response = Response::new(ProxyBody::Full(Bytes::from_static(b"Bad request\n")));
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    let headers = response.headers_mut();
+    headers
+        .insert(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// Counts a request while its handler works.
+struct Working(Rc<Core>);
+
+impl Working {
+    fn begin(core: Rc<Core>) -> Self {
+        core.counters.requests.add();
+        core.counters.writing.add();
+        Self(core)
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.0.counters.writing.subtract();
+    }
+}
+
+/// Runs hyper's HTTP/2 streams on the core that owns the connection.
+#[derive(Clone, Copy)]
+struct LocalExecutor;
+
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}

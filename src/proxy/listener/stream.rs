@@ -1,0 +1,142 @@
+//! A client's byte stream: TCP or TLS, watched for doubled lengths and for clients that stall.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use super::sniff::HeadSniffer;
+use crate::proxy::upstream::timer::LazyTimer;
+
+pub(super) enum Transport {
+    Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// What hyper reads from and writes to.
+pub(super) struct ClientStream {
+    transport: Transport,
+    /// Bytes that were read to tell the protocol, to be read again.
+    prefix: Bytes,
+    sniffer: Option<HeadSniffer>,
+    doubled: Arc<AtomicBool>,
+    stall: LazyTimer,
+    send_timeout: Duration,
+}
+
+impl ClientStream {
+    pub(super) fn new(transport: Transport, prefix: Bytes, send_timeout: Duration) -> Self {
+        Self {
+            transport,
+            prefix,
+            sniffer: None,
+            doubled: Arc::default(),
+            stall: LazyTimer::default(),
+            send_timeout,
+        }
+    }
+
+    /// Starts the watch for HTTP/1 heads with two lengths; the flag rises when one was read.
+    pub(super) fn watch_heads(&mut self) -> Arc<AtomicBool> {
+        self.sniffer = Some(HeadSniffer::default());
+        self.doubled.clone()
+    }
+
+    /// Fails a write that has been pending for the send timeout: the client reads no more.
+    fn bounded<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        verdict: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if verdict.is_ready() {
+            self.stall.clear();
+            return verdict;
+        }
+        match self.stall.poll(cx, self.send_timeout) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let start = buffer.filled().len();
+        let verdict = if this.prefix.is_empty() {
+            match &mut this.transport {
+                Transport::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+                Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+            }
+        } else {
+            let length = this.prefix.len().min(buffer.remaining());
+            buffer.put_slice(&this.prefix.split_to(length));
+            Poll::Ready(Ok(()))
+        };
+        if let (Some(sniffer), Poll::Ready(Ok(()))) = (&mut this.sniffer, &verdict)
+            && sniffer.scan(buffer.filled().get(start..).unwrap_or_default())
+        {
+            this.doubled.store(true, Ordering::Relaxed);
+        }
+        verdict
+    }
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let verdict = match &mut this.transport {
+            Transport::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Transport::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        };
+        this.bounded(cx, verdict)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let verdict = match &mut this.transport {
+            Transport::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        };
+        this.bounded(cx, verdict)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let Transport::Tls(stream) = &mut this.transport else { return Poll::Ready(Ok(())) };
+        let verdict = Pin::new(stream).poll_flush(cx);
+        this.bounded(cx, verdict)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let verdict = match &mut this.transport {
+            Transport::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Transport::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        };
+        this.bounded(cx, verdict)
+    }
+}

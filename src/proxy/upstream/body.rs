@@ -1,0 +1,209 @@
+//! The response body as it comes from the upstream, and the connection's way back to the pool.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame, SizeHint};
+
+use super::chunk::{ChunkDecoder, Piece};
+use super::connection::Connection;
+use super::error::{Step, UpstreamError, UpstreamErrorKind};
+use super::pool::Pool;
+use super::response::ResponseFraming;
+
+/// A response body. Its connection goes back to the pool as soon as the last byte has been read;
+/// dropped before that, it closes the connection.
+#[derive(Debug, Default)]
+pub struct UpstreamBody {
+    ready: Bytes,
+    live: Option<Box<Live>>,
+}
+
+/// A body of which not everything has been received.
+#[derive(Debug)]
+struct Live {
+    connection: Connection,
+    state: State,
+    read_limit: Duration,
+    pool: Option<Pool>,
+}
+
+#[derive(Debug)]
+enum State {
+    Length(u64),
+    Chunked(ChunkDecoder),
+    UntilClose,
+}
+
+impl UpstreamBody {
+    /// Makes the body of a response whose head was just taken off `connection`. With a `pool` the
+    /// connection may be used again.
+    pub(super) fn new(
+        mut connection: Connection,
+        framing: ResponseFraming,
+        read_limit: Duration,
+        pool: Option<Pool>,
+    ) -> Self {
+        let state = match framing {
+            ResponseFraming::Length(length) => {
+                let received = connection.buffer.len() as u64;
+                if received >= length {
+                    let length = usize::try_from(length).unwrap_or(connection.buffer.len());
+                    let ready = connection.buffer.split_to(length).freeze();
+                    give_back(pool, connection);
+                    return Self { ready, live: None };
+                }
+                State::Length(length)
+            }
+            ResponseFraming::Chunked => State::Chunked(ChunkDecoder::new()),
+            ResponseFraming::UntilClose => State::UntilClose,
+        };
+        let live = Live { connection, state, read_limit, pool };
+        Self { ready: Bytes::new(), live: Some(Box::new(live)) }
+    }
+
+    /// Returns the whole body where it came together with the head.
+    pub fn as_complete(&self) -> Option<&Bytes> {
+        self.live.is_none().then_some(&self.ready)
+    }
+}
+
+fn give_back(pool: Option<Pool>, connection: Connection) {
+    if let Some(pool) = pool
+        && connection.buffer.is_empty()
+    {
+        pool.give_back(connection);
+    }
+}
+
+impl Live {
+    /// Returns the next frame from what was received, `Ok(None)` when more must be read.
+    fn next(&mut self) -> Result<Next, UpstreamError> {
+        let buffer = &mut self.connection.buffer;
+        match &mut self.state {
+            State::Length(left) if !buffer.is_empty() => {
+                let length =
+                    usize::try_from(*left).map_or(buffer.len(), |left| left.min(buffer.len()));
+                *left -= length as u64;
+                let data = buffer.split_to(length).freeze();
+                Ok(if *left == 0 { Next::Last(data) } else { Next::Data(data) })
+            }
+            State::UntilClose if !buffer.is_empty() => Ok(Next::Data(take_all(buffer))),
+            State::Length(_) | State::UntilClose => Ok(Next::More),
+            State::Chunked(decoder) => match decoder.decode(buffer) {
+                Ok(Piece::Data(data)) => Ok(Next::Data(data)),
+                Ok(Piece::End(trailers)) => Ok(Next::End(trailers)),
+                Ok(Piece::More) => Ok(Next::More),
+                Err(error) => {
+                    Err(UpstreamError::caused(UpstreamErrorKind::BadResponse, true, error))
+                }
+            },
+        }
+    }
+
+    /// Reads once more; `false` is the rightful end of a body that ends with its connection.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, UpstreamError>> {
+        let expected = match self.state {
+            State::Length(left) => left,
+            State::Chunked(_) | State::UntilClose => u64::MAX,
+        };
+        match self.connection.poll_fill(cx, expected) {
+            Poll::Ready(Ok(0)) if matches!(self.state, State::UntilClose) => Poll::Ready(Ok(false)),
+            Poll::Ready(Ok(0)) => {
+                let error = std::io::ErrorKind::UnexpectedEof.into();
+                Poll::Ready(Err(UpstreamError::closed(true, error)))
+            }
+            Poll::Ready(Ok(_)) => Poll::Ready(Ok(true)),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(UpstreamError::closed(true, error))),
+            Poll::Pending => {
+                ready!(self.connection.timer.poll(cx, self.read_limit));
+                let late = UpstreamErrorKind::Timeout(Step::Read);
+                Poll::Ready(Err(UpstreamError::new(late, true)))
+            }
+        }
+    }
+}
+
+/// What the received bytes hold.
+enum Next {
+    Data(Bytes),
+    Last(Bytes),
+    End(http::HeaderMap),
+    More,
+}
+
+fn take_all(buffer: &mut BytesMut) -> Bytes {
+    let length = buffer.len();
+    buffer.split_to(length).freeze()
+}
+
+impl UpstreamBody {
+    fn finish(&mut self) {
+        if let Some(live) = self.live.take() {
+            let Live { connection, pool, .. } = *live;
+            give_back(pool, connection);
+        }
+    }
+
+    fn poll_live(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+        while let Some(live) = &mut self.live {
+            match live.next() {
+                Ok(Next::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(Next::Last(data)) => {
+                    self.finish();
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Ok(Next::End(trailers)) => {
+                    self.finish();
+                    let frame = (!trailers.is_empty()).then(|| Ok(Frame::trailers(trailers)));
+                    return Poll::Ready(frame);
+                }
+                Ok(Next::More) => match ready!(live.poll_more(cx)) {
+                    Ok(true) => {}
+                    Ok(false) => self.live = None,
+                    Err(error) => return self.fail(error),
+                },
+                Err(error) => return self.fail(error),
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    fn fail(&mut self, error: UpstreamError) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+        self.live = None;
+        Poll::Ready(Some(Err(error)))
+    }
+}
+
+impl Body for UpstreamBody {
+    type Data = Bytes;
+    type Error = UpstreamError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+        let this = self.get_mut();
+        if !this.ready.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.ready)))));
+        }
+        this.poll_live(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ready.is_empty() && self.live.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.live.as_ref().map(|live| &live.state) {
+            None => SizeHint::with_exact(self.ready.len() as u64),
+            Some(State::Length(left)) => SizeHint::with_exact(*left),
+            Some(State::Chunked(_) | State::UntilClose) => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! One connection to an upstream: its stream, what was read ahead, and its timer.
+
+use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::BytesMut;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::error::{Step, UpstreamError, UpstreamErrorKind};
+use super::peer::{PeerAddress, PeerKey, Timeouts};
+use super::stream::Stream;
+use super::timer::LazyTimer;
+
+/// Room for a response head and a small body in one receive.
+const READ_MIN: usize = 8 * 1024;
+/// Room for one receive of a long body.
+const READ_MAX: usize = 64 * 1024;
+
+/// A connection that is either idle in a pool or owned by one exchange.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) stream: Stream,
+    pub(super) buffer: BytesMut,
+    pub(super) timer: LazyTimer,
+    /// Exchanges begun on this connection.
+    pub(super) requests: u64,
+    pub(super) key: PeerKey,
+}
+
+impl Connection {
+    /// Connects to a peer, through the TLS handshake where it speaks TLS.
+    pub(super) async fn open(
+        peer: &PeerAddress,
+        key: PeerKey,
+        timeouts: &Timeouts,
+    ) -> Result<Self, UpstreamError> {
+        let late = |_| UpstreamError::new(UpstreamErrorKind::Timeout(Step::Connect), false);
+        let failed = |error| UpstreamError::caused(UpstreamErrorKind::Connect, false, error);
+        let tcp = timeout(timeouts.connect(), TcpStream::connect(peer.addr))
+            .await
+            .map_err(late)?
+            .map_err(failed)?;
+        tcp.set_nodelay(true).map_err(failed)?;
+        let stream = match &peer.tls {
+            None => Stream::Tcp(tcp),
+            Some(tls) => {
+                let connector = TlsConnector::from(tls.config.clone());
+                let stream =
+                    timeout(timeouts.connect(), connector.connect(tls.server_name.clone(), tcp))
+                        .await
+                        .map_err(late)?
+                        .map_err(|error| {
+                            UpstreamError::caused(UpstreamErrorKind::Tls, false, error)
+                        })?;
+                Stream::Tls(Box::new(stream))
+            }
+        };
+        let (buffer, timer) = (BytesMut::new(), LazyTimer::default());
+        Ok(Self { stream, buffer, timer, requests: 0, key })
+    }
+
+    /// Reads once into the buffer; 0 is the end of the stream. `expected` is how much is known to
+    /// follow.
+    pub(super) fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        expected: u64,
+    ) -> Poll<io::Result<usize>> {
+        let room = usize::try_from(expected).unwrap_or(READ_MAX).clamp(READ_MIN, READ_MAX);
+        // A buffer that is half full keeps growing in place; an empty one starts anew.
+        if self.buffer.capacity() - self.buffer.len() < READ_MIN / 2 {
+            self.buffer.reserve(room);
+        }
+        let read = pin!(self.stream.read_buf(&mut self.buffer));
+        let length = ready!(std::future::Future::poll(read, cx))?;
+        self.timer.clear();
+        Poll::Ready(Ok(length))
+    }
+
+    /// Frees a large buffer before the connection idles; a small one is kept for the next head.
+    pub(super) fn release_buffer(&mut self) {
+        if self.buffer.capacity() > READ_MIN {
+            self.buffer = BytesMut::new();
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The request head as bytes of the wire, written once and sent as often as there are tries.
+
+use http::{HeaderMap, Method};
+
+/// A request head for an HTTP/1.1 upstream.
+///
+/// Headers go straight to their wire form. Framing is not the caller's: `content-length` and
+/// `transfer-encoding` are left out here and written from the body when the head is sent.
+#[derive(Debug)]
+pub struct UpstreamHead {
+    bytes: Vec<u8>,
+    head_only: bool,
+    idempotent: bool,
+    body_expected: bool,
+    upgrade: bool,
+}
+
+impl UpstreamHead {
+    /// Starts a head; `target` is the path with its query, as sent.
+    pub fn new(method: &Method, target: &str) -> Self {
+        let mut bytes = Vec::with_capacity(512 + target.len());
+        bytes.extend_from_slice(method.as_str().as_bytes());
+        bytes.push(b' ');
+        push_target(&mut bytes, target);
+        bytes.extend_from_slice(b" HTTP/1.1\r\n");
+        let name = method.as_str();
+        Self {
+            bytes,
+            head_only: *method == Method::HEAD,
+            idempotent: !matches!(name, "POST" | "PATCH" | "LOCK"),
+            body_expected: matches!(name, "POST" | "PUT" | "PATCH"),
+            upgrade: false,
+        }
+    }
+
+    /// Appends one header. A name that is no token is dropped; line breaks and NUL in a value
+    /// become spaces (RFC 9110, section 5.5), so no value can forge a header.
+    pub fn append(&mut self, name: &[u8], value: &[u8]) {
+        if !is_token(name) || is_framing(name) {
+            return;
+        }
+        if name.eq_ignore_ascii_case(b"upgrade") {
+            self.upgrade = true;
+        }
+        push_field(&mut self.bytes, name, value);
+    }
+
+    /// Appends every header of a map, in its order.
+    pub fn append_all(&mut self, headers: &HeaderMap) {
+        for (name, value) in headers {
+            self.append(name.as_str().as_bytes(), value.as_bytes());
+        }
+    }
+
+    /// Returns whether the method may be tried again after it was sent (nginx's rule: all but
+    /// POST, PATCH and LOCK).
+    pub fn is_idempotent(&self) -> bool {
+        self.idempotent
+    }
+
+    pub(super) fn is_head_only(&self) -> bool {
+        self.head_only
+    }
+
+    pub(super) fn asks_upgrade(&self) -> bool {
+        self.upgrade
+    }
+
+    /// Returns the whole head with the framing of a body of `framing`.
+    pub(super) fn encode(&self, framing: RequestFraming) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.bytes.len() + 64);
+        bytes.extend_from_slice(&self.bytes);
+        match framing {
+            RequestFraming::Length(0) if !self.body_expected => {}
+            RequestFraming::Length(length) => {
+                bytes.extend_from_slice(b"content-length: ");
+                bytes.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+                bytes.extend_from_slice(b"\r\n");
+            }
+            RequestFraming::Chunked => bytes.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        }
+        bytes.extend_from_slice(b"\r\n");
+        bytes
+    }
+}
+
+/// How the end of a request body is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RequestFraming {
+    /// By a count of bytes.
+    Length(u64),
+    /// By a last chunk.
+    Chunked,
+}
+
+/// Writes the last chunk and the trailers that may follow a body.
+pub(super) fn push_last_chunk(bytes: &mut Vec<u8>, trailers: Option<&HeaderMap>) {
+    bytes.extend_from_slice(b"0\r\n");
+    for (name, value) in trailers.into_iter().flatten() {
+        let name = name.as_str().as_bytes();
+        if !is_framing(name) && !FORBIDDEN_TRAILERS.contains(&name) {
+            push_field(bytes, name, value.as_bytes());
+        }
+    }
+    bytes.extend_from_slice(b"\r\n");
+}
+
+/// Fields that change routing, framing or authentication and so never travel as trailers
+/// (RFC 9110, section 6.5.1).
+const FORBIDDEN_TRAILERS: [&[u8]; 8] = [
+    b"host",
+    b"authorization",
+    b"connection",
+    b"te",
+    b"trailer",
+    b"upgrade",
+    b"expect",
+    b"content-encoding",
+];
+
+fn is_framing(name: &[u8]) -> bool {
+    match name.len() {
+        14 => name.eq_ignore_ascii_case(b"content-length"),
+        17 => name.eq_ignore_ascii_case(b"transfer-encoding"),
+        _ => false,
+    }
+}
+
+fn is_token(name: &[u8]) -> bool {
+    let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !name.is_empty() && name.iter().all(token)
+}
+
+fn push_field(bytes: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    bytes.extend_from_slice(name);
+    bytes.extend_from_slice(b": ");
+    if value.iter().any(|&byte| is_line_break(byte)) {
+        bytes.extend(value.iter().map(|&byte| if is_line_break(byte) { b' ' } else { byte }));
+    } else {
+        bytes.extend_from_slice(value);
+    }
+    bytes.extend_from_slice(b"\r\n");
+}
+
+fn is_line_break(byte: u8) -> bool {
+    matches!(byte, b'\r' | b'\n' | 0)
+}
+
+fn push_target(bytes: &mut Vec<u8>, target: &str) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    if target.is_empty() {
+        bytes.push(b'/');
+    }
+    for byte in target.bytes() {
+        if byte <= b' ' || byte == 0x7f {
+            let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied().unwrap_or(b'0');
+            bytes.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
+        } else {
+            bytes.push(byte);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(head: &UpstreamHead, framing: RequestFraming) -> String {
+        String::from_utf8(head.encode(framing)).unwrap()
+    }
+
+    #[test]
+    fn a_value_cannot_forge_a_header() {
+        let mut head = UpstreamHead::new(&Method::GET, "/a b\r\nx: y");
+        head.append(b"X-Case", b"one\r\nevil: 1");
+        head.append(b"bad name", b"x");
+        head.append(b"", b"x");
+
+        assert_eq!(
+            text(&head, RequestFraming::Length(0)),
+            "GET /a%20b%0D%0Ax:%20y HTTP/1.1\r\nX-Case: one  evil: 1\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn framing_comes_from_the_body_alone() {
+        let mut head = UpstreamHead::new(&Method::POST, "/");
+        head.append(b"Content-Length", b"7");
+        head.append(b"Transfer-Encoding", b"chunked");
+
+        assert_eq!(
+            text(&head, RequestFraming::Length(0)),
+            "POST / HTTP/1.1\r\ncontent-length: 0\r\n\r\n"
+        );
+        assert_eq!(
+            text(&head, RequestFraming::Chunked),
+            "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn only_non_idempotent_methods_are_not_tried_again() {
+        let idempotent = |name: &str| {
+            UpstreamHead::new(&Method::from_bytes(name.as_bytes()).unwrap(), "/").is_idempotent()
+        };
+        assert!(["GET", "PUT", "DELETE", "HEAD", "OPTIONS"].into_iter().all(idempotent));
+        assert!(!["POST", "PATCH", "LOCK"].into_iter().any(idempotent));
+    }
+
+    #[test]
+    fn trailers_leave_out_what_steers_framing_or_routing() {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-sum", http::HeaderValue::from_static("7"));
+        trailers.insert("host", http::HeaderValue::from_static("evil"));
+        trailers.insert("content-length", http::HeaderValue::from_static("9"));
+        let mut bytes = Vec::new();
+        push_last_chunk(&mut bytes, Some(&trailers));
+        assert_eq!(bytes, b"0\r\nx-sum: 7\r\n\r\n");
+    }
+}

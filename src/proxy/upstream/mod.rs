@@ -1,0 +1,39 @@
+//! The HTTP/1.1 client towards upstreams, made for one proxy core.
+//!
+//! Everything of a connection runs inside the request that uses it: no task, no channel and no
+//! lock per connection, and headers go to the wire without a map between.
+//!
+//! Invariants:
+//! - a connection returns to the pool only after a whole, well-framed response and a wholly sent
+//!   request, with no byte left over;
+//! - one request costs at most two sends and two receives when nothing is split by the network;
+//! - no byte of an upstream can panic this module.
+//!
+//! Non-goals: HTTP/2 upstreams (hyper's client does those), name resolution, choice of peers.
+
+mod body;
+mod chunk;
+mod connection;
+mod error;
+mod exchange;
+mod head;
+mod outgoing;
+mod peer;
+mod pool;
+mod request;
+mod response;
+mod splice;
+mod stream;
+pub(super) mod timer;
+
+#[cfg(test)]
+mod tests;
+
+pub use body::UpstreamBody;
+pub use error::{BoxError, Step, UpstreamError, UpstreamErrorKind};
+pub use head::UpstreamHead;
+pub use peer::{PeerAddress, PeerTls, PoolLimits, Timeouts};
+pub use pool::{Pool, UpstreamResponse};
+pub use request::RequestBody;
+pub use splice::splice;
+pub use stream::UpgradedStream;

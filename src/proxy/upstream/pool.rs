@@ -1,0 +1,205 @@
+//! Idle connections of one proxy core, and the door of this module: [`Pool::send`].
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::rc::{Rc, Weak};
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, Version};
+use tokio::time::Instant;
+
+use super::body::UpstreamBody;
+use super::connection::Connection;
+use super::error::{UpstreamError, UpstreamErrorKind};
+use super::exchange::Exchange;
+use super::head::UpstreamHead;
+use super::peer::{PeerAddress, PeerKey, PoolLimits, Timeouts};
+use super::request::RequestBody;
+use super::response::ResponseHead;
+use super::stream::UpgradedStream;
+
+/// The connections of one core to all its upstreams. Clones share them; nothing is locked.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    shared: Rc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    limits: PoolLimits,
+    idle: RefCell<HashMap<PeerKey, VecDeque<Idle>>>,
+    swept: Cell<Instant>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: Connection,
+    since: Instant,
+}
+
+/// An upstream's answer; the body follows as it comes.
+///
+/// Headers are as the upstream sent them, hop-by-hop ones included, except that the framing of a
+/// chunked response is taken off.
+#[derive(Debug)]
+pub struct UpstreamResponse {
+    /// Status code.
+    pub status: StatusCode,
+    /// HTTP/1.0 or HTTP/1.1.
+    pub version: Version,
+    /// Reason phrase where it is not the usual one.
+    pub reason: Option<Bytes>,
+    /// Header fields.
+    pub headers: HeaderMap,
+    /// Body.
+    pub body: UpstreamBody,
+    /// Whether the connection had served a request before.
+    pub reused: bool,
+    upgraded: Option<UpgradedStream>,
+}
+
+impl UpstreamResponse {
+    /// Takes the raw stream of a 101 answer, with what the upstream already sent on it.
+    pub fn take_upgraded(&mut self) -> Option<UpgradedStream> {
+        self.upgraded.take()
+    }
+}
+
+impl Pool {
+    /// Makes an empty pool for the runtime of the calling thread.
+    pub fn new(limits: PoolLimits) -> Self {
+        let shared = Shared { limits, idle: RefCell::default(), swept: Cell::new(Instant::now()) };
+        Self { shared: Rc::new(shared) }
+    }
+
+    /// Sends a request to `peer` and awaits the head of its answer.
+    ///
+    /// A kept connection that turns out dead before any byte of an answer is replaced by a fresh
+    /// one, once, if the request may be repeated. Other retries are the caller's:
+    /// [`UpstreamError::may_retry`] and [`RequestBody::is_replayable`] say whether they are safe.
+    pub async fn send(
+        &self,
+        peer: &PeerAddress,
+        head: &UpstreamHead,
+        body: &mut RequestBody,
+        timeouts: Timeouts,
+    ) -> Result<UpstreamResponse, UpstreamError> {
+        if !body.is_replayable() {
+            let spent = "it was already sent in part to another peer";
+            return Err(UpstreamError::caused(UpstreamErrorKind::RequestBody, false, spent));
+        }
+        let key = PeerKey::from(peer);
+        if let Some(connection) = self.check_out(&key) {
+            let mut exchange = Exchange::new(connection, head, body.lend(), timeouts);
+            match exchange.run().await {
+                Ok(answer) => return Ok(self.respond(exchange, answer, timeouts)),
+                Err(error) => {
+                    let stale = error.kind == UpstreamErrorKind::Closed && !exchange.received;
+                    drop(exchange);
+                    let repeatable = error.may_retry(head.is_idempotent());
+                    if !(stale && repeatable && body.is_replayable()) {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        let connection = Connection::open(peer, key, &timeouts).await?;
+        let mut exchange = Exchange::new(connection, head, body.lend(), timeouts);
+        let answer = exchange.run().await?;
+        Ok(self.respond(exchange, answer, timeouts))
+    }
+
+    /// Returns how many connections are idle.
+    pub fn idle_count(&self) -> usize {
+        self.shared.idle.borrow().values().map(VecDeque::len).sum()
+    }
+
+    /// Closes the connections that were idle for too long, or that their upstream closed.
+    pub fn sweep(&self) {
+        let now = Instant::now();
+        self.shared.swept.set(now);
+        self.shared.idle.borrow_mut().retain(|_, list| {
+            list.retain_mut(|idle| {
+                !self.is_expired(idle, now) && idle.connection.stream.is_quiet()
+            });
+            !list.is_empty()
+        });
+    }
+
+    /// Sweeps on and on while the pool is in use, for the times without traffic.
+    pub async fn sweep_until_dropped(self) {
+        let every = self.shared.limits.idle_timeout / 2;
+        let shared: Weak<Shared> = Rc::downgrade(&self.shared);
+        drop(self);
+        loop {
+            tokio::time::sleep(every.max(std::time::Duration::from_millis(100))).await;
+            let Some(shared) = shared.upgrade() else { return };
+            Self { shared }.sweep();
+        }
+    }
+
+    fn respond(
+        &self,
+        exchange: Exchange<'_>,
+        head: ResponseHead,
+        timeouts: Timeouts,
+    ) -> UpstreamResponse {
+        let reusable = head.keep_alive && exchange.is_request_complete();
+        let connection = exchange.connection;
+        let reused = connection.requests > 1;
+        let ResponseHead { status, version, reason, headers, framing, .. } = head;
+        let (body, upgraded) = if status == StatusCode::SWITCHING_PROTOCOLS {
+            let Connection { stream, buffer, .. } = connection;
+            (UpstreamBody::default(), Some(UpgradedStream::new(buffer, stream)))
+        } else {
+            let pool = reusable.then(|| self.clone());
+            (UpstreamBody::new(connection, framing, timeouts.read(), pool), None)
+        };
+        UpstreamResponse { status, version, reason, headers, body, reused, upgraded }
+    }
+
+    /// Takes the connection that was used last, so that surplus ones grow old and go.
+    fn check_out(&self, key: &PeerKey) -> Option<Connection> {
+        let mut idle = self.shared.idle.borrow_mut();
+        let list = idle.get_mut(key)?;
+        let now = Instant::now();
+        while let Some(mut newest) = list.pop_back() {
+            if self.is_expired(&newest, now) {
+                list.clear();
+            } else if newest.connection.stream.is_quiet() {
+                newest.connection.timer.clear();
+                return Some(newest.connection);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection whose last exchange ended cleanly.
+    pub(super) fn give_back(&self, mut connection: Connection) {
+        let limits = &self.shared.limits;
+        if limits.idle_max == 0
+            || (limits.requests_max > 0 && connection.requests >= limits.requests_max)
+        {
+            return;
+        }
+        connection.release_buffer();
+        let since = Instant::now();
+        if since.duration_since(self.shared.swept.get()) > limits.idle_timeout {
+            self.sweep();
+        }
+        let mut idle = self.shared.idle.borrow_mut();
+        if !idle.contains_key(&connection.key) {
+            idle.insert(connection.key.clone(), VecDeque::new());
+        }
+        if let Some(list) = idle.get_mut(&connection.key) {
+            if list.len() >= limits.idle_max {
+                list.pop_front();
+            }
+            list.push_back(Idle { connection, since });
+        }
+    }
+
+    fn is_expired(&self, idle: &Idle, now: Instant) -> bool {
+        now.duration_since(idle.since) >= self.shared.limits.idle_timeout
+    }
+}

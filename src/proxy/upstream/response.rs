@@ -1,0 +1,271 @@
+//! Response heads: parsed strictly, so that we and the upstream agree where a message ends.
+
+use std::mem::MaybeUninit;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
+
+/// Longest response head.
+pub(super) const HEAD_MAX: usize = 64 * 1024;
+const HEADERS_MAX: usize = 128;
+
+/// A parsed head and what follows from it.
+#[derive(Debug)]
+pub(super) struct ResponseHead {
+    pub(super) status: StatusCode,
+    pub(super) version: Version,
+    /// The reason phrase where it is not the usual one.
+    pub(super) reason: Option<Bytes>,
+    pub(super) headers: HeaderMap,
+    pub(super) framing: ResponseFraming,
+    /// Whether the upstream lets the connection be used again.
+    pub(super) keep_alive: bool,
+}
+
+/// How the end of a response body is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ResponseFraming {
+    Length(u64),
+    Chunked,
+    UntilClose,
+}
+
+/// The bytes are no HTTP/1 response head, or one that two readers would read differently.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid response head: {0}")]
+pub(super) struct HeadError(&'static str);
+
+/// Takes one head from the front of `buffer`; `None` asks for more bytes.
+pub(super) fn take_head(
+    buffer: &mut BytesMut,
+    answers_head: bool,
+) -> Result<Option<ResponseHead>, HeadError> {
+    let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+    let mut parsed = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    let length = match config.parse_response_with_uninit_headers(&mut parsed, buffer, &mut slots) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) if buffer.len() >= HEAD_MAX => {
+            return Err(HeadError("it is too long"));
+        }
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(httparse::Error::TooManyHeaders) => return Err(HeadError("too many headers")),
+        Err(_) => return Err(HeadError("it is not HTTP/1")),
+    };
+    let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok());
+    let status = status.ok_or(HeadError("the status is out of range"))?;
+    let version = if parsed.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
+    let reason = parsed.reason.filter(|reason| {
+        !reason.is_empty() && status.canonical_reason().is_none_or(|usual| usual != *reason)
+    });
+    let reason = reason.map(|reason| Bytes::copy_from_slice(reason.as_bytes()));
+    let spans: Vec<Span> = parsed.headers.iter().map(|field| Span::of(field, buffer)).collect();
+
+    let bytes = buffer.split_to(length).freeze();
+    let mut headers = HeaderMap::with_capacity(spans.len());
+    for span in spans {
+        let (name, value) = span.resolve(&bytes)?;
+        headers.append(name, value);
+    }
+    let (framing, exact) = framing(status, version, answers_head, &mut headers)?;
+    let keep_alive = exact && allows_reuse(version, &headers);
+    Ok(Some(ResponseHead { status, version, reason, headers, framing, keep_alive }))
+}
+
+/// Where a field lies in the head, so that values can share its bytes instead of copying them.
+struct Span {
+    name: (usize, usize),
+    value: (usize, usize),
+}
+
+impl Span {
+    fn of(field: &httparse::Header<'_>, buffer: &[u8]) -> Self {
+        let start = buffer.as_ptr() as usize;
+        let name = (field.name.as_ptr() as usize).wrapping_sub(start);
+        let value = (field.value.as_ptr() as usize).wrapping_sub(start);
+        Self {
+            name: (name, name.saturating_add(field.name.len())),
+            // An empty value may point anywhere.
+            value: if field.value.is_empty() {
+                (0, 0)
+            } else {
+                (value, value.saturating_add(field.value.len()))
+            },
+        }
+    }
+
+    fn resolve(&self, bytes: &Bytes) -> Result<(HeaderName, HeaderValue), HeadError> {
+        let name = bytes.get(self.name.0..self.name.1).unwrap_or_default();
+        let inside = self.value.0 <= self.value.1 && self.value.1 <= bytes.len();
+        if !inside {
+            return Err(HeadError("a header is malformed"));
+        }
+        let value = HeaderValue::from_maybe_shared(bytes.slice(self.value.0..self.value.1));
+        match (HeaderName::from_bytes(name), value) {
+            (Ok(name), Ok(value)) => Ok((name, value)),
+            _ => Err(HeadError("a header is malformed")),
+        }
+    }
+}
+
+/// Decides how the body ends and removes the framing fields that no longer hold. The flag says
+/// whether the framing was plain enough to use the connection again.
+fn framing(
+    status: StatusCode,
+    version: Version,
+    answers_head: bool,
+    headers: &mut HeaderMap,
+) -> Result<(ResponseFraming, bool), HeadError> {
+    let chunked = is_chunked(headers)?;
+    let length = content_length(headers)?;
+    if chunked {
+        headers.remove(TRANSFER_ENCODING);
+        headers.remove(CONTENT_LENGTH);
+    } else if let Some(length) = length
+        && headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some()
+    {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    let bodiless = answers_head
+        || status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    Ok(match (chunked, length) {
+        _ if bodiless => (ResponseFraming::Length(0), true),
+        (true, length) => {
+            (ResponseFraming::Chunked, length.is_none() && version == Version::HTTP_11)
+        }
+        (false, Some(length)) => (ResponseFraming::Length(length), true),
+        (false, None) => (ResponseFraming::UntilClose, false),
+    })
+}
+
+/// Refuses every transfer coding but a single `chunked`.
+fn is_chunked(headers: &HeaderMap) -> Result<bool, HeadError> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(false),
+        (Some(coding), None) if coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => {
+            Ok(true)
+        }
+        _ => Err(HeadError("unknown transfer coding")),
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> Result<Option<u64>, HeadError> {
+    let mut found = None;
+    for value in headers.get_all(CONTENT_LENGTH) {
+        for part in value.as_bytes().split(|&byte| byte == b',') {
+            let length = parse_length(part.trim_ascii())
+                .ok_or(HeadError("content-length is not a number"))?;
+            if found.is_some_and(|found| found != length) {
+                return Err(HeadError("content-length is told twice"));
+            }
+            found = Some(length);
+        }
+    }
+    Ok(found)
+}
+
+fn parse_length(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+fn allows_reuse(version: Version, headers: &HeaderMap) -> bool {
+    let names = |token: &str| {
+        headers
+            .get_all(CONNECTION)
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+            .any(|part| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+    };
+    if version == Version::HTTP_11 { !names("close") } else { names("keep-alive") }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn take(text: &str, answers_head: bool) -> Result<Option<ResponseHead>, HeadError> {
+        take_head(&mut BytesMut::from(text), answers_head)
+    }
+
+    fn framing_of(text: &str) -> Option<(ResponseFraming, bool)> {
+        let head = take(text, false).ok().flatten()?;
+        Some((head.framing, head.keep_alive))
+    }
+
+    #[test]
+    fn framing_follows_the_head() {
+        use ResponseFraming::{Chunked, Length, UntilClose};
+        for (text, expected) in [
+            ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n", (Length(5), true)),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 5, 5\r\n\r\n", (Length(5), true)),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: Chunked\r\n\r\n", (Chunked, true)),
+            (
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n",
+                (Chunked, false),
+            ),
+            ("HTTP/1.1 200 OK\r\n\r\n", (UntilClose, false)),
+            ("HTTP/1.1 204 No Content\r\n\r\n", (Length(0), true)),
+            ("HTTP/1.1 304 Not Modified\r\ncontent-length: 9\r\n\r\n", (Length(0), true)),
+            ("HTTP/1.0 200 OK\r\ncontent-length: 5\r\n\r\n", (Length(5), false)),
+            (
+                "HTTP/1.0 200 OK\r\ncontent-length: 5\r\nconnection: Keep-Alive\r\n\r\n",
+                (Length(5), true),
+            ),
+            (
+                "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: x, close\r\n\r\n",
+                (Length(5), false),
+            ),
+        ] {
+            assert_eq!(framing_of(text), Some(expected), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn ambiguous_heads_are_refused() {
+        for text in [
+            "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: +5\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: \r\n\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nbad name: 1\r\n\r\n",
+            "HTTP/2 200\r\n\r\n",
+            "SSH-2.0-OpenSSH\r\n",
+            "HTTP/1.1 099 Low\r\n\r\n",
+        ] {
+            assert!(take(text, false).is_err(), "{text:?}");
+        }
+        let endless = format!("HTTP/1.1 200 OK\r\nx: {}", "y".repeat(HEAD_MAX));
+        assert!(take(&endless, false).is_err());
+    }
+
+    #[test]
+    fn head_answers_keep_their_length_and_have_no_body() {
+        let head = take("HTTP/1.1 200 Fine\r\ncontent-length: 5\r\nempty:\r\n\r\n", true);
+        let head = head.unwrap().unwrap();
+        assert_eq!(head.framing, ResponseFraming::Length(0));
+        assert_eq!(head.headers["content-length"], "5");
+        assert_eq!(head.headers["empty"], "");
+        assert_eq!(head.reason.as_deref(), Some(b"Fine".as_slice()));
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_never_panics(
+            tail in proptest::collection::vec(
+                prop_oneof![Just(b'\r'), Just(b'\n'), Just(b':'), any::<u8>()], 0..80),
+            with_status in any::<bool>(),
+        ) {
+            let mut buffer = BytesMut::from(if with_status { "HTTP/1.1 200 OK\r\n" } else { "" });
+            buffer.extend_from_slice(&tail);
+            let _verdict = take_head(&mut buffer, false);
+        }
+    }
+}

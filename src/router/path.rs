@@ -1,0 +1,94 @@
+//! The path that goes upstream (reference gateway-3, section C.4, path handling v0).
+
+use std::fmt::Write as _;
+
+/// Joins service path and request path.
+///
+/// `matched` is how many bytes of the normalised `request_path` the route's path matched, 0 when
+/// it has none. What has to be escaped on the wire is.
+pub fn upstream_path(
+    service_path: Option<&str>,
+    request_path: &str,
+    matched: usize,
+    strip: bool,
+) -> String {
+    let base = service_path.unwrap_or("/");
+    let mut path = String::with_capacity(base.len() + request_path.len() + 1);
+    if strip {
+        let cut = if matched == 0 { 1 } else { matched };
+        join_stripped(&mut path, base, request_path, sanitised(request_path.get(cut..)));
+    } else if base.ends_with('/') {
+        path.push_str(base);
+        path.push_str(request_path.strip_prefix('/').unwrap_or(request_path));
+    } else {
+        path.push_str(base);
+        if request_path != "/" {
+            path.push_str(request_path);
+        }
+    }
+    escaped(path)
+}
+
+/// A prefix may have been cut in the middle of a segment, so dots can have come to the front.
+fn sanitised(rest: Option<&str>) -> &str {
+    match rest.unwrap_or_default() {
+        "." | ".." => "",
+        rest => rest.strip_prefix("./").or_else(|| rest.strip_prefix("../")).unwrap_or(rest),
+    }
+}
+
+fn join_stripped(path: &mut String, base: &str, request_path: &str, rest: &str) {
+    let bare = base.strip_suffix('/');
+    let slash_wanted = request_path.ends_with('/') && request_path != "/";
+    match (bare, rest.is_empty(), rest.starts_with('/')) {
+        (Some(bare), true, _) => {
+            let keep = bare.is_empty() || request_path.ends_with('/');
+            path.push_str(if keep { base } else { bare });
+        }
+        (Some(bare), _, true) => {
+            path.push_str(bare);
+            path.push_str(rest);
+        }
+        (Some(_), ..) => {
+            path.push_str(base);
+            path.push_str(rest);
+        }
+        (None, true, _) => {
+            path.push_str(base);
+            if slash_wanted {
+                path.push('/');
+            }
+        }
+        (None, _, true) => {
+            path.push_str(base);
+            path.push_str(rest);
+        }
+        (None, ..) => {
+            path.push_str(base);
+            path.push('/');
+            path.push_str(rest);
+        }
+    }
+}
+
+/// Returns whether a byte may stand in a path on the wire as it is.
+fn is_wire_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$&'()*+,/:;=?@[]-_.~%".contains(&byte)
+}
+
+fn escaped(path: String) -> String {
+    // `?` and `#` can only be here as text of a segment: unescaped they would start the query.
+    let fits = |byte: u8| is_wire_byte(byte) && byte != b'?' && byte != b'#';
+    if path.bytes().all(fits) {
+        return path;
+    }
+    let mut out = String::with_capacity(path.len() + 16);
+    for byte in path.bytes() {
+        if fits(byte) {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}

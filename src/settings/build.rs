@@ -1,0 +1,261 @@
+//! From typed values to the plain struct.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::error::SettingsError;
+use super::layout::{
+    Admin, Cluster, ClusterMtls, Database, Declarative, Dns, LogLevel, Ocsp, Proxy, ProxyServer,
+    Status, Tls, UpstreamKeepalive,
+};
+use super::listener::{self, Listener};
+use super::pem;
+use super::prefix::Prefix;
+use super::source::Raw;
+use super::validate::{self, Checked};
+use super::values::{Value, Values};
+use super::{Settings, table};
+
+impl Settings {
+    /// Types, checks and lays out what was set.
+    pub(super) fn from_raw(
+        raw: Raw,
+        env: &BTreeMap<String, String>,
+    ) -> Result<Self, SettingsError> {
+        let (mut errors, mut warnings) = (Vec::new(), Vec::new());
+        let values = Values::new(raw, env, &mut errors, &mut warnings);
+        let checked = validate::check(&values, &mut errors, &mut warnings);
+        let listeners = Listeners::read(&values, &mut errors);
+        if !errors.is_empty() {
+            return Err(SettingsError::Invalid(errors));
+        }
+        let reader = Reader { values: &values };
+        let prefix = Prefix::new(reader.text("prefix"));
+        let mut settings = Self {
+            role: checked.role,
+            node_id: checked.node_id,
+            log_level: LogLevel::named(reader.text("log_level")).unwrap_or(LogLevel::Notice),
+            database: reader.database(&prefix),
+            declarative: reader.declarative(),
+            worker_processes: checked.worker_processes,
+            daemon: values.flag("nginx_main_daemon"),
+            plugins: values.list("plugins").to_vec(),
+            vaults: values.list("vaults").to_vec(),
+            vault_env_prefix: values.text("vault_env_prefix").map(str::to_owned),
+            cluster: reader.cluster(listeners.cluster),
+            proxy: reader.proxy(listeners.proxy),
+            admin: reader.admin(listeners.admin),
+            status: reader.status(listeners.status),
+            tls: reader.tls(),
+            dns: reader.dns(),
+            prefix,
+            warnings,
+            values: Values::default(),
+        };
+        settings.take_checked(checked);
+        settings.values = values;
+        Ok(settings)
+    }
+
+    fn take_checked(&mut self, checked: Checked) {
+        self.cluster.cert = checked.cluster_cert;
+        self.cluster.cert_key = checked.cluster_cert_key;
+        self.cluster.ca_cert = checked.cluster_ca_cert;
+        self.cluster.dp_labels = checked.dp_labels;
+        self.proxy.trusted_ips = checked.trusted_ips;
+        self.proxy.port_maps = checked.port_maps;
+        self.proxy.client_max_body_size = checked.client_max_body_size;
+        self.proxy.client_body_buffer_size = checked.client_body_buffer_size;
+        self.admin.client_max_body_size = checked.admin_max_body_size;
+        self.tls.proxy = checked.proxy_pairs;
+        self.tls.admin = checked.admin_pairs;
+        self.tls.status = checked.status_pairs;
+        self.tls.client = checked.client_pair;
+        self.tls.trusted = checked.trusted;
+    }
+}
+
+/// The listeners of every kind.
+struct Listeners {
+    proxy: Vec<Listener>,
+    admin: Vec<Listener>,
+    status: Vec<Listener>,
+    cluster: Vec<Listener>,
+}
+
+impl Listeners {
+    fn read(values: &Values, errors: &mut Vec<String>) -> Self {
+        let mut read = |name| {
+            listener::parse(name, values.list(name)).unwrap_or_else(|message| {
+                errors.push(message);
+                Vec::new()
+            })
+        };
+        Self {
+            proxy: read("proxy_listen"),
+            admin: read("admin_listen"),
+            status: read("status_listen"),
+            cluster: read("cluster_listen"),
+        }
+    }
+}
+
+/// Reads typed values; what the user unset falls back to the default where a node needs one.
+struct Reader<'a> {
+    values: &'a Values,
+}
+
+impl Reader<'_> {
+    fn text(&self, name: &str) -> &str {
+        let default = || table::find(name).and_then(|it| it.default).unwrap_or_default();
+        self.values.text(name).unwrap_or_else(default)
+    }
+
+    fn owned(&self, name: &str) -> String {
+        self.text(name).to_owned()
+    }
+
+    fn number(&self, name: &str) -> f64 {
+        let default = || table::find(name).and_then(|it| it.default?.parse().ok()).unwrap_or(0.0);
+        self.values.number(name).unwrap_or_else(default)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "a float-to-integer cast saturates")]
+    #[expect(clippy::cast_sign_loss, reason = "a negative number becomes zero")]
+    fn whole(&self, name: &str) -> u64 {
+        self.number(name) as u64
+    }
+
+    fn whole_u32(&self, name: &str) -> u32 {
+        u32::try_from(self.whole(name)).unwrap_or(u32::MAX)
+    }
+
+    fn seconds(&self, name: &str) -> Duration {
+        Duration::try_from_secs_f64(self.number(name).max(0.0)).unwrap_or(Duration::MAX)
+    }
+
+    fn lower_list(&self, name: &str) -> Vec<String> {
+        self.values.list(name).iter().map(|it| it.to_ascii_lowercase()).collect()
+    }
+
+    fn database(&self, prefix: &Prefix) -> Database {
+        if self.text("database") == "off" {
+            return Database::Off;
+        }
+        Database::Sqlite(prefix.join(self.values.text("sqlite_path").unwrap_or("hybrid.db")))
+    }
+
+    fn declarative(&self) -> Declarative {
+        Declarative {
+            file: self.values.text("declarative_config").map(|it| pem::absolute(it.as_ref())),
+            text: self.values.text("declarative_config_string").map(str::to_owned),
+        }
+    }
+
+    fn cluster(&self, listen: Vec<Listener>) -> Cluster {
+        let addresses = self.text("cluster_control_plane").split(',');
+        let proxy_server = self.values.text("proxy_server").map(|url| ProxyServer {
+            url: url.to_owned(),
+            ssl_verify: self.values.flag("proxy_server_ssl_verify"),
+        });
+        Cluster {
+            listen,
+            control_planes: addresses
+                .map(str::trim)
+                .filter(|it| !it.is_empty())
+                .map(str::to_owned)
+                .collect(),
+            mtls: match self.text("cluster_mtls") {
+                "pki" => ClusterMtls::Pki,
+                _ => ClusterMtls::Shared,
+            },
+            cert: None,
+            cert_key: None,
+            ca_cert: None,
+            server_name: self.values.text("cluster_server_name").map(str::to_owned),
+            ocsp: match self.text("cluster_ocsp") {
+                "on" => Ocsp::On,
+                "optional" => Ocsp::Optional,
+                _ => Ocsp::Off,
+            },
+            data_plane_purge_delay: self.seconds("cluster_data_plane_purge_delay"),
+            max_payload: self.whole("cluster_max_payload"),
+            proxy_server: proxy_server.filter(|_| self.values.flag("cluster_use_proxy")),
+            dp_labels: Vec::new(),
+            db_update_frequency: self.seconds("db_update_frequency"),
+        }
+    }
+
+    fn proxy(&self, listen: Vec<Listener>) -> Proxy {
+        Proxy {
+            listen,
+            headers: self.lower_list("headers"),
+            headers_upstream: self.lower_list("headers_upstream"),
+            trusted_ips: Vec::new(),
+            real_ip_header: self.owned("nginx_proxy_real_ip_header"),
+            real_ip_recursive: self.values.flag("nginx_proxy_real_ip_recursive"),
+            port_maps: Vec::new(),
+            client_max_body_size: 0,
+            client_body_buffer_size: 0,
+            upstream_keepalive: UpstreamKeepalive {
+                pool_size: self.whole_u32("upstream_keepalive_pool_size"),
+                max_requests: self.whole("upstream_keepalive_max_requests"),
+                idle_timeout: self.seconds("upstream_keepalive_idle_timeout"),
+            },
+            error_default_type: self.owned("error_default_type"),
+            allow_debug_header: self.values.flag("allow_debug_header"),
+            access_log: self.owned("proxy_access_log"),
+            error_log: self.owned("proxy_error_log"),
+        }
+    }
+
+    fn admin(&self, listen: Vec<Listener>) -> Admin {
+        Admin {
+            listen,
+            auth: self.values.flag("admin_auth"),
+            client_max_body_size: 0,
+            access_log: self.owned("admin_access_log"),
+            error_log: self.owned("admin_error_log"),
+        }
+    }
+
+    fn status(&self, listen: Vec<Listener>) -> Status {
+        Status {
+            listen,
+            access_log: self.owned("status_access_log"),
+            error_log: self.owned("status_error_log"),
+        }
+    }
+
+    fn tls(&self) -> Tls {
+        let protocols = self.values.text("nginx_http_ssl_protocols");
+        let protocols = protocols.unwrap_or_else(|| self.text("ssl_protocols"));
+        Tls {
+            proxy: Vec::new(),
+            admin: Vec::new(),
+            status: Vec::new(),
+            client: None,
+            trusted: Vec::new(),
+            verify_depth: self.whole_u32("lua_ssl_verify_depth"),
+            cipher_suite: self.owned("ssl_cipher_suite"),
+            protocols: protocols.split_whitespace().map(str::to_owned).collect(),
+        }
+    }
+
+    fn dns(&self) -> Dns {
+        let valid_ttl = match self.values.value("dns_valid_ttl") {
+            Value::Number(_) => Some(self.seconds("dns_valid_ttl")),
+            _ => None,
+        };
+        Dns {
+            resolver: self.values.list("dns_resolver").to_vec(),
+            hosts_file: PathBuf::from(self.text("dns_hostsfile")),
+            order: self.values.list("dns_order").iter().map(|it| it.to_uppercase()).collect(),
+            valid_ttl,
+            stale_ttl: self.seconds("dns_stale_ttl"),
+            not_found_ttl: self.seconds("dns_not_found_ttl"),
+            error_ttl: self.seconds("dns_error_ttl"),
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! The data plane's driver: keeps a session with one of the control planes, obtains what it
+//! announces, and hands it to be served.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin as Pinned;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::content::{ContentError, Source, TlsLink};
+use super::frame::{Delta, FromControl, Hello, Pin, Rejected};
+use super::session::follower::{Action, Follower, Memory};
+use super::session::publisher::Timing;
+use super::socket::{PATH, Socket, SocketError};
+use crate::clock::Clock;
+use crate::domain::catalog::Catalog;
+use crate::domain::event::decode_changes;
+use crate::snapshot::head::SignedHead;
+use crate::snapshot::{Snapshot, VerifyError};
+
+/// How often a session looks at the time.
+const TICK: Duration = Duration::from_secs(1);
+
+/// The shortest and the longest pause before the next attempt.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// A session that lasted so long was no failed attempt.
+const GOOD_SESSION: Duration = Duration::from_secs(60);
+
+/// Serves a verified snapshot, or says why it cannot.
+pub type Apply = Arc<
+    dyn Fn(
+            Arc<Snapshot>,
+            SignedHead,
+            Pin,
+        ) -> Pinned<Box<dyn Future<Output = Result<(), Rejected>> + Send>>
+        + Send
+        + Sync,
+>;
+
+/// What the cluster link of a data plane is made of.
+pub struct Link {
+    /// The control planes, as `host:port`, tried in turn.
+    pub addresses: Vec<String>,
+    /// TLS towards them.
+    pub tls: TlsLink,
+    /// Who we are.
+    pub hello: Hello,
+    /// The kinds and plugins.
+    pub catalog: Arc<Catalog>,
+    /// What is known from before.
+    pub memory: Memory,
+    /// What is served.
+    pub snapshot: Arc<Snapshot>,
+    /// Where the pin is kept.
+    pub pin_path: PathBuf,
+    /// Serves a snapshot.
+    pub apply: Apply,
+    /// Time and jitter.
+    pub clock: Clock,
+    /// When peers are given up.
+    pub timing: Timing,
+    /// How long the first retry waits at the most; doubles up to thirty seconds.
+    pub retry: Duration,
+}
+
+/// How the link is, for the status and for tests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinkState {
+    /// Whether there is a session.
+    pub connected: bool,
+    /// Why the last one ended.
+    pub last_error: Option<String>,
+}
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+enum SessionError {
+    #[error("{0}")]
+    Content(#[from] ContentError),
+    #[error("{0}")]
+    Socket(#[from] SocketError),
+    #[error("{0}")]
+    Closed(#[from] super::session::CloseReason),
+    #[error("data plane stops")]
+    Stopped,
+}
+
+/// What is wanted of the outside of a session.
+enum Obtained {
+    Served(SignedHead, Arc<Snapshot>),
+    Rejected(Rejected),
+    Failed(ContentError),
+}
+
+/// Follows the control planes until `stop` turns true. Whatever fails, it tries again.
+pub async fn follow(
+    mut link: Link,
+    state: watch::Sender<LinkState>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut failures = 0_u32;
+    let mut turn = 0_usize;
+    while !*stop.borrow() && !link.addresses.is_empty() {
+        let address = link.addresses.iter().cycle().nth(turn % link.addresses.len()).cloned();
+        let Some(address) = address else { return };
+        turn = turn.wrapping_add(1);
+        let began = Instant::now();
+        let ended = session(&mut link, &address, &state, &mut stop).await;
+        if matches!(ended, SessionError::Stopped) {
+            return;
+        }
+        failures = if began.elapsed() > GOOD_SESSION { 0 } else { failures.saturating_add(1) };
+        let pause = pause(&link, failures);
+        tracing::warn!(
+            "[clustering] connection to control plane wss://{address}{PATH} broken: {ended} \
+             (retrying after {:.1} seconds)",
+            pause.as_secs_f64()
+        );
+        state.send_replace(LinkState { connected: false, last_error: Some(ended.to_string()) });
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+/// Doubles with each failure, and spreads a fleet that lost its control plane at once.
+fn pause(link: &Link, failures: u32) -> Duration {
+    let longest = link.retry.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(RETRY_MAX);
+    let shortest = RETRY_MIN.min(link.retry);
+    let spread = longest.saturating_sub(shortest);
+    let part = (link.clock.random() % 1000) as u32;
+    shortest + spread * part / 1000
+}
+
+async fn session(
+    link: &mut Link,
+    address: &str,
+    state: &watch::Sender<LinkState>,
+    stop: &mut watch::Receiver<bool>,
+) -> SessionError {
+    let source = Source::new(address.to_owned(), link.tls.clone());
+    let hello = &link.hello;
+    let url = format!(
+        "wss://{address}{PATH}?node_id={}&node_hostname={}&node_version={}",
+        hello.node_id, hello.hostname, hello.version
+    );
+    let connecting = async {
+        let stream = source.connect().await?;
+        Ok::<_, SessionError>(Socket::client(&url, stream).await?)
+    };
+    let connected = tokio::select! {
+        connected = timeout(super::content::CONNECT_WITHIN, connecting) => connected,
+        _ = stop.wait_for(|stop| *stop) => return SessionError::Stopped,
+    };
+    let mut socket = match connected {
+        Ok(Ok(socket)) => socket,
+        Ok(Err(error)) => return error,
+        Err(_) => return ContentError::TimedOut.into(),
+    };
+    let (mut follower, first) =
+        Follower::new(link.timing, link.memory.clone(), link.hello.clone(), Instant::now());
+    state.send_replace(LinkState { connected: true, last_error: None });
+    tracing::info!("[clustering] connected to control plane {address}");
+    let ended = run(link, &source, &mut socket, &mut follower, first, stop).await;
+    link.memory = follower.memory;
+    let _ = timeout(TICK, socket.close()).await;
+    ended
+}
+
+type ClientSocket = Socket<tokio_rustls::client::TlsStream<tokio::net::TcpStream>>;
+
+async fn run(
+    link: &mut Link,
+    source: &Source,
+    socket: &mut ClientSocket,
+    follower: &mut Follower,
+    first: Action,
+    stop: &mut watch::Receiver<bool>,
+) -> SessionError {
+    let mut obtaining: Option<Pinned<Box<dyn Future<Output = Obtained> + Send>>> = None;
+    let mut ticks = tokio::time::interval(TICK);
+    let mut actions = vec![first];
+    loop {
+        for action in actions {
+            match action {
+                Action::Send(frame) => {
+                    if let Err(error) = socket.send(&frame).await {
+                        return error.into();
+                    }
+                }
+                Action::Pin(pin) => keep_pin(link, &pin),
+                Action::Obtain { head, delta } => {
+                    let pin = follower.memory.pin.clone();
+                    obtaining = pin.map(|pin| obtain(link, source, head, delta, pin));
+                }
+                Action::Distrust(why, head) => tracing::error!(
+                    seq = head.seq.0, config_hash = %head.config_hash,
+                    "[clustering] head refused: {why}"
+                ),
+                Action::Close(reason) => return reason.into(),
+            }
+        }
+        actions = tokio::select! {
+            frame = socket.receive::<FromControl>() => match frame {
+                Ok(frame) => follower.frame(frame, Instant::now()),
+                Err(error) => return error.into(),
+            },
+            obtained = async {
+                match &mut obtaining {
+                    Some(obtaining) => obtaining.await,
+                    None => std::future::pending().await,
+                }
+            } => {
+                obtaining = None;
+                match obtained {
+                    Obtained::Served(head, snapshot) => {
+                        link.snapshot = snapshot;
+                        follower.applied(head, Instant::now())
+                    }
+                    Obtained::Rejected(rejected) => {
+                        tracing::error!(config_hash = %rejected.config_hash,
+                            phase = rejected.phase, entity = rejected.entity,
+                            "[clustering] configuration rejected: {}", rejected.reason);
+                        follower.rejected(rejected, Instant::now())
+                    }
+                    Obtained::Failed(error) => return error.into(),
+                }
+            }
+            _ = ticks.tick() => follower.tick(Instant::now()),
+            _ = stop.wait_for(|stop| *stop) => return SessionError::Stopped,
+        };
+    }
+}
+
+fn keep_pin(link: &Link, pin: &Pin) {
+    tracing::info!(cluster_id = %pin.cluster_id, "[clustering] cluster pinned");
+    if let Err(error) = super::pin::store(&link.pin_path, pin) {
+        tracing::error!(%error, path = %link.pin_path.display(), "[clustering] cannot keep the pin");
+    }
+}
+
+/// Obtains, verifies and serves a head.
+fn obtain(
+    link: &Link,
+    source: &Source,
+    head: SignedHead,
+    delta: Option<Box<Delta>>,
+    pin: Pin,
+) -> Pinned<Box<dyn Future<Output = Obtained> + Send>> {
+    let (source, catalog) = (source.clone(), link.catalog.clone());
+    let (current, apply) = (link.snapshot.clone(), link.apply.clone());
+    Box::pin(async move {
+        let snapshot = match delta.and_then(|delta| by_delta(&catalog, &current, &delta)) {
+            Some(snapshot) => Ok(snapshot),
+            None => source.fetch(&catalog, &current, head.config_hash).await,
+        };
+        let snapshot = match snapshot {
+            Ok(snapshot) => Arc::new(snapshot),
+            Err(ContentError::Verify(error)) => {
+                return Obtained::Rejected(unverified(head, &error));
+            }
+            Err(error) => return Obtained::Failed(error),
+        };
+        match apply(snapshot.clone(), head, pin).await {
+            Ok(()) => Obtained::Served(head, snapshot),
+            Err(rejected) => Obtained::Rejected(rejected),
+        }
+    })
+}
+
+/// A delta is a shortcut: if it does not lead where it says, the content is fetched.
+fn by_delta(catalog: &Catalog, current: &Snapshot, delta: &Delta) -> Option<Snapshot> {
+    let changes = match decode_changes(catalog, delta.changes.get()) {
+        Ok(changes) => changes,
+        Err(error) => {
+            tracing::warn!(%error, "[clustering] delta cannot be read");
+            return None;
+        }
+    };
+    match current.verify_delta(catalog, &changes, delta.head.config_hash) {
+        Ok(snapshot) => Some(snapshot),
+        Err(error) => {
+            tracing::warn!(%error, "[clustering] delta does not lead to the head");
+            None
+        }
+    }
+}
+
+fn unverified(head: SignedHead, error: &VerifyError) -> Rejected {
+    Rejected {
+        config_hash: head.config_hash,
+        phase: "verify".to_owned(),
+        entity: None,
+        pointer: None,
+        reason: error.to_string(),
+    }
+}

@@ -1,0 +1,369 @@
+//! The control plane's driver: the cluster listener, its sessions, and content by hash.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::frame::{FromControl, FromData, PROTOCOL, Pin, Welcome};
+use super::recent::Recent;
+use super::session::publisher::{Action, Publisher, Timing};
+use super::socket::{NODES, PATH, SNAPSHOTS, Socket, SocketError};
+use crate::clock::Clock;
+use crate::domain::catalog::Catalog;
+use crate::fleet::{Arrival, Fleet, Visit};
+use crate::pki::TlsError;
+use crate::pki::cluster::{ClusterIdentity, PeerCertificate, check_peer, cluster_server_config};
+use crate::pki::ed25519::SigningKey;
+use crate::writer::Head;
+
+/// How long a handshake, and then the head of a request, may take.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+
+/// How often a session looks at the time.
+const TICK: Duration = Duration::from_secs(1);
+
+/// The pause after a failed accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the cluster listener serves.
+pub struct Publication {
+    /// The kinds and plugins.
+    pub catalog: Arc<Catalog>,
+    /// The newest head.
+    pub heads: watch::Receiver<Arc<Head>>,
+    /// Where it is noted who runs what.
+    pub fleet: Arc<Fleet>,
+    /// The cluster, and the key that signs its heads.
+    pub cluster: (uuid::Uuid, SigningKey),
+    /// The pair that both sides have.
+    pub identity: Arc<ClusterIdentity>,
+    /// Time.
+    pub clock: Clock,
+    /// When peers are given up.
+    pub timing: Timing,
+}
+
+struct Shared {
+    publication: Publication,
+    recent: Recent,
+    pin: Pin,
+    stop: watch::Receiver<bool>,
+}
+
+/// Serves one cluster listener until `stop` turns true.
+///
+/// # Errors
+///
+/// The certificate cannot be used for TLS.
+pub async fn publish(
+    listeners: Vec<TcpListener>,
+    publication: Publication,
+    stop: watch::Receiver<bool>,
+) -> Result<(), TlsError> {
+    let tls = cluster_server_config(&publication.identity, &publication.clock)?;
+    let tls = TlsAcceptor::from(tls);
+    let (cluster_id, key) = &publication.cluster;
+    let pin = Pin { cluster_id: *cluster_id, public_key: key.verify_key().to_string() };
+    let recent = Recent::new(publication.catalog.clone(), *cluster_id, key.clone());
+    let shared = Arc::new(Shared { publication, recent, pin, stop });
+    let mut tasks = JoinSet::new();
+    tasks.spawn(remember(shared.clone()));
+    for listener in listeners {
+        tasks.spawn(accept(listener, tls.clone(), shared.clone()));
+    }
+    while tasks.join_next().await.is_some() {}
+    Ok(())
+}
+
+/// Keeps the heads of late.
+async fn remember(shared: Arc<Shared>) {
+    let mut heads = shared.publication.heads.clone();
+    let mut stop = shared.stop.clone();
+    loop {
+        let head = heads.borrow_and_update().clone();
+        shared.recent.remember(head);
+        tokio::select! {
+            changed = heads.changed() => if changed.is_err() { return },
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, tls: TlsAcceptor, shared: Arc<Shared>) {
+    let mut stop = shared.stop.clone();
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => break,
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                connections.spawn(connection(stream, peer, tls.clone(), shared.clone()));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "[clustering] cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor, shared: Arc<Shared>) {
+    // Frames are small and each is waited for.
+    let _ = stream.set_nodelay(true);
+    let stream = match timeout(HANDSHAKE_WITHIN, tls.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::warn!(%peer, %error, "[clustering] TLS handshake failed");
+            return;
+        }
+        Err(_) => {
+            tracing::warn!(%peer, "[clustering] TLS handshake took too long");
+            return;
+        }
+    };
+    let publication = &shared.publication;
+    let certificates = stream.get_ref().1.peer_certificates();
+    let checked = check_peer(&publication.identity, certificates, &publication.clock);
+    let certificate = match checked {
+        Ok(certificate) => Arc::new(certificate),
+        Err(error) => {
+            tracing::error!(%peer, "[clustering] {error}");
+            return;
+        }
+    };
+    let service = service_fn(|request| {
+        let answer = answer(&shared, request, peer, &certificate);
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HANDSHAKE_WITHIN)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut stop = shared.stop.clone();
+    tokio::select! {
+        served = served => if let Err(error) = served {
+            tracing::debug!(%peer, %error, "[clustering] connection ended");
+        },
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+}
+
+type Answer = Response<Full<Bytes>>;
+
+fn answer(
+    shared: &Arc<Shared>,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+    certificate: &Arc<PeerCertificate>,
+) -> Answer {
+    let path = request.uri().path();
+    if request.method() != Method::GET {
+        return plain(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    if path == PATH {
+        return upgrade(shared, request, peer, certificate);
+    }
+    let content = if let Some(hash) = path.strip_prefix(SNAPSHOTS) {
+        hash.parse().ok().and_then(|hash| shared.recent.pack(hash))
+    } else if let Some(hash) = path.strip_prefix(NODES) {
+        hash.parse().ok().and_then(|hash| shared.recent.node(hash))
+    } else {
+        tracing::warn!(%peer, path, "[clustering] nothing is served there; is it a Kong data plane?");
+        None
+    };
+    content.map_or_else(|| plain(StatusCode::NOT_FOUND), immutable)
+}
+
+fn plain(status: StatusCode) -> Answer {
+    let mut answer = Response::new(Full::default());
+    *answer.status_mut() = status;
+    answer
+}
+
+/// Content under its hash never changes, so any cache may keep it.
+fn immutable(content: Bytes) -> Answer {
+    let mut answer = Response::new(Full::new(content));
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    let forever = HeaderValue::from_static("public, max-age=31536000, immutable");
+    headers.insert(header::CACHE_CONTROL, forever);
+    answer
+}
+
+/// Answers the WebSocket handshake (checks and texts: reference hybrid.md, section 3.4).
+fn upgrade(
+    shared: &Arc<Shared>,
+    mut request: Request<Incoming>,
+    peer: SocketAddr,
+    certificate: &Arc<PeerCertificate>,
+) -> Answer {
+    for (argument, what) in [("node_id", "id"), ("node_version", "version")] {
+        let query = request.uri().query().unwrap_or_default();
+        if !form_urlencoded::parse(query.as_bytes())
+            .any(|(name, value)| name == argument && !value.is_empty())
+        {
+            tracing::warn!(%peer, "[clustering] data plane didn't pass the {what}");
+            return plain(StatusCode::BAD_REQUEST);
+        }
+    }
+    let wanted = |name, value: &str| {
+        let header =
+            request.headers().get(name).and_then(|header: &HeaderValue| header.to_str().ok());
+        header.is_some_and(|header| header.to_ascii_lowercase().contains(value))
+    };
+    let key = request
+        .headers()
+        .get(header::SEC_WEBSOCKET_KEY)
+        .map(|key| derive_accept_key(key.as_bytes()));
+    let key = key.and_then(|key| HeaderValue::try_from(key).ok());
+    let Some(key) = key.filter(|_| wanted(header::UPGRADE, "websocket")) else {
+        tracing::error!(%peer, "[clustering] failed to perform server side websocket handshake");
+        return plain(StatusCode::BAD_REQUEST);
+    };
+    let upgraded = hyper::upgrade::on(&mut request);
+    let (shared, certificate) = (shared.clone(), certificate.clone());
+    tokio::spawn(async move {
+        match upgraded.await {
+            Ok(upgraded) => {
+                let socket = Socket::server(TokioIo::new(upgraded)).await;
+                session(socket, &shared, peer, &certificate).await;
+            }
+            Err(error) => tracing::warn!(%peer, %error, "[clustering] upgrade failed"),
+        }
+    });
+    let mut answer = plain(StatusCode::SWITCHING_PROTOCOLS);
+    let headers = answer.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, key);
+    answer
+}
+
+type ServerSocket = Socket<TokioIo<hyper::upgrade::Upgraded>>;
+
+/// Runs a session to its end.
+async fn session(
+    mut socket: ServerSocket,
+    shared: &Shared,
+    peer: SocketAddr,
+    certificate: &PeerCertificate,
+) {
+    let mut heads = shared.publication.heads.clone();
+    let mut stop = shared.stop.clone();
+    let newest = heads.borrow_and_update().clone();
+    shared.recent.remember(newest.clone());
+    let mut publisher = Publisher::new(shared.publication.timing, newest, Instant::now());
+    let mut visit = None;
+    let mut ticks = tokio::time::interval(TICK);
+    let ended = loop {
+        let actions = tokio::select! {
+            frame = socket.receive::<FromData>() => match frame {
+                Ok(frame) => publisher.frame(frame, Instant::now()),
+                Err(error) => break error.to_string(),
+            },
+            changed = heads.changed() => {
+                if changed.is_err() {
+                    break "control plane stops".to_owned();
+                }
+                let head = heads.borrow_and_update().clone();
+                shared.recent.remember(head.clone());
+                publisher.head(head, Instant::now())
+            }
+            _ = ticks.tick() => publisher.tick(Instant::now()),
+            _ = stop.wait_for(|stop| *stop) => break "control plane stops".to_owned(),
+        };
+        let done = perform(actions, &mut socket, shared, peer, certificate, &mut visit).await;
+        if let Err(reason) = done {
+            break reason;
+        }
+    };
+    if let Some(visit) = visit {
+        shared.publication.fleet.left(visit, shared.publication.clock.now());
+    }
+    tracing::info!(%peer, reason = ended, "[clustering] data plane disconnected");
+    let _ = timeout(TICK, socket.close()).await;
+}
+
+/// Does what the session asks for; the error is why the session ends.
+async fn perform(
+    actions: Vec<Action>,
+    socket: &mut ServerSocket,
+    shared: &Shared,
+    peer: SocketAddr,
+    certificate: &PeerCertificate,
+    visit: &mut Option<Visit>,
+) -> Result<(), String> {
+    let (fleet, now) = (&shared.publication.fleet, shared.publication.clock.now());
+    let lag_max = shared.publication.timing.lag_max;
+    for action in actions {
+        let frame = match action {
+            Action::Joined(hello) => {
+                tracing::info!(%peer, node_id = %hello.node_id, hostname = hello.hostname,
+                    "[clustering] data plane connected");
+                let applied = hello.applied.map(|p| (p.seq, p.config_hash));
+                let arrival = Arrival {
+                    id: hello.node_id,
+                    ip: peer.ip(),
+                    hostname: hello.hostname,
+                    version: hello.version,
+                    labels: hello.labels,
+                    cert_expires_at: certificate.not_after(),
+                    applied,
+                };
+                *visit = Some(fleet.joined(arrival, now));
+                continue;
+            }
+            Action::Applied(position, lag) => {
+                if let Some(visit) = *visit {
+                    let position = position.map(|p| (p.seq, p.config_hash));
+                    fleet.applied(visit, position, lag, now);
+                }
+                continue;
+            }
+            Action::Rejected(rejected) => {
+                tracing::error!(%peer, config_hash = %rejected.config_hash, phase = rejected.phase,
+                    entity = rejected.entity, reason = rejected.reason,
+                    "[clustering] data plane rejected the configuration");
+                if let Some(visit) = *visit {
+                    fleet.rejected(visit, rejected.config_hash, &rejected.reason, now);
+                }
+                continue;
+            }
+            Action::Close(reason) => return Err(reason.to_string()),
+            Action::Welcome => {
+                FromControl::Welcome(Welcome { protocol: PROTOCOL, pin: shared.pin.clone() })
+            }
+            Action::Heartbeat => FromControl::Heartbeat,
+            Action::Announce { head, from } => {
+                let signed = shared.recent.sign(&head).map_err(|error| error.to_string())?;
+                let delta = from.and_then(|from| shared.recent.delta(from, &head, signed));
+                delta.map_or(FromControl::Head(signed), FromControl::Delta)
+            }
+        };
+        // A peer that does not read stalls only this task, and not for ever.
+        let sent = timeout(lag_max, socket.send(&frame)).await;
+        sent.map_err(|_| "peer does not read".to_owned())?
+            .map_err(|error: SocketError| error.to_string())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! The heads of late: what can be sent as a delta, and whose content can be fetched.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::frame::Delta;
+use crate::domain::catalog::Catalog;
+use crate::domain::event::encode_changes;
+use crate::domain::hash::{ConfigHash, NodeHash};
+use crate::pki::ed25519::{KeyError, SigningKey};
+use crate::snapshot::head::{Signature, SignedHead};
+use crate::snapshot::pack;
+use crate::writer::Head;
+
+/// How many heads are remembered; they share their structure.
+const HEADS_MAX: usize = 64;
+
+/// Larger deltas are not sent: the data plane fetches what it lacks, in the bytes of the nodes.
+const DELTA_BYTES_MAX: usize = 256 << 10;
+
+/// The heads of late and the key that signs them; shared by all sessions.
+pub(super) struct Recent {
+    catalog: Arc<Catalog>,
+    cluster_id: Uuid,
+    key: SigningKey,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    heads: VecDeque<Arc<Head>>,
+    signed: Option<SignedHead>,
+    /// A thousand data planes ask for the same.
+    delta: Option<Delta>,
+    pack: Option<(ConfigHash, Bytes)>,
+}
+
+impl Recent {
+    pub(super) fn new(catalog: Arc<Catalog>, cluster_id: Uuid, key: SigningKey) -> Self {
+        Self { catalog, cluster_id, key, state: Mutex::default() }
+    }
+
+    // What is remembered can be made anew, so a poisoned lock is still good.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers a head.
+    pub(super) fn remember(&self, head: Arc<Head>) {
+        let mut state = self.lock();
+        if state.heads.back().is_some_and(|newest| newest.seq >= head.seq) {
+            return;
+        }
+        if state.heads.len() >= HEADS_MAX {
+            state.heads.pop_front();
+        }
+        state.heads.push_back(head);
+    }
+
+    /// Signs a head.
+    pub(super) fn sign(&self, head: &Head) -> Result<SignedHead, KeyError> {
+        let mut state = self.lock();
+        if let Some(signed) = state.signed.filter(|signed| signed.seq == head.seq) {
+            return Ok(signed);
+        }
+        let (seq, config_hash) = (head.seq, head.config_hash);
+        let signature = self.key.sign(&SignedHead::message(self.cluster_id, seq, config_hash))?;
+        let signature = Signature(signature);
+        let signed = SignedHead { cluster_id: self.cluster_id, seq, config_hash, signature };
+        state.signed = Some(signed);
+        Ok(signed)
+    }
+
+    /// Returns the changes from `from` to a head, unless `from` is forgotten or they are too many.
+    pub(super) fn delta(&self, from: ConfigHash, head: &Head, signed: SignedHead) -> Option<Delta> {
+        let base = {
+            let state = self.lock();
+            if let Some(delta) = &state.delta
+                && delta.from == from
+                && delta.head == signed
+            {
+                return Some(delta.clone());
+            }
+            state.heads.iter().rev().find(|head| head.config_hash == from)?.clone()
+        };
+        let changes = base.snapshot.config().diff(&self.catalog, head.snapshot.config());
+        let bytes: usize = changes.iter().map(change_bytes).sum();
+        if bytes > DELTA_BYTES_MAX {
+            return None;
+        }
+        let changes = RawValue::from_string(encode_changes(&changes)).ok()?;
+        let delta = Delta { from, head: signed, changes };
+        self.lock().delta = Some(delta.clone());
+        Some(delta)
+    }
+
+    fn find(&self, hash: ConfigHash) -> Option<Arc<Head>> {
+        self.lock().heads.iter().rev().find(|head| head.config_hash == hash).cloned()
+    }
+
+    /// Returns the pack of a recent config.
+    pub(super) fn pack(&self, hash: ConfigHash) -> Option<Bytes> {
+        if let Some((known, bytes)) = &self.lock().pack
+            && *known == hash
+        {
+            return Some(bytes.clone());
+        }
+        let head = self.find(hash)?;
+        let bytes = Bytes::from(pack::encode(&head.snapshot));
+        self.lock().pack = Some((hash, bytes.clone()));
+        Some(bytes)
+    }
+
+    /// Returns a node of a recent config.
+    pub(super) fn node(&self, hash: NodeHash) -> Option<Bytes> {
+        let heads: Vec<_> = self.lock().heads.iter().rev().cloned().collect();
+        heads.iter().find_map(|head| head.snapshot.tree().node(&hash)).map(|node| node.bytes())
+    }
+}
+
+fn change_bytes(change: &crate::domain::event::Change) -> usize {
+    match change {
+        crate::domain::event::Change::Upserted(entity) => entity.bytes().len() + 100,
+        crate::domain::event::Change::Deleted(_) => 100,
+    }
+}

@@ -1,0 +1,322 @@
+//! One follower against heads of every kind, and many of both sides against a bad network.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use uuid::Uuid;
+
+use super::*;
+use crate::pki::ed25519::SigningKey;
+use crate::snapshot::head::Signature;
+use crate::wire::session::publisher::{self, Publisher};
+use crate::writer::Head;
+
+struct ClusterKey {
+    id: Uuid,
+    key: SigningKey,
+}
+
+impl ClusterKey {
+    fn new(id: u128) -> Self {
+        Self { id: Uuid::from_u128(id), key: SigningKey::generate().unwrap() }
+    }
+
+    fn pin(&self) -> Pin {
+        Pin { cluster_id: self.id, public_key: self.key.verify_key().to_string() }
+    }
+
+    fn head(&self, seq: u64, hash: u8) -> SignedHead {
+        self.signed(Seq(seq), ConfigHash([hash; 32]))
+    }
+
+    fn signed(&self, seq: Seq, config_hash: ConfigHash) -> SignedHead {
+        let signature = self.key.sign(&SignedHead::message(self.id, seq, config_hash)).unwrap();
+        SignedHead { cluster_id: self.id, seq, config_hash, signature: Signature(signature) }
+    }
+}
+
+fn hello() -> Hello {
+    Hello {
+        protocol: PROTOCOL,
+        node_id: Uuid::nil(),
+        hostname: "h".into(),
+        version: "3.9.1".into(),
+        program_version: "0".into(),
+        labels: Default::default(),
+        plugins: Default::default(),
+        applied: None,
+    }
+}
+
+fn follower(cluster: &ClusterKey, memory: Memory, now: Instant) -> Follower {
+    let (mut follower, _) = Follower::new(Timing::default(), memory, hello(), now);
+    let welcome = Welcome { protocol: PROTOCOL, pin: cluster.pin() };
+    follower.frame(FromControl::Welcome(welcome), now);
+    follower
+}
+
+fn obtained(actions: &[Action]) -> Option<u64> {
+    actions.iter().find_map(|action| match action {
+        Action::Obtain { head, .. } => Some(head.seq.0),
+        _ => None,
+    })
+}
+
+#[test]
+fn only_signed_newer_heads_of_the_pinned_cluster_are_believed() {
+    let now = Instant::now();
+    let (cluster, stranger) = (ClusterKey::new(1), ClusterKey::new(1));
+    let applied = Position { seq: Seq(5), config_hash: ConfigHash([5; 32]) };
+    let memory = || Memory { pin: Some(cluster.pin()), applied: Some(applied), rejected: None };
+    let mut moved = cluster.head(6, 6);
+    moved.seq = Seq(7);
+    let mut foreign = cluster.head(6, 6);
+    foreign.cluster_id = Uuid::from_u128(2);
+    for head in [stranger.head(6, 6), moved, foreign, cluster.head(4, 4), cluster.head(5, 6)] {
+        let actions = follower(&cluster, memory(), now).frame(FromControl::Head(head), now);
+        assert!(matches!(actions[..], [Action::Distrust(..)]), "{actions:?}");
+    }
+    let actions =
+        follower(&cluster, memory(), now).frame(FromControl::Head(cluster.head(6, 6)), now);
+    assert_eq!(obtained(&actions), Some(6));
+}
+
+#[test]
+fn the_first_cluster_is_pinned_and_others_are_refused() {
+    let now = Instant::now();
+    let (cluster, other) = (ClusterKey::new(1), ClusterKey::new(2));
+    let first = follower(&cluster, Memory::default(), now);
+    assert_eq!(first.memory.pin, Some(cluster.pin()));
+    let (mut second, _) = Follower::new(Timing::default(), first.memory, hello(), now);
+    let welcome = Welcome { protocol: PROTOCOL, pin: other.pin() };
+    let actions = second.frame(FromControl::Welcome(welcome), now);
+    assert!(matches!(actions[..], [Action::Close(CloseReason::ForeignCluster)]));
+}
+
+#[test]
+fn a_head_with_the_config_that_is_served_needs_no_content() {
+    let now = Instant::now();
+    let cluster = ClusterKey::new(1);
+    let mut follower = follower(&cluster, Memory::default(), now);
+    follower.frame(FromControl::Head(cluster.head(1, 1)), now);
+    follower.applied(cluster.head(1, 1), now);
+    let actions = follower.frame(FromControl::Head(cluster.head(3, 1)), now);
+    assert!(matches!(actions[..], [Action::Send(FromData::Applied(p))] if p.seq == Seq(3)));
+}
+
+#[test]
+fn a_rejected_config_is_not_obtained_again() {
+    let now = Instant::now();
+    let cluster = ClusterKey::new(1);
+    let mut follower = follower(&cluster, Memory::default(), now);
+    follower.frame(FromControl::Head(cluster.head(1, 1)), now);
+    let rejected = Rejected {
+        config_hash: ConfigHash([1; 32]),
+        phase: "compile".into(),
+        entity: None,
+        pointer: None,
+        reason: "no".into(),
+    };
+    follower.rejected(rejected, now);
+    let again = follower.frame(FromControl::Head(cluster.head(2, 1)), now);
+    assert!(matches!(again[..], [Action::Send(FromData::Rejected(_))]));
+    assert_eq!(obtained(&follower.frame(FromControl::Head(cluster.head(3, 3)), now)), Some(3));
+}
+
+#[test]
+fn the_newest_of_several_heads_is_obtained_next() {
+    let now = Instant::now();
+    let cluster = ClusterKey::new(1);
+    let mut follower = follower(&cluster, Memory::default(), now);
+    for seq in 1..=4 {
+        follower.frame(FromControl::Head(cluster.head(seq, seq as u8)), now);
+    }
+    assert_eq!(obtained(&follower.applied(cluster.head(1, 1), now)), Some(4));
+}
+
+/// One data plane and its link in the simulation.
+struct Plane {
+    memory: Memory,
+    link: Option<(Publisher, Follower)>,
+    up: VecDeque<FromData>,
+    down: VecDeque<FromControl>,
+}
+
+struct World {
+    cluster: ClusterKey,
+    rng: StdRng,
+    now: Instant,
+    head: Arc<Head>,
+    published: Vec<ConfigHash>,
+    planes: Vec<Plane>,
+}
+
+impl World {
+    fn publish(&mut self) {
+        let seq = self.head.seq.next();
+        // Some heads bring back an earlier config.
+        let config_hash = match self.rng.random_bool(0.3) && !self.published.is_empty() {
+            true => self.published[self.rng.random_range(0..self.published.len())],
+            false => ConfigHash([seq.0 as u8; 32]),
+        };
+        self.published.push(config_hash);
+        self.head = Arc::new(Head { seq, config_hash, ..Head::empty() });
+        for i in 0..self.planes.len() {
+            let (head, now) = (self.head.clone(), self.now);
+            if let Some((publisher, _)) = &mut self.planes[i].link {
+                let actions = publisher.head(head, now);
+                self.control_does(i, actions);
+            }
+        }
+    }
+
+    fn connect(&mut self, i: usize) {
+        let (now, timing) = (self.now, Timing::default());
+        let plane = &mut self.planes[i];
+        let (follower, first) = Follower::new(timing, plane.memory.clone(), hello(), now);
+        plane.link = Some((Publisher::new(timing, self.head.clone(), now), follower));
+        plane.up.clear();
+        plane.down.clear();
+        self.data_does(i, vec![first]);
+    }
+
+    fn disconnect(&mut self, i: usize) {
+        let plane = &mut self.planes[i];
+        if let Some((_, follower)) = plane.link.take() {
+            plane.memory = follower.memory;
+        }
+    }
+
+    fn control_does(&mut self, i: usize, actions: Vec<publisher::Action>) {
+        for action in actions {
+            match action {
+                publisher::Action::Welcome => {
+                    let welcome = Welcome { protocol: PROTOCOL, pin: self.cluster.pin() };
+                    self.planes[i].down.push_back(FromControl::Welcome(welcome));
+                }
+                publisher::Action::Announce { head, .. } => {
+                    let signed = self.cluster.signed(head.seq, head.config_hash);
+                    self.planes[i].down.push_back(FromControl::Head(signed));
+                }
+                publisher::Action::Heartbeat => {
+                    self.planes[i].down.push_back(FromControl::Heartbeat);
+                }
+                publisher::Action::Close(_) => self.disconnect(i),
+                _ => {}
+            }
+        }
+    }
+
+    fn data_does(&mut self, i: usize, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Send(frame) => self.planes[i].up.push_back(frame),
+                Action::Obtain { head, .. } => {
+                    assert!(self.published.contains(&head.config_hash), "never published");
+                    let served = self.planes[i].link.as_ref().and_then(|l| l.1.memory.applied);
+                    assert!(served.is_none_or(|p| p.seq < head.seq), "seq falls");
+                    let now = self.now;
+                    if let Some((_, follower)) = &mut self.planes[i].link {
+                        let actions = follower.applied(head, now);
+                        self.data_does(i, actions);
+                    }
+                }
+                Action::Close(_) => self.disconnect(i),
+                Action::Pin(_) | Action::Distrust(..) => {}
+            }
+        }
+    }
+
+    /// Delivers the first frame of each queue; a bad network doubles, swaps and forgets.
+    fn deliver(&mut self, i: usize, bad: bool) {
+        let now = self.now;
+        if bad && self.rng.random_bool(0.1) && self.planes[i].down.len() > 1 {
+            self.planes[i].down.swap(0, 1);
+        }
+        let lost = bad && self.rng.random_bool(0.1);
+        let doubled = bad && self.rng.random_bool(0.1);
+        if let Some(frame) = self.planes[i].up.pop_front()
+            && !lost
+            && let Some((publisher, _)) = &mut self.planes[i].link
+        {
+            let actions = publisher.frame(frame, now);
+            self.control_does(i, actions);
+        }
+        if let Some(frame) = self.planes[i].down.pop_front()
+            && !lost
+            && self.planes[i].link.is_some()
+        {
+            for _ in 0..=usize::from(doubled) {
+                if let Some((_, follower)) = &mut self.planes[i].link {
+                    let actions = follower.frame(frame.clone(), now);
+                    self.data_does(i, actions);
+                }
+            }
+        }
+    }
+
+    fn tick(&mut self, i: usize) {
+        let now = self.now;
+        if let Some((publisher, follower)) = &mut self.planes[i].link {
+            let (theirs, ours) = (publisher.tick(now), follower.tick(now));
+            self.control_does(i, theirs);
+            self.data_does(i, ours);
+        } else {
+            self.connect(i);
+        }
+    }
+}
+
+fn simulate(seed: u64) {
+    let planes = (0..4).map(|_| Plane {
+        memory: Memory::default(),
+        link: None,
+        up: VecDeque::new(),
+        down: VecDeque::new(),
+    });
+    let mut world = World {
+        cluster: ClusterKey::new(1),
+        rng: StdRng::seed_from_u64(seed),
+        now: Instant::now(),
+        head: Arc::new(Head::empty()),
+        published: vec![Head::empty().config_hash],
+        planes: planes.collect(),
+    };
+    for _ in 0..300 {
+        let i = world.rng.random_range(0..world.planes.len());
+        match world.rng.random_range(0..20) {
+            0 if world.head.seq.0 < 200 => world.publish(),
+            1 => world.disconnect(i),
+            2..=4 => {
+                world.now += Duration::from_secs(world.rng.random_range(1..20));
+                world.tick(i);
+            }
+            _ => world.deliver(i, true),
+        }
+    }
+    // Quiet: time passes and nothing is lost, so everyone gets there.
+    for _ in 0..200 {
+        world.now += Duration::from_secs(5);
+        for i in 0..world.planes.len() {
+            world.tick(i);
+            for _ in 0..8 {
+                world.deliver(i, false);
+            }
+        }
+    }
+    for plane in &world.planes {
+        let served = plane.link.as_ref().and_then(|(_, follower)| follower.memory.applied);
+        assert_eq!(served.map(|p| p.config_hash), Some(world.head.config_hash), "seed {seed}");
+    }
+}
+
+#[test]
+fn all_converge_after_any_weather() {
+    match std::env::var("SIM_SEED").ok().and_then(|seed| seed.parse().ok()) {
+        Some(seed) => simulate(seed),
+        None => (0..100).for_each(simulate),
+    }
+}

@@ -1,0 +1,305 @@
+//! The control plane's side of one session: what to send to one data plane, and when.
+//!
+//! Invariants:
+//! - at most one head is under way to a data plane; newer heads replace each other in one slot;
+//! - a delta starts from the config that the data plane said it serves;
+//! - a head that was rejected is not sent again.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::CloseReason;
+use crate::domain::hash::ConfigHash;
+use crate::wire::frame::{FromData, Hello, PROTOCOL, Position, Rejected};
+use crate::writer::Head;
+
+/// When a peer is given up. All are settable so that tests need not wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// How often we say that we are here.
+    pub heartbeat: Duration,
+    /// How long a peer may be silent.
+    pub silence_max: Duration,
+    /// How long a peer may take to answer a head.
+    pub lag_max: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_secs(15),
+            silence_max: Duration::from_secs(45),
+            lag_max: Duration::from_secs(300),
+        }
+    }
+}
+
+/// What the driver has to do.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Send the welcome.
+    Welcome,
+    /// Send a head: as a delta from this config if the driver can, else by hash.
+    Announce {
+        /// The head.
+        head: Arc<Head>,
+        /// What the data plane serves.
+        from: Option<ConfigHash>,
+    },
+    /// Send a heartbeat.
+    Heartbeat,
+    /// The data plane told who it is.
+    Joined(Box<Hello>),
+    /// The data plane serves this, and how long the head took; none for what it had anyway.
+    Applied(Option<Position>, Option<Duration>),
+    /// The data plane refused a head; for the fleet.
+    Rejected(Rejected),
+    /// End the session.
+    Close(CloseReason),
+}
+
+/// One session.
+#[derive(Debug)]
+pub struct Publisher {
+    timing: Timing,
+    joined: bool,
+    applied: Option<Position>,
+    rejected: Option<ConfigHash>,
+    newest: Arc<Head>,
+    /// Whether the newest head has yet to be sent: the one slot.
+    waiting: bool,
+    /// The head that was sent and not answered, and when it was sent.
+    under_way: Option<(Arc<Head>, Instant)>,
+    heard_at: Instant,
+    spoke_at: Instant,
+}
+
+impl Publisher {
+    /// Begins a session with the newest head in its slot.
+    pub fn new(timing: Timing, head: Arc<Head>, now: Instant) -> Self {
+        Self {
+            timing,
+            joined: false,
+            applied: None,
+            rejected: None,
+            newest: head,
+            waiting: true,
+            under_way: None,
+            heard_at: now,
+            spoke_at: now,
+        }
+    }
+
+    /// There is a newer head.
+    pub fn head(&mut self, head: Arc<Head>, now: Instant) -> Vec<Action> {
+        self.newest = head;
+        self.waiting = true;
+        self.announce(now)
+    }
+
+    /// A frame came.
+    pub fn frame(&mut self, frame: FromData, now: Instant) -> Vec<Action> {
+        self.heard_at = now;
+        match (frame, self.joined) {
+            (FromData::Hello(hello), false) => self.hello(hello, now),
+            (FromData::Hello(_), true) => violation("a second hello"),
+            (_, false) => violation("the first frame is no hello"),
+            (FromData::Applied(position), true) => self.settled(Some(position), None, now),
+            (FromData::Rejected(rejected), true) => self.settled(None, Some(rejected), now),
+            (FromData::Heartbeat { applied }, true) => self.heartbeat(applied, now),
+            (FromData::Unknown, true) => Vec::new(),
+        }
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Instant) -> Vec<Action> {
+        if now.duration_since(self.heard_at) > self.timing.silence_max {
+            return vec![Action::Close(CloseReason::Silent)];
+        }
+        if self
+            .under_way
+            .as_ref()
+            .is_some_and(|(_, at)| now.duration_since(*at) > self.timing.lag_max)
+        {
+            return vec![Action::Close(CloseReason::Lagging)];
+        }
+        if self.joined && now.duration_since(self.spoke_at) >= self.timing.heartbeat {
+            self.spoke_at = now;
+            return vec![Action::Heartbeat];
+        }
+        Vec::new()
+    }
+
+    fn hello(&mut self, hello: Box<Hello>, now: Instant) -> Vec<Action> {
+        if hello.protocol != PROTOCOL {
+            let reason = CloseReason::Protocol { theirs: hello.protocol, ours: PROTOCOL };
+            return vec![Action::Close(reason)];
+        }
+        self.joined = true;
+        self.applied = hello.applied;
+        let mut actions = vec![Action::Joined(hello), Action::Welcome];
+        actions.extend(self.announce(now));
+        actions
+    }
+
+    fn settled(
+        &mut self,
+        applied: Option<Position>,
+        rejected: Option<Rejected>,
+        now: Instant,
+    ) -> Vec<Action> {
+        let answered = applied
+            .map(|position| position.config_hash)
+            .or_else(|| rejected.as_ref().map(|rejected| rejected.config_hash));
+        let mut lag = None;
+        // An answer to a head of before it was replaced leaves the newer one under way.
+        if let Some((head, at)) = &self.under_way
+            && answered == Some(head.config_hash)
+        {
+            lag = Some(now.duration_since(*at));
+            self.under_way = None;
+        }
+        let mut actions = Vec::new();
+        if let Some(position) = applied {
+            self.applied = Some(position);
+            self.rejected = None;
+            actions.push(Action::Applied(self.applied, lag));
+        }
+        if let Some(rejected) = rejected {
+            self.rejected = Some(rejected.config_hash);
+            actions.push(Action::Rejected(rejected));
+        }
+        actions.extend(self.announce(now));
+        actions
+    }
+
+    /// A data plane that serves something else than we thought is brought back into line.
+    fn heartbeat(&mut self, applied: Option<Position>, now: Instant) -> Vec<Action> {
+        self.applied = applied;
+        self.waiting = true;
+        let mut actions = vec![Action::Applied(applied, None)];
+        actions.extend(self.announce(now));
+        actions
+    }
+
+    fn announce(&mut self, now: Instant) -> Vec<Action> {
+        if !self.joined || self.under_way.is_some() || !self.waiting {
+            return Vec::new();
+        }
+        self.waiting = false;
+        let head = self.newest.clone();
+        let served = Position { seq: head.seq, config_hash: head.config_hash };
+        if self.applied == Some(served) || self.rejected == Some(head.config_hash) {
+            return Vec::new();
+        }
+        self.under_way = Some((head.clone(), now));
+        self.spoke_at = now;
+        vec![Action::Announce { head, from: self.applied.map(|position| position.config_hash) }]
+    }
+}
+
+fn violation(what: &str) -> Vec<Action> {
+    vec![Action::Close(CloseReason::Violation(what.to_owned()))]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::event::Seq;
+    use uuid::Uuid;
+
+    fn head(seq: u64) -> Arc<Head> {
+        let config_hash = ConfigHash([seq as u8; 32]);
+        Arc::new(Head { seq: Seq(seq), config_hash, ..Head::empty() })
+    }
+
+    fn position(seq: u64) -> Position {
+        Position { seq: Seq(seq), config_hash: ConfigHash([seq as u8; 32]) }
+    }
+
+    fn hello(applied: Option<Position>) -> FromData {
+        FromData::Hello(Box::new(Hello {
+            protocol: PROTOCOL,
+            node_id: Uuid::nil(),
+            hostname: String::new(),
+            version: String::new(),
+            program_version: String::new(),
+            labels: Default::default(),
+            plugins: Default::default(),
+            applied,
+        }))
+    }
+
+    fn announced(actions: &[Action]) -> Option<u64> {
+        actions.iter().find_map(|action| match action {
+            Action::Announce { head, .. } => Some(head.seq.0),
+            _ => None,
+        })
+    }
+
+    fn joined(applied: Option<Position>, now: Instant) -> (Publisher, Option<u64>) {
+        let mut publisher = Publisher::new(Timing::default(), head(1), now);
+        let actions = publisher.frame(hello(applied), now);
+        (publisher, announced(&actions))
+    }
+
+    #[test]
+    fn a_data_plane_that_is_current_is_sent_nothing() {
+        let now = Instant::now();
+        assert_eq!(joined(None, now).1, Some(1));
+        assert_eq!(joined(Some(position(1)), now).1, None);
+    }
+
+    #[test]
+    fn newer_heads_replace_each_other_while_one_is_under_way() {
+        let now = Instant::now();
+        let (mut publisher, _) = joined(None, now);
+        assert_eq!(announced(&publisher.head(head(2), now)), None);
+        assert_eq!(announced(&publisher.head(head(3), now)), None);
+        assert_eq!(announced(&publisher.frame(FromData::Applied(position(1)), now)), Some(3));
+    }
+
+    #[test]
+    fn a_rejected_head_is_not_sent_again_but_the_next_one_is() {
+        let now = Instant::now();
+        let (mut publisher, _) = joined(None, now);
+        let rejected = FromData::Rejected(Rejected {
+            config_hash: head(1).config_hash,
+            phase: "compile".into(),
+            entity: None,
+            pointer: None,
+            reason: String::new(),
+        });
+        assert_eq!(announced(&publisher.frame(rejected, now)), None);
+        let heartbeat = FromData::Heartbeat { applied: None };
+        assert_eq!(announced(&publisher.frame(heartbeat, now)), None);
+        assert_eq!(announced(&publisher.head(head(2), now)), Some(2));
+    }
+
+    #[test]
+    fn a_heartbeat_that_tells_of_another_config_is_corrected() {
+        let now = Instant::now();
+        let (mut publisher, _) = joined(Some(position(1)), now);
+        let heartbeat = |p| FromData::Heartbeat { applied: Some(p) };
+        assert_eq!(announced(&publisher.frame(heartbeat(position(1)), now)), None);
+        assert_eq!(announced(&publisher.frame(heartbeat(position(9)), now)), Some(1));
+    }
+
+    #[test]
+    fn silence_and_lag_end_a_session() {
+        let now = Instant::now();
+        let later = |seconds| now + Duration::from_secs(seconds);
+        let closes = |actions: Vec<Action>| match actions.first() {
+            Some(Action::Close(reason)) => Some(reason.clone()),
+            _ => None,
+        };
+        let (mut publisher, _) = joined(None, now);
+        assert!(matches!(publisher.tick(later(16))[..], [Action::Heartbeat]));
+        assert_eq!(closes(publisher.tick(later(46))), Some(CloseReason::Silent));
+        publisher.frame(FromData::Unknown, later(299));
+        assert_eq!(closes(publisher.tick(later(301))), Some(CloseReason::Lagging));
+        let mut early = Publisher::new(Timing::default(), head(1), now);
+        let reason = closes(early.frame(FromData::Unknown, now));
+        assert!(matches!(reason, Some(CloseReason::Violation(_))));
+    }
+}

@@ -1,0 +1,94 @@
+//! A WebSocket that carries frames, on either side.
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+/// Where the WebSocket of the native dialect is.
+pub(super) const PATH: &str = "/v1/hybrid";
+
+/// Where packs are, before the hash.
+pub(super) const SNAPSHOTS: &str = "/v1/snapshots/";
+
+/// Where nodes are, before the hash.
+pub(super) const NODES: &str = "/v1/nodes/";
+
+/// The largest frame that is read, in bytes; deltas that are larger are fetched by hash instead.
+const FRAME_BYTES_MAX: usize = 1 << 20;
+
+/// Why no frame came.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SocketError {
+    /// The other side closed.
+    #[error("closed by the peer")]
+    Closed,
+    /// The connection broke.
+    #[error("broken: {0}")]
+    Broken(Box<Error>),
+    /// A message that is no frame.
+    #[error("received something that is no frame: {0}")]
+    NoFrame(serde_json::Error),
+    /// A message that is no text.
+    #[error("received a message that is no text")]
+    NoText,
+}
+
+/// Frames over a WebSocket.
+pub(super) struct Socket<S>(WebSocketStream<S>);
+
+fn config() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .max_message_size(Some(FRAME_BYTES_MAX))
+        .max_frame_size(Some(FRAME_BYTES_MAX))
+        .max_write_buffer_size(2 * FRAME_BYTES_MAX)
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
+    /// Wraps a connection whose upgrade was answered.
+    pub(super) async fn server(stream: S) -> Self {
+        Self(WebSocketStream::from_raw_socket(stream, Role::Server, Some(config())).await)
+    }
+
+    /// Asks for the upgrade and wraps the connection.
+    pub(super) async fn client(url: &str, stream: S) -> Result<Self, SocketError> {
+        let upgraded = tokio_tungstenite::client_async_with_config(url, stream, Some(config()));
+        upgraded.await.map(|(socket, _)| Self(socket)).map_err(broken)
+    }
+
+    /// Sends a frame.
+    pub(super) async fn send(&mut self, frame: &impl Serialize) -> Result<(), SocketError> {
+        let text = serde_json::to_string(frame).map_err(SocketError::NoFrame)?;
+        self.0.send(Message::text(text)).await.map_err(broken)
+    }
+
+    /// Waits for a frame.
+    pub(super) async fn receive<F: DeserializeOwned>(&mut self) -> Result<F, SocketError> {
+        loop {
+            match self.0.next().await {
+                None | Some(Ok(Message::Close(_))) => return Err(SocketError::Closed),
+                Some(Err(error)) => return Err(broken(error)),
+                Some(Ok(Message::Text(text))) => {
+                    return serde_json::from_str(text.as_str()).map_err(SocketError::NoFrame);
+                }
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                Some(Ok(_)) => return Err(SocketError::NoText),
+            }
+        }
+    }
+
+    /// Says goodbye; the peer need not listen.
+    pub(super) async fn close(mut self) {
+        let _ = self.0.close(None).await;
+    }
+}
+
+fn broken(error: Error) -> SocketError {
+    match error {
+        Error::ConnectionClosed | Error::AlreadyClosed => SocketError::Closed,
+        error => SocketError::Broken(Box::new(error)),
+    }
+}

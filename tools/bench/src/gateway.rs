@@ -1,0 +1,140 @@
+//! The product under measurement: a control plane and one data plane, as an operator starts them.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+use crate::client::Client;
+use crate::process::{OTHER_CORE, PROXY_CORE, Process, free_address, pinned};
+
+/// How long a configuration may take to reach the data plane.
+const REACH_MAX: Duration = Duration::from_secs(120);
+
+/// A control plane, a data plane, and their addresses. Dropped in this order.
+pub(crate) struct Gateway {
+    pub(crate) data_plane: Process,
+    _control_plane: Process,
+    pub(crate) admin: SocketAddr,
+    pub(crate) proxy: SocketAddr,
+}
+
+impl Gateway {
+    /// Starts both planes; the data plane has one proxy core and no access log.
+    pub(crate) fn start(hybridctl: &Path, folder: &Path) -> anyhow::Result<Self> {
+        let certificate = folder.join("cluster.crt");
+        let key = folder.join("cluster.key");
+        make_certificate(hybridctl, &certificate, &key)?;
+
+        let (admin, cluster) = (free_address()?, free_address()?);
+        let start = |role: &str, core: &str, settings: &[(&str, &str)]| {
+            let mut command = pinned(core, hybridctl);
+            command
+                .arg("run")
+                .env("KONG_ROLE", role)
+                .env("KONG_PREFIX", folder.join(role))
+                .env("KONG_CLUSTER_CERT", &certificate)
+                .env("KONG_CLUSTER_CERT_KEY", &key)
+                .env("KONG_NGINX_DAEMON", "off")
+                .env("KONG_LOG_LEVEL", "warn")
+                .envs(settings.iter().copied());
+            Process::start(command, role, folder)
+        };
+        let mut control_plane = start(
+            "control_plane",
+            OTHER_CORE,
+            &[
+                ("KONG_DATABASE", "sqlite"),
+                ("KONG_ADMIN_LISTEN", &admin.to_string()),
+                ("KONG_CLUSTER_LISTEN", &cluster.to_string()),
+                ("KONG_ADMIN_ACCESS_LOG", "off"),
+                ("KONG_STATUS_LISTEN", "off"),
+                ("KONG_CLUSTER_TELEMETRY_LISTEN", "off"),
+                ("KONG_ADMIN_GUI_LISTEN", "off"),
+            ],
+        )?;
+        control_plane.wait_for(admin)?;
+        control_plane.wait_for(cluster)?;
+
+        let (proxy, status) = (free_address()?, free_address()?);
+        let mut data_plane = start(
+            "data_plane",
+            PROXY_CORE,
+            &[
+                ("KONG_DATABASE", "off"),
+                ("KONG_CLUSTER_CONTROL_PLANE", &cluster.to_string()),
+                ("KONG_PROXY_LISTEN", &proxy.to_string()),
+                ("KONG_STATUS_LISTEN", &status.to_string()),
+                ("KONG_NGINX_WORKER_PROCESSES", "1"),
+                ("KONG_PROXY_ACCESS_LOG", "off"),
+            ],
+        )?;
+        data_plane.wait_for(proxy)?;
+        Ok(Self { data_plane, _control_plane: control_plane, admin, proxy })
+    }
+
+    /// Returns a client of the Admin API.
+    pub(crate) fn admin(&self) -> Client {
+        Client::new(self.admin)
+    }
+
+    /// Creates the service `bench` for the upstream.
+    pub(crate) fn create_service(&self, upstream: SocketAddr) -> anyhow::Result<()> {
+        let body = format!(r#"{{"name":"bench","url":"http://{upstream}"}}"#);
+        self.admin().write("POST", "/services", &body)
+    }
+
+    /// Waits until the data plane answers `path` with 200.
+    pub(crate) fn wait_until_served(&self, path: &str) -> anyhow::Result<()> {
+        let deadline = Instant::now() + REACH_MAX;
+        let mut client = Client::new(self.proxy);
+        loop {
+            let status = client.send("GET", path, None)?.status;
+            if status == 200 {
+                return Ok(());
+            }
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "the data plane still answers {status} at {path}:\n{}",
+                self.data_plane.printed()
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// Creates one route of the service `bench`.
+pub(crate) fn create_route(admin: &mut Client, path: &str) -> anyhow::Result<()> {
+    let body = format!(r#"{{"paths":["{path}"],"strip_path":false}}"#);
+    admin.write("POST", "/services/bench/routes", &body)
+}
+
+/// Returns the given binary, or the one that was built beside this tool.
+pub(crate) fn binary(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let beside = std::env::current_exe()?.with_file_name("hybridctl");
+    let path = given.map_or(beside, Path::to_path_buf);
+    anyhow::ensure!(
+        path.is_file(),
+        "{} does not exist; build it with `cargo build --release`",
+        path.display()
+    );
+    Ok(path)
+}
+
+fn make_certificate(hybridctl: &Path, certificate: &Path, key: &Path) -> anyhow::Result<()> {
+    let output = Command::new(hybridctl)
+        .args(["hybrid", "gen_cert"])
+        .args([certificate, key])
+        .output()
+        .with_context(|| format!("cannot run {}", hybridctl.display()))?;
+    anyhow::ensure!(
+        output.status.success() && certificate.is_file() && key.is_file(),
+        "`hybridctl hybrid gen_cert` made no certificate ({}): {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}

@@ -1,0 +1,52 @@
+//! Benchmarks: CPU per proxied request against nginx, and the time from a write to traffic.
+//!
+//! `proxy` and `propagation` are the benchmarks; `upstream` and `load` are the two ends that
+//! they start, of use by hand as well. The method is in each file's head. Linux only: CPU time
+//! is read from `/proc`.
+
+mod client;
+mod connection;
+mod cpu;
+mod gateway;
+mod load;
+mod nginx;
+mod process;
+mod propagation;
+mod proxy;
+mod report;
+mod response;
+mod upstream;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Benchmarks of hybridctl, and the tools that they are made of
+#[derive(Parser)]
+#[command(name = "bench", bin_name = "cargo xtask bench")]
+enum Bench {
+    /// Compare CPU per proxied request with nginx, in alternating runs
+    Proxy(proxy::Args),
+    /// Measure from an acknowledged Admin write to the first answer of the new route
+    Propagation(propagation::Args),
+    /// Serve 100 bytes at every path, 1 MiB below /1m, until stopped
+    Upstream(upstream::Args),
+    /// Load one URL over keep-alive connections and print what came back
+    Load(load::Args),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Bench::parse() {
+        Bench::Proxy(args) => proxy::run(&args),
+        Bench::Propagation(args) => propagation::run(&args),
+        Bench::Upstream(args) => upstream::run(&args),
+        Bench::Load(args) => load::run(&args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
