@@ -46,9 +46,6 @@ use crate::domain::catalog::Catalog;
 use crate::fleet::Fleet;
 use crate::writer::Writer;
 
-/// The level of Kong's Admin API that is spoken; tools parse it.
-pub const KONG_VERSION: &str = "3.9.1";
-
 /// Our own version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 

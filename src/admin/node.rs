@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::{Admin, KONG_VERSION, VERSION, place};
+use super::{Admin, VERSION, place};
 use crate::domain::catalog::Catalog;
 use crate::domain::config::Config;
 use crate::domain::kinds::plugin;
+use crate::settings::KONG_VERSION;
 
 /// Kong's scripts report an interpreter; tools that read the field expect a text.
 const LUA_VERSION: &str = "none (hybridctl)";

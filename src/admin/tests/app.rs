@@ -11,12 +11,13 @@ use http_body_util::BodyExt as _;
 use serde_json::{Map, Value, json};
 use tokio::task::JoinHandle;
 
-use crate::admin::status::{Counters, StatusSource};
+use crate::admin::status::StatusSource;
 use crate::admin::{Admin, NodeInfo, Options, Parts, dispatch};
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::fleet::Fleet;
 use crate::log::sqlite::SqliteLog;
+use crate::telemetry::counter::Snapshot;
 use crate::writer::Writer;
 
 /// An id that nothing has.
@@ -39,7 +40,7 @@ pub(super) struct Answer {
 
 pub(super) fn status_source() -> Arc<StatusSource> {
     Arc::new(StatusSource {
-        counters: Box::new(|| Counters { total_requests: 7, ..Counters::default() }),
+        counters: Box::new(|| Snapshot { total_requests: 7, ..Snapshot::default() }),
         memory_bytes: Box::new(|| 3 << 20),
         configuration_hash: None,
         database_reachable: Some(Box::new(|| true)),

@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 
 use super::app::App;
 use crate::admin::Options;
-use crate::admin::status::{Counters, StatusSource, Unready, respond};
+use crate::admin::status::{StatusSource, Unready, respond};
 use crate::clock::Clock;
 use crate::fleet::DataPlaneRow;
+use crate::telemetry::counter::Snapshot;
 
 #[tokio::test]
 async fn common_headers_are_on_every_answer() {
@@ -122,7 +123,7 @@ async fn memory_is_shown_in_the_unit_asked_for() {
 
 fn data_plane(ready: Result<(), Unready>) -> Arc<StatusSource> {
     Arc::new(StatusSource {
-        counters: Box::new(Counters::default),
+        counters: Box::new(Snapshot::default),
         memory_bytes: Box::new(|| 0),
         configuration_hash: Some(Box::new(|| "abc".into())),
         database_reachable: None,
