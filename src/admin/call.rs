@@ -1,5 +1,7 @@
 //! A request, read once: method, path segments, query, headers, body.
 
+use std::time::Duration;
+
 use axum::extract::Request;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -15,6 +17,9 @@ pub(super) const ARGUMENTS_MAX: usize = 1000;
 
 /// Why a change is made, in the words of who asks for it.
 const CHANGE_REASON: &str = "x-change-reason";
+
+/// How long a body may take to arrive: a client that stalls must not hold its connection.
+const BODY_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A client's id of a request is kept up to this length.
 const REQUEST_ID_LEN_MAX: usize = 128;
@@ -49,7 +54,7 @@ impl Call {
         }
         let reads_body = [Method::POST, Method::PUT, Method::PATCH].contains(&parts.method);
         let body = match reads_body {
-            true => collect(body, body_bytes_max).await?,
+            true => collect(body, body_bytes_max, BODY_PATIENCE).await?,
             false => Bytes::new(),
         };
         Ok(Self { method: parts.method, query, headers: parts.headers, body, request_id })
@@ -90,12 +95,46 @@ pub(super) fn client_request_id(headers: &HeaderMap) -> Option<String> {
     good.then(|| id.to_owned())
 }
 
-async fn collect(body: axum::body::Body, bytes_max: usize) -> Result<Bytes, ApiError> {
-    match Limited::new(body, bytes_max).collect().await {
+async fn collect(
+    body: axum::body::Body,
+    bytes_max: usize,
+    patience: Duration,
+) -> Result<Bytes, ApiError> {
+    let collected = Limited::new(body, bytes_max).collect();
+    let Ok(collected) = tokio::time::timeout(patience, collected).await else {
+        return Err(ApiError::Slow(patience.as_secs()));
+    };
+    match collected {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => {
             Err(ApiError::TooLarge(bytes_max))
         }
         Err(_) => Err(ApiError::BadRequest("the request body ended early".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+    use futures_util::stream;
+
+    #[tokio::test]
+    async fn a_body_that_stalls_is_given_up() {
+        let stalled = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
+        let error = collect(stalled, 10, Duration::ZERO).await.unwrap_err();
+        assert_eq!(error.status(), 408);
+    }
+
+    #[test]
+    fn only_printable_request_ids_are_kept() {
+        let read = |id: &str| {
+            let id = http::HeaderValue::from_str(id).unwrap();
+            client_request_id(&HeaderMap::from_iter([(REQUEST_ID, id)]))
+        };
+        assert_eq!(read("a-1"), Some("a-1".to_owned()));
+        for id in ["", "a b", &"a".repeat(129)] {
+            assert_eq!(read(id), None, "{id}");
+        }
     }
 }

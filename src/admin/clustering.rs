@@ -20,7 +20,7 @@ pub(super) fn data_planes(admin: &Admin, call: &Call) -> Result<Value, ApiError>
     let rows = fleet.rows().into_iter().filter(|row| after.is_none_or(|after| row.id > after));
     let page = Page::take(rows, size, |row| list::mark(row.id));
     let carried: Vec<_> = call.argument("size").map(|size| ("size", size)).into_iter().collect();
-    let now = admin.clock.now();
+    let now = admin.0.clock.now();
     Ok(page.answer("/clustering/data-planes", &carried, |row| show(&row, now)))
 }
 
@@ -45,7 +45,7 @@ pub(super) fn status(admin: &Admin) -> Result<Response, ApiError> {
 }
 
 fn fleet(admin: &Admin) -> Result<&Arc<Fleet>, ApiError> {
-    admin.fleet.as_ref().ok_or_else(|| {
+    admin.0.fleet.as_ref().ok_or_else(|| {
         ApiError::BadRequest(
             "this endpoint is only available when Kong is configured to run as Control Plane for \
              the cluster"

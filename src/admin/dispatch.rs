@@ -12,16 +12,17 @@ use super::call::{self, Call};
 use super::error::ApiError;
 use super::place::{Fixed, Place};
 use super::serve::Peer;
-use super::{Admin, clustering, cors, entities, history, node, reply, status};
+use super::{Admin, clustering, cors, entities, history, node, place, reply, status};
 
 /// Answers one request. Whatever fails, the answer carries the headers that a browser needs.
 pub(super) async fn dispatch(State(admin): State<Admin>, request: Request) -> Response {
     let started = Instant::now();
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let (method, path) = (request.method().clone(), request.uri().path());
+    let path = place::loggable(&admin.0.catalog, path);
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
     let origin = cors::origin(request.headers());
     let request_id = call::client_request_id(request.headers())
-        .unwrap_or_else(|| admin.clock.id().simple().to_string());
+        .unwrap_or_else(|| admin.0.clock.id().simple().to_string());
 
     let answered = answer(&admin, request, request_id.clone());
     // A bug in one request must not take the connection's other requests with it.
@@ -31,8 +32,8 @@ pub(super) async fn dispatch(State(admin): State<Admin>, request: Request) -> Re
     };
 
     let latency_ms = started.elapsed().as_millis();
-    cors::admit(&mut response, &admin.options.gui_origins, origin);
-    reply::sign(&mut response, &request_id, admin.options.latency_header.then_some(latency_ms));
+    cors::admit(&mut response, &admin.0.options.gui_origins, origin);
+    reply::sign(&mut response, &request_id, admin.0.options.latency_header.then_some(latency_ms));
     if method == Method::HEAD {
         reply::behead(&mut response);
     }
@@ -47,7 +48,7 @@ async fn answer(admin: &Admin, request: Request, request_id: String) -> Result<R
     if path.contains("%00") {
         return Err(ApiError::BadRequest("a path must not contain a zero byte".into()));
     }
-    let place = Place::resolve(&admin.catalog, path).ok_or(ApiError::NotFound)?;
+    let place = Place::resolve(&admin.0.catalog, path).ok_or(ApiError::NotFound)?;
     let methods = place.methods();
     if request.method() == Method::OPTIONS {
         return Ok(cors::options(methods, request.headers()));
@@ -55,7 +56,7 @@ async fn answer(admin: &Admin, request: Request, request_id: String) -> Result<R
     if !methods.split(", ").any(|method| method == request.method().as_str()) {
         return Err(ApiError::MethodNotAllowed);
     }
-    let call = Call::read(request, request_id, admin.options.body_bytes_max).await?;
+    let call = Call::read(request, request_id, admin.0.options.body_bytes_max).await?;
     match (&place, place.kind()) {
         (Place::Fixed(fixed), _) => answer_fixed(admin, &call, *fixed).await,
         (_, Some(kind)) => entities::answer(admin, call, place, kind).await,
@@ -70,9 +71,9 @@ async fn answer_fixed(admin: &Admin, call: &Call, fixed: Fixed) -> Result<Respon
             let text = "User-agent: *\nDisallow: /".to_owned();
             return Ok(reply::text(StatusCode::OK, text, "text/plain"));
         }
-        Fixed::Status => status::report(&admin.status, call)?,
-        Fixed::Endpoints => node::endpoints(&admin.catalog),
-        Fixed::PluginsEnabled => node::enabled_plugins(&admin.catalog),
+        Fixed::Status => status::report(&admin.0.status, call)?,
+        Fixed::Endpoints => node::endpoints(&admin.0.catalog),
+        Fixed::PluginsEnabled => node::enabled_plugins(&admin.0.catalog),
         Fixed::DataPlanes => clustering::data_planes(admin, call)?,
         Fixed::ClusteringStatus => return clustering::status(admin),
         Fixed::Events => history::events(admin, call).await?,

@@ -1,7 +1,5 @@
 //! The verbs over entities, one handler each for all kinds (reference gateway-2, section B.2).
 
-use std::sync::Arc;
-
 use axum::response::Response;
 use http::header::IF_NONE_MATCH;
 use http::{Method, StatusCode};
@@ -13,12 +11,12 @@ use super::call::Call;
 use super::error::ApiError;
 use super::list::{self, Page, Tags};
 use super::place::{self, Named, Place};
-use super::store::{Decide, Decided};
+use super::store::Decided;
 use super::{locate, reply};
 use crate::domain::canonical::Document;
 use crate::domain::catalog::Catalog;
 use crate::domain::config::Config;
-use crate::domain::decide::{self, Decision, Fresh, Target};
+use crate::domain::decide::{self, Fresh, Target};
 use crate::domain::entity::{Entity, Kind};
 use crate::domain::event::EventKind;
 use crate::domain::kinds::consumer;
@@ -40,8 +38,8 @@ pub(super) async fn answer(
 }
 
 fn read(admin: &Admin, call: &Call, place: &Place) -> Result<Response, ApiError> {
-    let view = admin.store.view();
-    let (catalog, config) = (&admin.catalog, &*view.config);
+    let head = admin.0.store.head();
+    let (catalog, config) = (&admin.0.catalog, head.snapshot.config());
     let body = match place {
         Place::Collection(kind) => collection(catalog, config, call, *kind)?,
         Place::Nested { parent, kind, field, read_only } => {
@@ -50,10 +48,10 @@ fn read(admin: &Admin, call: &Call, place: &Place) -> Result<Response, ApiError>
         }
         place => show(catalog, find(catalog, config, place)?),
     };
-    if call.headers.get(IF_NONE_MATCH) == Some(&reply::etag(view.config_hash)) {
-        return Ok(reply::tag(reply::empty(StatusCode::NOT_MODIFIED), view.config_hash));
+    if call.headers.get(IF_NONE_MATCH) == Some(&reply::etag(head.config_hash)) {
+        return Ok(reply::tag(reply::empty(StatusCode::NOT_MODIFIED), head.config_hash));
     }
-    Ok(reply::tag(reply::json(StatusCode::OK, &body), view.config_hash))
+    Ok(reply::tag(reply::json(StatusCode::OK, &body), head.config_hash))
 }
 
 /// Returns the one entity that a place names.
@@ -146,8 +144,8 @@ fn created_ms(entity: &Entity) -> i64 {
 }
 
 async fn post(admin: &Admin, call: &Call, place: Place, kind: Kind) -> Result<Response, ApiError> {
-    let body = Body::read(call)?.into_document(&admin.catalog, kind, None);
-    let catalog = admin.catalog.clone();
+    let body = Body::read(call)?.into_document(&admin.0.catalog, kind, None);
+    let catalog = admin.0.catalog.clone();
     let decide = move |config: &Config, fresh: &mut Fresh<'_>| {
         let mut body = body.clone();
         if let Place::Nested { parent, field, .. } = &place {
@@ -155,12 +153,12 @@ async fn post(admin: &Admin, call: &Call, place: Place, kind: Kind) -> Result<Re
         }
         Ok(decide::post(&catalog, config, kind, body, fresh)?.into())
     };
-    write(admin, call, Arc::new(decide), StatusCode::CREATED).await
+    write(admin, call, decide, StatusCode::CREATED).await
 }
 
 async fn put(admin: &Admin, call: &Call, place: Place, kind: Kind) -> Result<Response, ApiError> {
-    let body = Body::read(call)?.into_document(&admin.catalog, kind, None);
-    let catalog = admin.catalog.clone();
+    let body = Body::read(call)?.into_document(&admin.0.catalog, kind, None);
+    let catalog = admin.0.catalog.clone();
     let decide = move |config: &Config, fresh: &mut Fresh<'_>| {
         let mut body = body.clone();
         let target = match &place {
@@ -184,7 +182,7 @@ async fn put(admin: &Admin, call: &Call, place: Place, kind: Kind) -> Result<Res
         };
         Ok(decide::put(&catalog, config, kind, &target, body, fresh)?.into())
     };
-    write(admin, call, Arc::new(decide), StatusCode::OK).await
+    write(admin, call, decide, StatusCode::OK).await
 }
 
 /// Creates what a foreign field refers to, and makes it refer there: one event.
@@ -212,8 +210,8 @@ fn link(
 }
 
 async fn patch(admin: &Admin, call: &Call, place: Place, kind: Kind) -> Result<Response, ApiError> {
-    let catalog = admin.catalog.clone();
-    let stored_plugin = find(&catalog, &admin.store.view().config, &place)
+    let catalog = admin.0.catalog.clone();
+    let stored_plugin = find(&catalog, admin.0.store.head().snapshot.config(), &place)
         .ok()
         .and_then(|entity| entity.document().get("name")?.as_str().map(str::to_owned));
     let body = Body::read(call)?.into_document(&catalog, kind, stored_plugin.as_deref());
@@ -226,11 +224,11 @@ async fn patch(admin: &Admin, call: &Call, place: Place, kind: Kind) -> Result<R
         };
         Ok(decide::patch(&catalog, config, kind, &target, body.clone(), fresh)?.into())
     };
-    write(admin, call, Arc::new(decide), StatusCode::OK).await
+    write(admin, call, decide, StatusCode::OK).await
 }
 
 async fn delete(admin: &Admin, call: &Call, place: Place) -> Result<Response, ApiError> {
-    let catalog = admin.catalog.clone();
+    let catalog = admin.0.catalog.clone();
     let decide = move |config: &Config, _: &mut Fresh<'_>| {
         let found = find(&catalog, config, &place);
         let key = match (&place, found) {
@@ -241,7 +239,7 @@ async fn delete(admin: &Admin, call: &Call, place: Place) -> Result<Response, Ap
         };
         Ok(Decided { changes: decide::delete(&catalog, config, key)?, entity: None })
     };
-    write(admin, call, Arc::new(decide), StatusCode::NO_CONTENT).await
+    write(admin, call, decide, StatusCode::NO_CONTENT).await
 }
 
 /// Puts the reference to the parent into a body, over what the body says.
@@ -257,22 +255,19 @@ fn adopt(
     Ok(())
 }
 
-async fn write(
+async fn write<F>(
     admin: &Admin,
     call: &Call,
-    decide: Arc<Decide>,
+    decide: F,
     status: StatusCode,
-) -> Result<Response, ApiError> {
-    let (decided, view) = admin.store.write(call.origin(EventKind::Written), decide).await?;
-    let response = match decided.entity {
-        Some(entity) => reply::json(status, &show(&admin.catalog, &entity)),
+) -> Result<Response, ApiError>
+where
+    F: Fn(&Config, &mut Fresh<'_>) -> Result<Decided, ApiError> + Send + 'static,
+{
+    let (entity, head) = admin.0.store.write(call.origin(EventKind::Written), decide).await?;
+    let response = match entity {
+        Some(entity) => reply::json(status, &show(&admin.0.catalog, &entity)),
         None => reply::empty(status),
     };
-    Ok(reply::tag(response, view.config_hash))
-}
-
-impl From<Decision> for Decided {
-    fn from(decision: Decision) -> Self {
-        Self { changes: decision.changes, entity: Some(decision.entity) }
-    }
+    Ok(reply::tag(response, head.config_hash))
 }

@@ -48,6 +48,9 @@ pub enum ApiError {
     /// The body is larger than this many bytes.
     #[error("request body too large: at most {0} bytes are accepted")]
     TooLarge(usize),
+    /// The body did not arrive within this many seconds.
+    #[error("the request body did not arrive within {0} seconds")]
+    Slow(u64),
     /// The log cannot be used now.
     #[error("the event log is not available; reads still work, try the write again later")]
     Unavailable(#[source] StoreError),
@@ -70,6 +73,7 @@ impl ApiError {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Slow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unexpected => StatusCode::INTERNAL_SERVER_ERROR,
         }

@@ -23,8 +23,8 @@ enum Step {
 /// What was collected at one place so far.
 enum Node {
     Leaf(Value),
-    List { indexed: BTreeMap<usize, Node>, appended: Vec<Node> },
-    Map(BTreeMap<String, Node>),
+    List { indexed: BTreeMap<usize, Self>, appended: Vec<Self> },
+    Map(BTreeMap<String, Self>),
 }
 
 /// Decodes fields into a document. Values stay text; the schema says later what they are.

@@ -1,7 +1,5 @@
 //! The log over HTTP: its events, and the return to an earlier config.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
 use super::Admin;
@@ -9,9 +7,7 @@ use super::body::Body;
 use super::call::Call;
 use super::error::ApiError;
 use super::list;
-use super::store::{Decided, EventPage};
-use crate::domain::config::Config;
-use crate::domain::decide::Fresh;
+use super::store::{self, EventPage};
 use crate::domain::event::{Change, Event, EventKind, Seq};
 use crate::domain::rejection::FieldErrors;
 
@@ -23,7 +19,7 @@ pub(super) async fn events(admin: &Admin, call: &Call) -> Result<Value, ApiError
         (None, Some(offset)) => EventPage::Before(seq(offset)?),
         (None, None) => EventPage::Before(Seq(u64::MAX)),
     };
-    let events = admin.store.events(page, size.saturating_add(1)).await?;
+    let events = admin.0.store.events(page, size.saturating_add(1)).await?;
     let argument = if matches!(page, EventPage::After(_)) { "after" } else { "offset" };
     let more = events.len() > size;
     let data: Vec<_> = events.iter().take(size).map(show).collect();
@@ -87,15 +83,11 @@ pub(super) async fn rollback(admin: &Admin, call: &Call) -> Result<Value, ApiErr
         Some(Value::String(reason)) => origin.reason = Some(reason.clone()),
         Some(_) => return Err(FieldErrors::one("reason", "expected a string").into()),
     }
-    let then = admin.store.config_at(&to).await?;
-    let catalog = admin.catalog.clone();
-    let decide = move |config: &Config, _: &mut Fresh<'_>| {
-        Ok(Decided { changes: config.diff(&catalog, &then), entity: None })
-    };
-    let (decided, view) = admin.store.write(origin, Arc::new(decide)).await?;
+    let before = admin.0.store.head().seq;
+    let head = admin.0.store.rollback(origin, store::moment(&to)?).await?;
     Ok(json!({
-        "seq": view.seq,
-        "config_hash": view.config_hash,
-        "changes": decided.changes.iter().map(show_change).collect::<Vec<_>>(),
+        "seq": head.seq,
+        "config_hash": head.config_hash,
+        "changed": head.seq > before,
     }))
 }

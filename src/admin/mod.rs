@@ -2,7 +2,7 @@
 //!
 //! A request is read once (`call`), its path is resolved against the catalog (`place`), and one
 //! handler per verb serves every kind (`entities`). Reads come from the head's config without a
-//! lock; writes are decisions handed to the [`store`], which appends them to the log.
+//! lock; writes are decisions handed to the writer, which appends them to the log.
 //!
 //! Invariants:
 //! - no code here knows a kind, but for the few in `place` whose paths Kong treats apart;
@@ -18,7 +18,7 @@ mod clustering;
 mod cors;
 mod dispatch;
 mod entities;
-pub mod error;
+mod error;
 mod form;
 mod history;
 mod infer;
@@ -30,14 +30,13 @@ mod place;
 mod reply;
 pub mod serve;
 pub mod status;
-pub mod store;
+mod store;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-use serde_json::Map;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use self::status::StatusSource;
@@ -45,9 +44,7 @@ use self::store::Store;
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::fleet::Fleet;
-
-/// The level of Kong's Admin API that is spoken; tools parse it.
-pub const KONG_VERSION: &str = "3.9.1";
+use crate::writer::Writer;
 
 /// Our own version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -57,10 +54,8 @@ pub const BODY_BYTES_MAX: usize = 10 * 1024 * 1024;
 
 /// What the Admin API is built of.
 pub struct Parts {
-    /// The kinds and plugins.
-    pub catalog: Arc<Catalog>,
-    /// Where reads and writes go.
-    pub store: Arc<dyn Store>,
+    /// Where reads come from and writes go; it has the catalog of kinds and plugins.
+    pub writer: Writer,
     /// The data planes; only a control plane has them.
     pub fleet: Option<Arc<Fleet>>,
     /// What `GET /` tells of the node.
@@ -105,24 +100,30 @@ impl Default for Options {
 
 /// The Admin API of one node; a clone is another handle.
 #[derive(Clone)]
-pub struct Admin(Arc<Parts>);
+pub struct Admin(Arc<Shared>);
+
+/// What all handles share.
+struct Shared {
+    catalog: Arc<Catalog>,
+    store: Store,
+    fleet: Option<Arc<Fleet>>,
+    node: NodeInfo,
+    status: Arc<StatusSource>,
+    clock: Clock,
+    options: Options,
+}
 
 impl Admin {
     /// Builds the API.
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+        let Parts { writer, fleet, node, status, clock, options } = parts;
+        let catalog = writer.history().catalog().clone();
+        let store = Store::new(writer);
+        Self(Arc::new(Shared { catalog, store, fleet, node, status, clock, options }))
     }
 
     /// Returns the service that answers every request.
     pub fn router(&self) -> axum::Router {
         axum::Router::new().fallback(dispatch::dispatch).with_state(self.clone())
-    }
-}
-
-impl std::ops::Deref for Admin {
-    type Target = Parts;
-
-    fn deref(&self) -> &Parts {
-        &self.0
     }
 }

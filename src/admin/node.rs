@@ -5,18 +5,20 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::{Admin, KONG_VERSION, VERSION, place};
+use super::{Admin, VERSION, place};
 use crate::domain::catalog::Catalog;
 use crate::domain::config::Config;
 use crate::domain::kinds::plugin;
+use crate::settings::KONG_VERSION;
 
 /// Kong's scripts report an interpreter; tools that read the field expect a text.
 const LUA_VERSION: &str = "none (hybridctl)";
 
 /// Returns the answer of `GET /`.
 pub(super) fn info(admin: &Admin) -> Value {
-    let (node, view) = (&admin.node, admin.store.view());
+    let (node, head) = (&admin.0.node, admin.0.store.head());
     let available: Map<_, _> = admin
+        .0
         .catalog
         .plugins()
         .map(|plugin| {
@@ -36,11 +38,11 @@ pub(super) fn info(admin: &Admin) -> Value {
         "timers": {"running": 0, "pending": 0},
         "plugins": {
             "available_on_server": available,
-            "enabled_in_cluster": plugins_in_use(&view.config),
+            "enabled_in_cluster": plugins_in_use(head.snapshot.config()),
         },
         "configuration": node.configuration,
-        "config_hash": view.config_hash,
-        "seq": view.seq,
+        "config_hash": head.config_hash,
+        "seq": head.seq,
     })
 }
 

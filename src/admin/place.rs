@@ -4,9 +4,10 @@
 use percent_encoding::percent_decode_str;
 
 use crate::domain::catalog::Catalog;
+use crate::domain::decide::Target;
 use crate::domain::entity::Kind;
 use crate::domain::kinds::{plugin, target};
-use crate::domain::schema::Schema;
+use crate::domain::schema::{Auto, Schema};
 
 /// An entity by the text that stands for it in a path: an id or a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,6 +133,25 @@ impl Named {
     }
 }
 
+/// Returns a path as the access log may show it: a name that is a secret, such as an API key,
+/// masked.
+pub(super) fn loggable(catalog: &Catalog, path: &str) -> String {
+    let (depth, named) = match Place::resolve(catalog, path) {
+        Some(Place::Entity(named) | Place::Foreign { child: named, .. }) => (2, named),
+        Some(Place::NestedEntity { child, .. }) => (4, child),
+        _ => return path.to_owned(),
+    };
+    let schema = catalog.schema(named.kind);
+    let key = schema.endpoint_key.and_then(|key| schema.fields.find(key));
+    let is_secret = key.is_some_and(|field| field.auto == Some(Auto::Secret));
+    if !is_secret || matches!(Target::parse(schema, &named.text), Ok(Target::Id(_))) {
+        return path.to_owned();
+    }
+    let segments = path.split('/').enumerate();
+    let masked = segments.map(|(at, segment)| if at == depth { "***" } else { segment });
+    masked.collect::<Vec<_>>().join("/")
+}
+
 /// Returns whether PUT creates what is absent; Kong's targets are only updated.
 pub(super) fn put_creates(kind: Kind) -> bool {
     kind != target::KIND
@@ -176,7 +196,9 @@ pub(super) fn patterns(catalog: &Catalog) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::catalog::PluginSchema;
     use crate::domain::kinds::{consumer, route, service, upstream};
+    use crate::domain::schema::{Field, OnDelete};
 
     fn resolve(path: &str) -> Option<Place> {
         Place::resolve(&Catalog::new(Vec::new()), path)
@@ -239,6 +261,37 @@ mod tests {
             "*",
         ] {
             assert_eq!(resolve(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_secret_that_names_an_entity_is_masked() {
+        let key = Field::string().unique().auto(Auto::Secret);
+        let keys = Schema::new(Kind::new("keyauth_credentials"))
+            .paths("key-auths", "key-auth")
+            .endpoint_key("key")
+            .field("key", key)
+            .field("consumer", Field::foreign(consumer::KIND, OnDelete::Cascade));
+        let catalog = Catalog::new(vec![PluginSchema {
+            name: "key-auth",
+            version: "3.9.1",
+            priority: 1250,
+            config: Field::record([]),
+            no_scopes: &[],
+            custom: Vec::new(),
+            rewrite: None,
+            kinds: vec![keys],
+        }]);
+        let id = "00000000-0000-4000-8000-000000000001";
+        for (path, logged) in [
+            ("/key-auths/hush".to_owned(), "/key-auths/***".to_owned()),
+            ("/key-auths/hush/consumer".into(), "/key-auths/***/consumer".into()),
+            ("/consumers/c/key-auth/hush/".into(), "/consumers/c/key-auth/***/".into()),
+            (format!("/key-auths/{id}"), format!("/key-auths/{id}")),
+            ("/consumers/c".into(), "/consumers/c".into()),
+            ("/nope/hush".into(), "/nope/hush".into()),
+        ] {
+            assert_eq!(loggable(&catalog, &path), logged);
         }
     }
 

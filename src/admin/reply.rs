@@ -8,8 +8,9 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use http_body::Body as _;
 use serde_json::Value;
 
-use super::{KONG_VERSION, VERSION};
+use super::VERSION;
 use crate::domain::hash::ConfigHash;
+use crate::settings::KONG_VERSION;
 
 /// The id of a request, ours or the client's.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

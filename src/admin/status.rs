@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use http::{Method, StatusCode};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::body::Body;
 use super::call::{self, Call};
 use super::error::ApiError;
 use super::reply;
 use crate::clock::Clock;
+use crate::telemetry::counter;
 
 /// The bodies that the status API reads are one word.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -21,7 +22,7 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Where the numbers come from; each closure is asked on every request and must not block.
 pub struct StatusSource {
     /// Counts connections and requests.
-    pub counters: Box<dyn Fn() -> Counters + Send + Sync>,
+    pub counters: Box<dyn Fn() -> counter::Snapshot + Send + Sync>,
     /// Measures the memory of the process, in bytes.
     pub memory_bytes: Box<dyn Fn() -> u64 + Send + Sync>,
     /// Names the config that is served; for nodes without a database.
@@ -32,19 +33,6 @@ pub struct StatusSource {
     pub readiness: Box<dyn Fn() -> Result<(), Unready> + Send + Sync>,
     /// Whether the operator took the node out of service.
     pub draining: AtomicBool,
-}
-
-/// Connections and requests since the start, and connections now.
-#[derive(Clone, Copy, Default, Debug)]
-#[expect(missing_docs, reason = "the names are those of the answer")]
-pub struct Counters {
-    pub connections_accepted: u64,
-    pub connections_active: u64,
-    pub connections_handled: u64,
-    pub connections_reading: u64,
-    pub connections_waiting: u64,
-    pub connections_writing: u64,
-    pub total_requests: u64,
 }
 
 /// Why a node is not ready.
@@ -83,20 +71,14 @@ impl StatusSource {
 
 /// Returns the answer of `GET /status`.
 pub(super) fn report(source: &StatusSource, call: &Call) -> Result<Value, ApiError> {
-    let counters = (source.counters)();
+    let counters =
+        (source.counters)().fields().map(|(name, count)| (name.to_owned(), count.into()));
+    let server = Map::from_iter(counters);
     let memory = Unit::read(call)?.show((source.memory_bytes)());
     let vm = json!({"pid": std::process::id(), "http_allocated_gc": memory});
     let mut report = json!({
         "memory": {"workers_lua_vms": [vm], "lua_shared_dicts": {}},
-        "server": {
-            "connections_accepted": counters.connections_accepted,
-            "connections_active": counters.connections_active,
-            "connections_handled": counters.connections_handled,
-            "connections_reading": counters.connections_reading,
-            "connections_waiting": counters.connections_waiting,
-            "connections_writing": counters.connections_writing,
-            "total_requests": counters.total_requests,
-        },
+        "server": server,
     });
     if let (Some(members), Some(hash)) = (report.as_object_mut(), &source.configuration_hash) {
         members.insert("configuration_hash".into(), hash().into());
@@ -174,14 +156,22 @@ async fn dispatch(State(api): State<StatusApi>, request: Request) -> Response {
     let is_head = request.method() == Method::HEAD;
     let request_id = call::client_request_id(request.headers())
         .unwrap_or_else(|| api.clock.id().simple().to_string());
-    let answered = answer(&api.source, request, request_id.clone()).await;
-    let mut response = answered.unwrap_or_else(ApiError::into_response);
+    let mut response = respond(&api.source, request, request_id.clone()).await;
     let latency_ms = started.elapsed().as_millis();
     reply::sign(&mut response, &request_id, api.latency_header.then_some(latency_ms));
     if is_head {
         reply::behead(&mut response);
     }
     response
+}
+
+/// Answers one request, without the common headers.
+pub(super) async fn respond(
+    source: &StatusSource,
+    request: Request,
+    request_id: String,
+) -> Response {
+    answer(source, request, request_id).await.unwrap_or_else(ApiError::into_response)
 }
 
 async fn answer(

@@ -1,0 +1,159 @@
+//! The API under test: a writer on a log in a directory of its own, requests as function calls.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use http::{HeaderMap, StatusCode};
+use http_body_util::BodyExt as _;
+use serde_json::{Map, Value, json};
+use tokio::task::JoinHandle;
+
+use crate::admin::status::StatusSource;
+use crate::admin::{Admin, NodeInfo, Options, Parts, dispatch};
+use crate::clock::Clock;
+use crate::domain::catalog::Catalog;
+use crate::fleet::Fleet;
+use crate::log::sqlite::SqliteLog;
+use crate::telemetry::counter::Snapshot;
+use crate::writer::Writer;
+
+/// An id that nothing has.
+pub(super) const ABSENT: &str = "00000000-0000-4000-8000-00000000dead";
+
+pub(super) struct App {
+    pub(super) admin: Admin,
+    pub(super) fleet: Arc<Fleet>,
+    directory: PathBuf,
+    task: JoinHandle<()>,
+}
+
+/// An answer, read.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) text: String,
+}
+
+pub(super) fn status_source() -> Arc<StatusSource> {
+    Arc::new(StatusSource {
+        counters: Box::new(|| Snapshot { total_requests: 7, ..Snapshot::default() }),
+        memory_bytes: Box::new(|| 3 << 20),
+        configuration_hash: None,
+        database_reachable: Some(Box::new(|| true)),
+        readiness: Box::new(|| Ok(())),
+        draining: AtomicBool::new(false),
+    })
+}
+
+impl App {
+    pub(super) async fn start() -> Self {
+        Self::with(Options::default()).await
+    }
+
+    pub(super) async fn with(options: Options) -> Self {
+        let directory = std::env::temp_dir().join(format!("hybridctl-{}", Clock::System.id()));
+        std::fs::create_dir(&directory).unwrap();
+        let log = Arc::new(SqliteLog::open(&directory.join("log.db")).await.unwrap());
+        let catalog = Arc::new(Catalog::new(Vec::new()));
+        let (writer, task) = Writer::open(log, catalog, Clock::System).await.unwrap();
+        let task = tokio::spawn(task.run(std::future::pending()));
+        let fleet = Arc::new(Fleet::new(600));
+        let node = NodeInfo {
+            id: Clock::System.id(),
+            hostname: "host-a".into(),
+            pid: 1,
+            configuration: Map::from_iter([("role".to_owned(), "control_plane".into())]),
+        };
+        let admin = Admin::new(Parts {
+            writer,
+            fleet: Some(fleet.clone()),
+            node,
+            status: status_source(),
+            clock: Clock::System,
+            options,
+        });
+        Self { admin, fleet, directory, task }
+    }
+
+    /// Ends the task behind the writer.
+    pub(super) async fn stop_writer(&self) {
+        self.task.abort();
+        while !self.task.is_finished() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Sends a request with a JSON body, or without one when it is null.
+    pub(super) async fn send(&self, method: &str, path: &str, body: Value) -> Answer {
+        match body {
+            Value::Null => self.send_raw(method, path, &[], "").await,
+            body => {
+                let headers = [("content-type", "application/json")];
+                self.send_raw(method, path, &headers, &body.to_string()).await
+            }
+        }
+    }
+
+    pub(super) async fn send_raw(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::from(body.to_owned())).unwrap();
+        let response = dispatch::dispatch(State(self.admin.clone()), request).await;
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        Answer { status: parts.status, headers: parts.headers, text }
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, Value::Null).await
+    }
+
+    pub(super) async fn form(&self, method: &str, path: &str, body: &str) -> Answer {
+        let headers = [("content-type", "application/x-www-form-urlencoded")];
+        self.send_raw(method, path, &headers, body).await
+    }
+
+    /// Creates an entity and returns its id.
+    pub(super) async fn create(&self, path: &str, body: Value) -> String {
+        let answer = self.send("POST", path, body).await;
+        assert_eq!(answer.status, 201, "{}", answer.text);
+        answer.json()["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Makes a service `s` with a route `r`, and a service `other`.
+    pub(super) async fn populate(&self) {
+        self.create("/services", json!({"name": "s", "host": "a"})).await;
+        self.create("/services", json!({"name": "other", "host": "a"})).await;
+        self.create("/services/s/routes", json!({"name": "r", "paths": ["/a"]})).await;
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        self.task.abort();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+impl Answer {
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap()
+    }
+
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
