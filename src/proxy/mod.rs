@@ -1,4 +1,16 @@
 //! The data path: listeners, phases, upstream connections, replies.
+//!
+//! Invariants:
+//! - everything of a request happens on the core that accepted its connection, without a lock;
+//! - a request keeps the runtime that it began with, to its last log line;
+//! - a request is tried again only where that cannot do its work twice;
+//! - input of a client or upstream never reaches a panic.
 
+pub mod forward;
+pub mod handler;
+mod headers;
 pub mod listener;
+mod reply;
+pub mod settings;
+mod tail;
 pub mod upstream;

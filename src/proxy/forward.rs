@@ -1,0 +1,251 @@
+//! The way upstream: a peer, an address, a try, and another one where that is safe
+//! (reference gateway-3, section D.4).
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+
+use super::headers::{Line, request_head};
+use super::settings::ProxySettings;
+use super::upstream::{
+    PeerAddress, PeerTls, Pool, RequestBody, Timeouts, UpstreamError, UpstreamErrorKind,
+    UpstreamResponse,
+};
+use crate::balancer::Resolver;
+use crate::domain::kinds::route::Route;
+use crate::domain::kinds::service::Service;
+use crate::plugins::body::RequestBody as ExchangeBody;
+use crate::plugins::exchange::Exchange;
+use crate::plugins::reply::Reply;
+use crate::router::upstream_path;
+use crate::runtime::{Host, ServiceTarget};
+
+/// How many tries follow the first when a service does not say.
+const RETRIES: u32 = 5;
+
+/// How long a step may take when a service does not say, in milliseconds.
+const TIMEOUT_MS: u64 = 60_000;
+
+/// The connections of one core to its upstreams.
+pub struct Transport {
+    /// Kept connections.
+    pub pool: Pool,
+    /// Names to addresses.
+    pub resolver: Resolver,
+    /// TLS towards upstreams whose certificate is not verified.
+    pub tls_unverified: Arc<ClientConfig>,
+    /// TLS towards upstreams whose certificate is verified.
+    pub tls_verified: Arc<ClientConfig>,
+}
+
+/// Where a request goes.
+pub(super) struct Forwarding<'r> {
+    pub(super) route: &'r Route,
+    pub(super) service: &'r ServiceTarget,
+    /// How much of the path the route matched.
+    pub(super) prefix_len: usize,
+}
+
+impl Forwarding<'_> {
+    /// Returns how long a pause in receiving may be.
+    pub(super) fn read_timeout(&self) -> Duration {
+        Duration::from_millis(self.service.service.read_timeout.unwrap_or(TIMEOUT_MS))
+    }
+}
+
+/// One peer to try: its name, for the Host, and its address.
+struct Peer {
+    host: Arc<str>,
+    address: SocketAddr,
+    /// Its place in the balancer.
+    index: Option<usize>,
+}
+
+/// Sends a request; the error is the answer for the client.
+pub(super) async fn send(
+    transport: &Transport,
+    settings: &ProxySettings,
+    exchange: &mut Exchange,
+    forwarding: &Forwarding<'_>,
+) -> Result<UpstreamResponse, Box<Reply>> {
+    let service = &forwarding.service.service;
+    if !matches!(service.protocol.as_str(), "http" | "https") {
+        let message = format!("upstreams of protocol {} are not supported yet", service.protocol);
+        return Err(Reply::error(StatusCode::SERVICE_UNAVAILABLE, message).into());
+    }
+    let timeouts = Timeouts {
+        connect_ms: service.connect_timeout.unwrap_or(TIMEOUT_MS),
+        write_ms: service.write_timeout.unwrap_or(TIMEOUT_MS),
+        read_ms: service.read_timeout.unwrap_or(TIMEOUT_MS),
+    };
+    let target = target(exchange, forwarding);
+    let mut body = match std::mem::replace(&mut exchange.body, ExchangeBody::Empty) {
+        ExchangeBody::Empty => RequestBody::None,
+        ExchangeBody::Bytes(bytes) => RequestBody::Bytes(bytes),
+        stream => RequestBody::Boxed(Box::pin(Erased(stream))),
+    };
+    let mut tried = Vec::new();
+    let mut last = None;
+    for attempt in 0..=service.retries.unwrap_or(RETRIES) {
+        let peer = match pick(transport, forwarding.service, &tried, attempt).await {
+            Ok(peer) => peer,
+            // Everyone was tried: the last failure says more than that nobody is left.
+            Err(_) if last.is_some() => break,
+            Err(reply) => return Err(reply),
+        };
+        tried.extend(peer.index);
+        let host = upstream_host(exchange, forwarding, &peer);
+        let prefix =
+            forwarding.route.strip_path.then(|| exchange.path().get(..forwarding.prefix_len));
+        let prefix = prefix.flatten().filter(|prefix| !prefix.is_empty());
+        let line = Line { target: &target, host: &host, prefix };
+        let head = request_head(settings, exchange, &line);
+        let address = PeerAddress { addr: peer.address, tls: tls(transport, service, &host)? };
+        exchange.times.sent.get_or_insert_with(Instant::now);
+        match transport.pool.send(&address, &head, &mut body, timeouts).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => {
+                tracing::warn!(
+                    upstream = %peer.address, request_id = exchange.id.as_str(), %error,
+                    cause = std::error::Error::source(&error), "upstream failed"
+                );
+                let again = error.may_retry(head.is_idempotent()) && body.is_replayable();
+                last = Some(error);
+                if !again {
+                    break;
+                }
+            }
+        }
+    }
+    Err(failure(settings, last.as_ref()).into())
+}
+
+/// Returns path and query as they go upstream.
+fn target(exchange: &Exchange, forwarding: &Forwarding<'_>) -> String {
+    let (route, service) = (forwarding.route, &forwarding.service.service);
+    let path = exchange.path();
+    let mut target =
+        upstream_path(service.path.as_deref(), path, forwarding.prefix_len, route.strip_path);
+    if let Some(query) = exchange.query() {
+        target.push('?');
+        target.push_str(query);
+    }
+    target
+}
+
+async fn pick(
+    transport: &Transport,
+    service: &ServiceTarget,
+    tried: &[usize],
+    attempt: u32,
+) -> Result<Peer, Box<Reply>> {
+    let (host, port, index) = match &service.host {
+        Host::Address(ip) => {
+            let host = service.service.host.as_str().into();
+            let address = SocketAddr::new(*ip, service.service.port);
+            return Ok(Peer { host, address, index: None });
+        }
+        Host::Name(name) => (name.clone(), service.service.port, None),
+        Host::Upstream(upstream) => {
+            let peer = upstream.balancer.pick(tried).ok_or_else(|| {
+                let message = "failure to get a peer from the ring-balancer";
+                Box::new(Reply::error(StatusCode::SERVICE_UNAVAILABLE, message))
+            })?;
+            (peer.host.clone(), peer.port, Some(peer.index))
+        }
+    };
+    let addresses = transport.resolver.resolve(&host).await.map_err(|error| {
+        tracing::error!(%error, "name resolution failed");
+        Box::new(Reply::error(StatusCode::SERVICE_UNAVAILABLE, "name resolution failed"))
+    })?;
+    let turn = attempt as usize % addresses.len().max(1);
+    let ip: IpAddr = addresses.get(turn).copied().ok_or_else(|| {
+        Box::new(Reply::error(StatusCode::SERVICE_UNAVAILABLE, "name resolution failed"))
+    })?;
+    Ok(Peer { host, address: SocketAddr::new(ip, port), index })
+}
+
+/// Returns the Host that goes upstream.
+fn upstream_host(exchange: &Exchange, forwarding: &Forwarding<'_>, peer: &Peer) -> String {
+    if forwarding.route.preserve_host {
+        return exchange.authority().to_owned();
+    }
+    if let Host::Upstream(upstream) = &forwarding.service.host
+        && let Some(host) = &upstream.host_header
+    {
+        return host.clone();
+    }
+    let port = peer.address.port();
+    let default = if forwarding.service.service.protocol == "https" { 443 } else { 80 };
+    let bracketed = peer.host.contains(':') && !peer.host.starts_with('[');
+    match (port == default, bracketed) {
+        (true, false) => peer.host.to_string(),
+        (true, true) => format!("[{}]", peer.host),
+        (false, false) => format!("{}:{port}", peer.host),
+        (false, true) => format!("[{}]:{port}", peer.host),
+    }
+}
+
+fn tls(
+    transport: &Transport,
+    service: &Service,
+    host: &str,
+) -> Result<Option<PeerTls>, Box<Reply>> {
+    if service.protocol != "https" {
+        return Ok(None);
+    }
+    let name = crate::plugins::exchange::without_port(host);
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    let server_name = ServerName::try_from(name.to_owned()).map_err(|_| {
+        let message = "An invalid response was received from the upstream server";
+        tracing::error!(host, "the Host of a TLS upstream is no server name");
+        Box::new(Reply::gateway(StatusCode::BAD_GATEWAY, message))
+    })?;
+    let (config, key) = match service.tls_verify.unwrap_or(false) {
+        true => (transport.tls_verified.clone(), 1),
+        false => (transport.tls_unverified.clone(), 0),
+    };
+    Ok(Some(PeerTls { config, server_name, key }))
+}
+
+/// Returns the answer to a request whose tries all failed.
+fn failure(settings: &ProxySettings, error: Option<&UpstreamError>) -> Reply {
+    let (status, message) = match error.map(|error| error.kind) {
+        Some(UpstreamErrorKind::Timeout(_)) => {
+            (StatusCode::GATEWAY_TIMEOUT, "The upstream server is timing out")
+        }
+        Some(UpstreamErrorKind::RequestBody) if settings.body_bytes_max > 0 => {
+            (StatusCode::PAYLOAD_TOO_LARGE, "Payload too large")
+        }
+        Some(UpstreamErrorKind::RequestBody) => (StatusCode::BAD_REQUEST, "Bad request"),
+        _ => (StatusCode::BAD_GATEWAY, "An invalid response was received from the upstream server"),
+    };
+    Reply::gateway(status, message)
+}
+
+/// The exchange's body with the error that the transport knows.
+struct Erased(ExchangeBody);
+
+impl http_body::Body for Erased {
+    type Data = bytes::Bytes;
+    type Error = super::upstream::BoxError;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, Self::Error>>> {
+        std::pin::Pin::new(&mut self.get_mut().0).poll_frame(context).map_err(Into::into)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.0.size_hint()
+    }
+}

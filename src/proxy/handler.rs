@@ -1,0 +1,434 @@
+//! One request from its head to its answer: route, plugins, upstream, plugins
+//! (order and texts: reference gateway-3, sections C.5 and D).
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::{Body as _, Incoming};
+use hyper::upgrade::OnUpgrade;
+
+use super::forward::{self, Forwarding, Transport};
+use super::headers;
+use super::listener::{ConnectionInfo, ProxyBody};
+use super::reply::{Rendered, Wish, render};
+use super::settings::ProxySettings;
+use super::tail::{Tail, Watched};
+use super::upstream::UpstreamResponse;
+use crate::clock::Clock;
+use crate::domain::kinds::typedef::normalise_path;
+use crate::plugins::exchange::{
+    Connection, Exchange, RequestBody, RequestId, ResponseHead, Times, without_port,
+};
+use crate::plugins::reply::Reply;
+use crate::plugins::{Flow, Phases, Plugin, Scope, Step};
+use crate::router::RequestView;
+use crate::runtime::{Chain, Destination, Handle, Reader, Runtime};
+
+/// What one proxy core serves with.
+pub struct Core {
+    runtime: Reader,
+    transport: Transport,
+    pub(super) settings: ProxySettings,
+    pub(super) clock: Clock,
+    ids: Ids,
+    connections: Cell<u64>,
+}
+
+/// Request ids: drawn from the machine's randomness once, then mixed, since a system call for each
+/// request would cost more than its routing.
+struct Ids {
+    seed: [u64; 2],
+    drawn: Cell<u64>,
+}
+
+impl Ids {
+    fn next(&self) -> RequestId {
+        let count = self.drawn.get().wrapping_add(1);
+        self.drawn.set(count);
+        let mix = |value: u64| {
+            let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            value ^ (value >> 31)
+        };
+        let step = count.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let high = mix(self.seed[0].wrapping_add(step));
+        let low = mix(self.seed[1] ^ step);
+        RequestId::new(u128::from(high) << 64 | u128::from(low))
+    }
+}
+
+/// What a request is served with.
+struct Plan<'r> {
+    runtime: &'r Runtime,
+    destination: Option<&'r Destination>,
+    chain: &'r Chain,
+    prefix_len: usize,
+}
+
+impl<'r> Plan<'r> {
+    fn scope(&self) -> Scope<'r> {
+        Scope {
+            directory: &self.runtime.directory,
+            route: self.destination.map(|destination| &*destination.route),
+            service: self
+                .destination
+                .and_then(|destination| destination.service.as_ref())
+                .map(|target| &target.service),
+        }
+    }
+}
+
+impl Core {
+    /// Builds the core that runs on this thread.
+    pub fn new(
+        handle: &Handle,
+        settings: ProxySettings,
+        transport: Transport,
+        clock: Clock,
+    ) -> Self {
+        let ids = Ids { seed: [clock.random(), clock.random()], drawn: Cell::new(0) };
+        let connections = Cell::new(0);
+        Self { runtime: handle.reader(), transport, settings, clock, ids, connections }
+    }
+
+    /// Answers a request.
+    pub async fn handle(
+        self: Rc<Self>,
+        mut request: Request<Incoming>,
+        info: Rc<ConnectionInfo>,
+    ) -> Response<ProxyBody> {
+        let runtime = self.runtime.load();
+        let upgrade = headers::upgrade(request.headers()).is_some();
+        let upgrade = upgrade.then(|| hyper::upgrade::on(&mut request));
+        let mut exchange = match self.exchange(request, &info) {
+            Ok(exchange) => exchange,
+            Err(exchange) => {
+                let reply = Reply::gateway(StatusCode::PAYLOAD_TOO_LARGE, "Payload too large");
+                let plan = global(&runtime);
+                return self.own(*exchange, &plan, reply, &runtime);
+            }
+        };
+        let plan = self.plan(&runtime, &exchange);
+        match self.decide(&plan, &mut exchange).await {
+            Ok(forwarding) => {
+                self.answer(exchange, &plan, forwarding, &runtime, upgrade, info).await
+            }
+            Err(reply) => self.own(exchange, &plan, *reply, &runtime),
+        }
+    }
+
+    /// Makes the exchange of a request; the error is one whose body is too large.
+    fn exchange(
+        &self,
+        request: Request<Incoming>,
+        info: &ConnectionInfo,
+    ) -> Result<Exchange, Box<Exchange>> {
+        let (parts, body) = request.into_parts();
+        let number = self.connections.get().wrapping_add(1);
+        self.connections.set(number);
+        let connection = Connection {
+            number,
+            requests: 1,
+            peer: info.peer,
+            local: info.local,
+            tls: info.https,
+            sni: info.sni.as_deref().map(Rc::from),
+        };
+        let forwarded =
+            headers::forwarded(&self.settings, &parts.headers, info.peer.ip(), info.https);
+        let times = Times {
+            started: Instant::now(),
+            started_ms: self.clock.now().timestamp_millis(),
+            sent: None,
+            answered: None,
+        };
+        let normal = match normalise_path(parts.uri.path()) {
+            std::borrow::Cow::Borrowed(_) => None,
+            std::borrow::Cow::Owned(path) => Some(path),
+        };
+        let body_max = self.settings.body_bytes_max;
+        let too_large = body_max > 0 && body.size_hint().lower() > body_max;
+        let body = match (body.is_end_stream(), usize::try_from(body_max)) {
+            (true, _) => RequestBody::Empty,
+            (_, Ok(max)) if max > 0 => RequestBody::stream(Limited::new(body, max)),
+            _ => RequestBody::stream(body),
+        };
+        let id = self.ids.next();
+        let exchange = Exchange::new(id, connection, parts, body, forwarded, times, normal);
+        if too_large { Err(Box::new(exchange)) } else { Ok(exchange) }
+    }
+
+    fn plan<'r>(&self, runtime: &'r Runtime, exchange: &Exchange) -> Plan<'r> {
+        let request_headers = &exchange.request.headers;
+        let headers = |name: &str, visit: &mut dyn FnMut(&str)| {
+            let values = request_headers.get_all(name).iter();
+            values.filter_map(|value| value.to_str().ok()).for_each(visit);
+        };
+        let view = RequestView {
+            method: exchange.request.method.as_str(),
+            host: exchange.host(),
+            port: exchange.connection.local.port(),
+            path: exchange.path(),
+            sni: exchange.connection.sni.as_deref(),
+            scheme_https: exchange.connection.tls,
+            headers: &headers,
+        };
+        let Some(matched) = runtime.router.matched(&view) else { return global(runtime) };
+        match runtime.destination(matched.route.id) {
+            Some(destination) => Plan {
+                runtime,
+                destination: Some(destination),
+                chain: &destination.chain,
+                prefix_len: matched.prefix_len,
+            },
+            None => global(runtime),
+        }
+    }
+
+    /// Runs what comes before the upstream; the error is an answer of our own.
+    async fn decide<'r>(
+        &self,
+        plan: &Plan<'r>,
+        exchange: &mut Exchange,
+    ) -> Result<Forwarding<'r>, Box<Reply>> {
+        let global = &plan.runtime.global;
+        run(global, Phases::REWRITE, exchange, plan, |p, x, s| p.rewrite(x, s)).await?;
+        let Some(destination) = plan.destination else {
+            let message = "no Route matched with those values";
+            return Err(Reply::error(StatusCode::NOT_FOUND, message).into());
+        };
+        if let Some(reply) = wrong_protocol(destination, exchange) {
+            return Err(reply.into());
+        }
+        run(plan.chain, Phases::ACCESS, exchange, plan, |p, x, s| p.access(x, s)).await?;
+        let Some(service) = destination.service.as_deref() else {
+            let message = "no Service found with those values";
+            return Err(Reply::error(StatusCode::SERVICE_UNAVAILABLE, message).into());
+        };
+        Ok(Forwarding { route: &destination.route, service, prefix_len: plan.prefix_len })
+    }
+
+    /// Sends the request upstream and answers with what comes back.
+    async fn answer(
+        self: &Rc<Self>,
+        mut exchange: Exchange,
+        plan: &Plan<'_>,
+        forwarding: Forwarding<'_>,
+        runtime: &Arc<Runtime>,
+        upgrade: Option<OnUpgrade>,
+        info: Rc<ConnectionInfo>,
+    ) -> Response<ProxyBody> {
+        let sent = forward::send(&self.transport, &self.settings, &mut exchange, &forwarding).await;
+        let mut answer = match sent {
+            Ok(answer) => answer,
+            Err(reply) => return self.own(exchange, plan, *reply, runtime),
+        };
+        exchange.times.answered = Some(Instant::now());
+        let upgraded = answer.take_upgraded();
+        let UpstreamResponse { status, headers, body, .. } = answer;
+        let mut head = ResponseHead { status, headers, from_upstream: true };
+        headers::strip_response(&mut head.headers, upgraded.is_some());
+        let mut body = ProxyBody::from(body);
+        if let (Some(stream), Some(upgrade)) = (upgraded, upgrade) {
+            let idle = forwarding.read_timeout();
+            head.headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+            tokio::task::spawn_local(async move {
+                if let Ok(client) = upgrade.await
+                    && let Err(error) = super::upstream::splice(client, stream, idle).await
+                {
+                    tracing::debug!(%error, "upgraded connection ended");
+                }
+                // Held until here, so that a drain waits for the connection.
+                drop(info);
+            });
+        }
+        if plan.chain.has(Phases::RESPONSE) {
+            match self.respond(&mut exchange, plan, head, body).await {
+                Ok((changed, bytes)) => (head, body) = (changed, bytes),
+                Err(reply) => return self.own(exchange, plan, *reply, runtime),
+            }
+        }
+        self.finish(exchange, plan, head, body, runtime)
+    }
+
+    /// Reads the answer into memory and runs the plugins that want to see it whole.
+    async fn respond(
+        &self,
+        exchange: &mut Exchange,
+        plan: &Plan<'_>,
+        head: ResponseHead,
+        body: ProxyBody,
+    ) -> Result<(ResponseHead, ProxyBody), Box<Reply>> {
+        let invalid = "An invalid response was received from the upstream server";
+        let mut bytes: Bytes = match body.collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(_) => return Err(Reply::gateway(StatusCode::BAD_GATEWAY, invalid).into()),
+        };
+        exchange.response = Some(head);
+        for slot in plan.chain.in_phase(Phases::RESPONSE) {
+            let Some(plugin) = slot.select(caller(exchange)).cloned() else { continue };
+            let flow = match plugin.response(exchange, plan.scope(), &mut bytes) {
+                Step::Done(flow) => flow,
+                Step::Later(flow) => flow.await,
+            };
+            if let Flow::Respond(reply) = flow {
+                return Err(reply);
+            }
+        }
+        let head = exchange.response.take();
+        let mut head =
+            head.ok_or_else(|| Box::new(Reply::gateway(StatusCode::BAD_GATEWAY, invalid)))?;
+        head.headers.remove(header::CONTENT_LENGTH);
+        Ok((head, ProxyBody::from(bytes)))
+    }
+
+    /// Answers without an upstream.
+    fn own(
+        self: &Rc<Self>,
+        exchange: Exchange,
+        plan: &Plan<'_>,
+        reply: Reply,
+        runtime: &Arc<Runtime>,
+    ) -> Response<ProxyBody> {
+        let wish = Wish {
+            accept: exchange.header(header::ACCEPT),
+            content_type: exchange.header(header::CONTENT_TYPE),
+            default_type: &self.settings.error_default_type,
+        };
+        let Rendered { status, headers, body } = render(reply, wish, &exchange.id);
+        let head = ResponseHead { status, headers, from_upstream: false };
+        self.finish(exchange, plan, head, ProxyBody::from(body), runtime)
+    }
+
+    /// Runs what comes after the head of the answer is known, and hands out the answer.
+    fn finish(
+        self: &Rc<Self>,
+        mut exchange: Exchange,
+        plan: &Plan<'_>,
+        mut head: ResponseHead,
+        body: ProxyBody,
+        runtime: &Arc<Runtime>,
+    ) -> Response<ProxyBody> {
+        let from_upstream = head.from_upstream;
+        headers::decorate(self.settings.headers, &exchange, &mut head.headers, from_upstream);
+        if self.settings.headers.upstream_status && from_upstream {
+            head.headers.insert("x-kong-upstream-status", HeaderValue::from(head.status.as_u16()));
+        }
+        for (name, value) in exchange.added.drain(..) {
+            head.headers.insert(name, value);
+        }
+        if self.settings.debug_header {
+            add_debug(&exchange, plan, &mut head);
+        }
+        let chain = plan.chain;
+        exchange.response = Some(head);
+        for slot in chain.in_phase(Phases::HEADER_FILTER) {
+            if let Some(plugin) = slot.select(caller(&exchange)).cloned() {
+                plugin.header_filter(&mut exchange, plan.scope());
+            }
+        }
+        let filters = chain.has(Phases::BODY_FILTER);
+        let Some(head) = &mut exchange.response else { return Response::new(body) };
+        if filters {
+            head.headers.remove(header::CONTENT_LENGTH);
+        }
+        let status = head.status;
+        let watched = filters || chain.has(Phases::LOG) || self.settings.access_log.is_some();
+        let headers = match watched {
+            true => head.headers.clone(),
+            false => std::mem::take(&mut head.headers),
+        };
+        let body = match watched {
+            false => body,
+            true => {
+                let route = plan.destination.map(|destination| destination.route.id);
+                let tail = Tail::new(self.clone(), runtime.clone(), route, exchange);
+                ProxyBody::Filtered(Box::pin(Watched::new(body, tail, filters)))
+            }
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        response
+    }
+}
+
+fn global(runtime: &Runtime) -> Plan<'_> {
+    Plan { runtime, destination: None, chain: &runtime.global, prefix_len: 0 }
+}
+
+/// Returns the consumer that an exchange was found to be of.
+pub(super) fn caller(exchange: &Exchange) -> Option<uuid::Uuid> {
+    exchange.caller.as_ref().map(|caller| caller.consumer.id)
+}
+
+/// Runs one phase of a chain; the error is the answer that a plugin gave.
+async fn run(
+    chain: &Chain,
+    phase: Phases,
+    exchange: &mut Exchange,
+    plan: &Plan<'_>,
+    call: impl for<'a> Fn(&'a dyn Plugin, &'a mut Exchange, Scope<'a>) -> Step<'a>,
+) -> Result<(), Box<Reply>> {
+    for slot in chain.in_phase(phase) {
+        let Some(plugin) = slot.select(caller(exchange)) else { continue };
+        if !plugin.phases().has(phase) {
+            continue;
+        }
+        let flow = match call(&**plugin, exchange, plan.scope()) {
+            Step::Done(flow) => flow,
+            Step::Later(flow) => flow.await,
+        };
+        if let Flow::Respond(reply) = flow {
+            return Err(reply);
+        }
+    }
+    Ok(())
+}
+
+/// Answers a request whose protocol its route does not have.
+fn wrong_protocol(destination: &Destination, exchange: &Exchange) -> Option<Reply> {
+    let route = &destination.route;
+    let has = |wanted: &str| route.protocols.iter().any(|protocol| protocol == wanted);
+    if has("https") && !has("http") && !exchange.forwarded.https {
+        let status = StatusCode::from_u16(route.https_redirect_status_code).ok()?;
+        if status == StatusCode::UPGRADE_REQUIRED {
+            let reply = Reply::error(status, "Please use HTTPS protocol");
+            let upgrade = HeaderValue::from_static("TLS/1.2, HTTP/1.1");
+            return Some(reply.header(header::UPGRADE, upgrade));
+        }
+        let uri = exchange.request.uri.path_and_query().map_or("/", |uri| uri.as_str());
+        let host = without_port(exchange.authority());
+        let location = HeaderValue::try_from(format!("https://{host}{uri}")).ok()?;
+        return Some(Reply::empty(status).header(header::LOCATION, location));
+    }
+    let grpc_only = (has("grpc") || has("grpcs")) && !has("http") && !has("https");
+    if grpc_only && !exchange.is_grpc() {
+        let message = "Non-gRPC request matched gRPC route";
+        return Some(Reply::error(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+    }
+    None
+}
+
+/// Tells what matched to who asks for it.
+fn add_debug(exchange: &Exchange, plan: &Plan<'_>, head: &mut ResponseHead) {
+    let asked = exchange.header("kong-debug") == Some("1");
+    let Some(destination) = plan.destination.filter(|_| asked) else { return };
+    let service = destination.service.as_ref().map(|target| &target.service);
+    let pairs = [
+        ("kong-route-id", Some(destination.route.id.to_string())),
+        ("kong-route-name", destination.route.name.clone()),
+        ("kong-service-id", service.map(|service| service.id.to_string())),
+        ("kong-service-name", service.and_then(|service| service.name.clone())),
+    ];
+    for (name, value) in pairs {
+        if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
+            head.headers.insert(name, value);
+        }
+    }
+}

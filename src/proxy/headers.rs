@@ -1,0 +1,259 @@
+//! Headers on their way: hop-by-hop ones stay here, what we add is added
+//! (reference gateway-3, sections D.1 and D.2).
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
+
+use super::settings::{Network, OwnHeaders, ProxySettings, SERVER};
+use super::upstream::UpstreamHead;
+use crate::plugins::exchange::{Exchange, Forwarded};
+
+pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_FORWARDED_PATH: HeaderName = HeaderName::from_static("x-forwarded-path");
+const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const X_KONG_REQUEST_ID: HeaderName = HeaderName::from_static("x-kong-request-id");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY: HeaderName = HeaderName::from_static("proxy");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Says where a request came from first, as far as the peer may tell.
+pub(super) fn forwarded(
+    settings: &ProxySettings,
+    headers: &HeaderMap,
+    peer: IpAddr,
+    tls: bool,
+) -> Forwarded {
+    let peer = peer.to_canonical();
+    let trusts =
+        |address| settings.trusted.iter().any(|network: &Network| network.contains(address));
+    if settings.trusted.is_empty() || !trusts(peer) {
+        return Forwarded { client: peer, trusted: false, https: tls };
+    }
+    let proto = headers.get(X_FORWARDED_PROTO).and_then(|value| value.to_str().ok());
+    let https = proto.map_or(tls, |proto| proto.eq_ignore_ascii_case("https"));
+    let mut client = peer;
+    let said = headers.get_all(settings.real_ip_header.as_str()).iter();
+    let mut said: Vec<IpAddr> = said
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|address| address.trim().parse().ok())
+        .collect();
+    while let Some(address) = said.pop() {
+        client = address;
+        if !settings.real_ip_recursive || !trusts(address) {
+            break;
+        }
+    }
+    Forwarded { client, trusted: true, https }
+}
+
+/// Returns whether a header concerns this connection only.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::CONNECTION
+            | header::TE
+            | header::TRAILER
+            | header::TRANSFER_ENCODING
+            | header::UPGRADE
+    ) || *name == KEEP_ALIVE
+        || *name == PROXY
+        || *name == PROXY_CONNECTION
+}
+
+/// Returns whether one of the `Connection` lines names a header.
+fn is_named(headers: &HeaderMap, name: &HeaderName) -> bool {
+    let lines = headers.get_all(header::CONNECTION).iter();
+    lines
+        .filter_map(|line| line.to_str().ok())
+        .any(|line| line.split(',').any(|token| token.trim().eq_ignore_ascii_case(name.as_str())))
+}
+
+/// Returns what the client wants to upgrade to.
+pub(super) fn upgrade(headers: &HeaderMap) -> Option<&HeaderValue> {
+    headers.get(header::UPGRADE).filter(|_| is_named(headers, &header::UPGRADE))
+}
+
+/// What of the request line goes upstream.
+pub(super) struct Line<'a> {
+    /// Path and query.
+    pub(super) target: &'a str,
+    /// The Host.
+    pub(super) host: &'a str,
+    /// What was stripped from the path, if it was.
+    pub(super) prefix: Option<&'a str>,
+}
+
+/// Writes the head that goes upstream.
+pub(super) fn request_head(
+    settings: &ProxySettings,
+    exchange: &Exchange,
+    line: &Line<'_>,
+) -> UpstreamHead {
+    let headers = &exchange.request.headers;
+    let mut head = UpstreamHead::new(&exchange.request.method, line.target);
+    head.append(b"host", line.host.as_bytes());
+    let names_others = headers.contains_key(header::CONNECTION);
+    for (name, value) in headers {
+        if is_own(name) || (names_others && is_named(headers, name)) {
+            continue;
+        }
+        head.append(name.as_str().as_bytes(), value.as_bytes());
+    }
+    match upgrade(headers) {
+        Some(wanted) => {
+            head.append(b"connection", b"keep-alive, Upgrade");
+            head.append(b"upgrade", wanted.as_bytes());
+        }
+        None => head.append(b"connection", b"keep-alive"),
+    }
+    let trailers = headers.get(header::TE).and_then(|te| te.to_str().ok());
+    if trailers.is_some_and(|te| te.split(',').any(|token| token.trim() == "trailers")) {
+        head.append(b"te", b"trailers");
+    }
+    append_forwarded(settings, exchange, line, &mut head);
+    if settings.upstream_request_id {
+        head.append(b"x-kong-request-id", exchange.id.as_str().as_bytes());
+    }
+    head
+}
+
+/// Returns whether a request header is written by us, or not at all.
+fn is_own(name: &HeaderName) -> bool {
+    is_hop_by_hop(name)
+        || matches!(*name, header::HOST | header::VIA | header::EXPECT)
+        || *name == X_REAL_IP
+        || *name == X_KONG_REQUEST_ID
+        || name.as_str().starts_with("x-forwarded-") && is_forwarded(name)
+}
+
+fn is_forwarded(name: &HeaderName) -> bool {
+    [
+        X_FORWARDED_FOR,
+        X_FORWARDED_PROTO,
+        X_FORWARDED_HOST,
+        X_FORWARDED_PORT,
+        X_FORWARDED_PATH,
+        X_FORWARDED_PREFIX,
+    ]
+    .contains(name)
+}
+
+fn append_forwarded(
+    settings: &ProxySettings,
+    exchange: &Exchange,
+    line: &Line<'_>,
+    head: &mut UpstreamHead,
+) {
+    let headers = &exchange.request.headers;
+    let trusted = |name: &HeaderName| headers.get(name).filter(|_| exchange.forwarded.trusted);
+    let mut append = |name: &HeaderName, own: &[u8]| {
+        let value = trusted(name).map_or(own, HeaderValue::as_bytes);
+        head.append(name.as_str().as_bytes(), value);
+    };
+    append(&X_FORWARDED_PROTO, if exchange.connection.tls { b"https" } else { b"http" });
+    append(&X_FORWARDED_HOST, exchange.host().as_bytes());
+    let port = exchange.connection.local.port();
+    let port =
+        settings.port_maps.iter().find(|(ours, _)| *ours == port).map_or(port, |(_, seen)| *seen);
+    append(&X_FORWARDED_PORT, itoa::Buffer::new().format(port).as_bytes());
+    append(&X_FORWARDED_PATH, exchange.request.uri.path().as_bytes());
+    match (trusted(&X_FORWARDED_PREFIX), line.prefix) {
+        (Some(prefix), _) => head.append(b"x-forwarded-prefix", prefix.as_bytes()),
+        (None, Some(prefix)) if prefix != "/" => {
+            head.append(b"x-forwarded-prefix", prefix.as_bytes());
+        }
+        _ => {}
+    }
+    let client = exchange.forwarded.client.to_string();
+    let peer = exchange.connection.peer.ip().to_canonical().to_string();
+    let mut chain = Vec::with_capacity(64);
+    for value in headers.get_all(X_FORWARDED_FOR) {
+        chain.extend_from_slice(value.as_bytes());
+        chain.extend_from_slice(b", ");
+    }
+    chain.extend_from_slice(if chain.is_empty() { client.as_bytes() } else { peer.as_bytes() });
+    head.append(b"x-forwarded-for", &chain);
+    head.append(b"x-real-ip", client.as_bytes());
+    let mut via = Vec::with_capacity(32);
+    for value in headers.get_all(header::VIA) {
+        via.extend_from_slice(value.as_bytes());
+        via.extend_from_slice(b", ");
+    }
+    via.extend_from_slice(version_text(exchange.request.version).as_bytes());
+    via.push(b' ');
+    via.extend_from_slice(SERVER.as_bytes());
+    head.append(b"via", &via);
+}
+
+fn version_text(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "2",
+        Version::HTTP_10 => "1.0",
+        _ => "1.1",
+    }
+}
+
+/// Takes away what concerned the connection to the upstream only.
+pub(super) fn strip_response(headers: &mut HeaderMap, upgraded: bool) {
+    if headers.contains_key(header::CONNECTION) {
+        let named: Vec<HeaderName> =
+            headers.keys().filter(|name| is_named(headers, name)).cloned().collect();
+        for name in named.iter().filter(|name| !upgraded || **name != header::UPGRADE) {
+            headers.remove(name);
+        }
+    }
+    for name in [header::CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, header::TRANSFER_ENCODING] {
+        headers.remove(name);
+    }
+    if !upgraded {
+        headers.remove(header::UPGRADE);
+    }
+}
+
+/// Adds what every answer gets.
+pub(super) fn decorate(
+    own: OwnHeaders,
+    exchange: &Exchange,
+    headers: &mut HeaderMap,
+    upstream: bool,
+) {
+    let millis = |duration: std::time::Duration| {
+        HeaderValue::from(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    };
+    let times = &exchange.times;
+    if upstream {
+        if own.via {
+            let value = HeaderValue::from_static("1.1 kong/3.9.1");
+            headers.append(header::VIA, value);
+        }
+        if own.server && !headers.contains_key(header::SERVER) {
+            headers.insert(header::SERVER, HeaderValue::from_static(SERVER));
+        }
+        if let (Some(sent), Some(answered)) = (times.sent, times.answered) {
+            let waited = answered.saturating_duration_since(sent);
+            if own.upstream_latency {
+                headers.insert("x-kong-upstream-latency", millis(waited));
+            }
+            if own.proxy_latency {
+                let whole = answered.saturating_duration_since(times.started);
+                headers.insert("x-kong-proxy-latency", millis(whole.saturating_sub(waited)));
+            }
+        }
+    } else {
+        if own.server {
+            headers.insert(header::SERVER, HeaderValue::from_static(SERVER));
+        }
+        if own.response_latency {
+            headers.insert("x-kong-response-latency", millis(times.started.elapsed()));
+        }
+    }
+    if own.request_id {
+        headers.insert(X_KONG_REQUEST_ID, exchange.id.value());
+    }
+}
