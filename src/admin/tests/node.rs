@@ -180,3 +180,13 @@ async fn a_node_that_is_not_ready_says_why() {
         assert_eq!(answer, (503, json!({"message": text})));
     }
 }
+
+/// HTTP/2 sends whatever body an answer has, so it must be gone before.
+#[tokio::test]
+async fn head_answers_with_the_length_alone() {
+    let app = App::start().await;
+    let (get, head) = (app.get("/").await, app.send("HEAD", "/", Value::Null).await);
+    assert_eq!((head.status.as_u16(), head.text.as_str()), (200, ""));
+    assert_eq!(head.header("content-type"), get.header("content-type"));
+    assert_eq!(head.header("content-length"), get.text.len().to_string());
+}
