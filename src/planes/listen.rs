@@ -63,6 +63,15 @@ impl Face {
         }
     }
 
+    /// Returns the listeners that the settings ask for.
+    pub(super) fn listeners(self, settings: &Settings) -> &[Listener] {
+        match self {
+            Self::Proxy => &settings.proxy.listen,
+            Self::Admin => &settings.admin.listen,
+            Self::Status => &settings.status.listen,
+        }
+    }
+
     fn pairs(self, settings: &Settings) -> &[PemPair] {
         match self {
             Self::Proxy => &settings.tls.proxy,

@@ -1,24 +1,50 @@
-//! The planes: where everything is built, started, and stopped.
+//! The planes: where everything is built, started, and stopped. Nobody else starts tasks of their
+//! own, but for those that one connection needs.
 
+pub mod control;
+pub mod data;
 mod listen;
 mod node;
+mod origin;
 mod ready;
 mod tasks;
+
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::control::Control;
+use self::data::Data;
 pub use self::ready::ReadySignal;
-use crate::settings::Settings;
+use crate::clock::Clock;
+use crate::domain::catalog::Catalog;
+use crate::plugins;
+use crate::settings::{LogLevel, Role, Settings, Sources};
+use crate::telemetry::{self, LogFormat, LogTarget};
+
+/// How long requests under way may take after SIGQUIT; `quit` kills the process before that.
+const QUIT_DRAIN: Duration = Duration::from_secs(600);
+
+/// A running node of any role.
+enum Node {
+    Control(Control),
+    Data(Data),
+}
 
 /// Runs a node until it is told to end: SIGTERM at once, SIGQUIT after the last request.
 ///
-/// SIGHUP makes it read its settings anew.
+/// SIGHUP opens the log files again and takes over the log level of the settings.
 ///
 /// # Errors
 /// Whatever keeps the node from starting.
 pub fn run(settings: Settings, ready: ReadySignal) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let log = logging(&settings)?;
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("plane")
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
@@ -27,15 +53,94 @@ pub fn run(settings: Settings, ready: ReadySignal) -> anyhow::Result<()> {
         let mut quit = signal(SignalKind::quit())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut reload = signal(SignalKind::hangup())?;
-        settings.prefix.create()?;
+        let node = Node::start(&settings).await?;
         ready.ready();
         loop {
             tokio::select! {
-                _ = terminate.recv() => return Ok(()),
-                _ = quit.recv() => return Ok(()),
-                _ = interrupt.recv() => return Ok(()),
-                _ = reload.recv() => {}
+                _ = terminate.recv() => return node.stop().await,
+                _ = interrupt.recv() => return node.stop().await,
+                _ = quit.recv() => return node.quit().await,
+                _ = reload.recv() => reread(&settings, &log),
             }
         }
     })
+}
+
+impl Node {
+    async fn start(settings: &Settings) -> anyhow::Result<Self> {
+        match settings.role {
+            Role::ControlPlane => Ok(Self::Control(Control::start(settings, Clock::System).await?)),
+            Role::DataPlane => Ok(Self::Data(Data::start(settings, Clock::System).await?)),
+            Role::Traditional => anyhow::bail!(
+                "role = traditional is not supported yet: start a control_plane and a data_plane"
+            ),
+        }
+    }
+
+    async fn stop(self) -> anyhow::Result<()> {
+        match self {
+            Self::Control(control) => control.stop().await,
+            Self::Data(data) => data.stop().await,
+        }
+        Ok(())
+    }
+
+    async fn quit(self) -> anyhow::Result<()> {
+        match self {
+            Self::Control(control) => control.stop().await,
+            Self::Data(data) => data.quit(QUIT_DRAIN).await,
+        }
+        Ok(())
+    }
+}
+
+/// Builds the catalog of the plugins that the settings enable.
+///
+/// # Errors
+/// A plugin that is named but not there.
+pub fn catalog(settings: &Settings) -> anyhow::Result<Catalog> {
+    let named = |name: &str| settings.plugins.iter().any(|plugin| plugin == name);
+    for plugin in
+        settings.plugins.iter().filter(|plugin| !matches!(plugin.as_str(), "bundled" | "off"))
+    {
+        anyhow::ensure!(
+            plugins::find(plugin).is_some(),
+            "{plugin} plugin is enabled but not installed;"
+        );
+    }
+    let bundled = named("bundled");
+    Ok(plugins::catalog(|name| bundled || named(name)))
+}
+
+/// Sets up the log of this process; a node in the foreground logs to where it is told, too.
+fn logging(settings: &Settings) -> anyhow::Result<telemetry::Guard> {
+    let named = match settings.role {
+        Role::ControlPlane => &settings.admin.error_log,
+        _ => &settings.proxy.error_log,
+    };
+    let target = match named.split_whitespace().next().unwrap_or("/dev/stderr") {
+        "/dev/stderr" | "/dev/stdout" => LogTarget::Stderr,
+        path => LogTarget::File(settings.prefix.join(path)),
+    };
+    let level = settings.log_level.as_str();
+    telemetry::init(level, &target, LogFormat::Text).context("cannot set up the log")
+}
+
+/// What SIGHUP changes in a running node.
+fn reread(settings: &Settings, log: &telemetry::Guard) {
+    if let Err(error) = log.reopen() {
+        tracing::error!(%error, "cannot open the log file again");
+    }
+    let env = Sources::of_process(None, None).env;
+    match Settings::of_node(&settings.prefix, &env) {
+        Ok(fresh) => apply_level(fresh.log_level, log),
+        Err(error) => tracing::error!(%error, "cannot read the settings again"),
+    }
+    tracing::info!("reloaded");
+}
+
+fn apply_level(level: LogLevel, log: &telemetry::Guard) {
+    if let Ok(level) = level.as_str().parse() {
+        log.set_level(level);
+    }
 }

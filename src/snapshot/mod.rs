@@ -11,6 +11,7 @@
 //! - nothing here knows of sockets, SQL, clocks or keys.
 
 pub mod assembly;
+pub mod file;
 pub mod head;
 pub mod node;
 pub mod pack;
@@ -92,6 +93,13 @@ impl Snapshot {
         } else {
             Err(VerifyError::RootMismatch { expected, actual })
         }
+    }
+}
+
+impl Default for Snapshot {
+    /// The snapshot of the empty config.
+    fn default() -> Self {
+        Self::of(Config::default())
     }
 }
 

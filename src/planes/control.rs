@@ -1,0 +1,206 @@
+//! The control plane: log, writer, Admin API, cluster listener.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::listen::{self, Face};
+use super::node;
+use super::tasks::Tasks;
+use crate::admin::serve::serve;
+use crate::admin::status::{StatusApi, StatusSource, Unready};
+use crate::admin::{Admin, NodeInfo, Options, Parts};
+use crate::clock::Clock;
+use crate::fleet::Fleet;
+use crate::log::sqlite::SqliteLog;
+use crate::log::{EventLog, Meta};
+use crate::pki::ed25519::SigningKey;
+use crate::settings::{Database, Listener, Settings};
+use crate::telemetry::counter::Counters;
+use crate::wire::publish::{Publication, publish};
+use crate::wire::session::publisher::Timing;
+use crate::writer::Writer;
+use crate::writer::projector::Projector;
+
+/// How often the fleet forgets who was not seen for too long.
+const EXPIRE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// A running control plane.
+pub struct Control {
+    /// Where the Admin API listens.
+    pub admin: Vec<SocketAddr>,
+    /// Where data planes connect.
+    pub cluster: Vec<SocketAddr>,
+    /// Where the status API listens.
+    pub status: Vec<SocketAddr>,
+    /// Who writes the log.
+    pub writer: Writer,
+    /// Who runs what.
+    pub fleet: Arc<Fleet>,
+    tasks: Tasks,
+}
+
+impl Control {
+    /// Builds and starts everything; it serves when this returns.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps it from starting.
+    pub async fn start(settings: &Settings, clock: Clock) -> anyhow::Result<Self> {
+        let catalog = Arc::new(super::catalog(settings)?);
+        let identity = Arc::new(node::identity(settings)?);
+        let log = open_log(settings).await?;
+        let cluster = cluster(&*log, &clock).await?;
+        let opened = Writer::open(log.clone(), catalog.clone(), clock.clone()).await;
+        let (writer, task) = opened.context("cannot read the log")?;
+        let mut tasks = Tasks::new();
+        tasks.spawn(task.run(stopped(&tasks)));
+        tasks.spawn(Projector::new(log, writer.subscribe()).run(stopped(&tasks)));
+        let fleet = Arc::new(Fleet::new(settings.cluster.data_plane_purge_delay.as_secs()));
+        tasks.spawn(expire(fleet.clone(), clock.clone(), tasks.stopped()));
+
+        let status_source = Arc::new(status(&writer));
+        let admin_api = admin(settings, &writer, &fleet, &status_source, &clock);
+        let admin = serve_all(&mut tasks, settings, Face::Admin, admin_api.router(), &clock)?;
+        let status_api = StatusApi::new(status_source, clock.clone(), true).router();
+        let status = serve_all(&mut tasks, settings, Face::Status, status_api, &clock)?;
+        let listeners = bind_all(&settings.cluster.listen)?;
+        let addresses = listeners.iter().map(listen::address).collect::<Result<_, _>>()?;
+        let publication = Publication {
+            catalog,
+            heads: writer.subscribe(),
+            fleet: fleet.clone(),
+            cluster,
+            identity,
+            clock,
+            timing: Timing::default(),
+        };
+        let stop = tasks.stopped();
+        tasks.spawn(async move {
+            if let Err(error) = publish(listeners, publication, stop).await {
+                tracing::error!(%error, "[clustering] cannot serve data planes");
+            }
+        });
+        let head = writer.head();
+        tracing::info!(seq = head.seq.0, config_hash = %head.config_hash, "control plane serves");
+        Ok(Self { admin, cluster: addresses, status, writer, fleet, tasks })
+    }
+
+    /// Stops everything; what was acknowledged is on disk already.
+    pub async fn stop(self) {
+        self.tasks.stop().await;
+    }
+}
+
+async fn open_log(settings: &Settings) -> anyhow::Result<Arc<dyn EventLog>> {
+    match &settings.database {
+        Database::Sqlite(path) => {
+            let log = SqliteLog::open(path).await;
+            Ok(Arc::new(log.with_context(|| format!("cannot open the log {}", path.display()))?))
+        }
+        Database::Off => {
+            anyhow::bail!("in-memory storage can not be used when role = \"control_plane\"")
+        }
+    }
+}
+
+/// Reads the cluster's id and key from its database, or makes them.
+async fn cluster(log: &dyn EventLog, clock: &Clock) -> anyhow::Result<(uuid::Uuid, SigningKey)> {
+    let key = SigningKey::generate().context("cannot generate a key")?;
+    let fresh = Meta { cluster_id: clock.id(), signing_key: key.to_pkcs8()?.as_ref().to_vec() };
+    let meta = log.meta(fresh).await.context("cannot read the cluster's identity")?;
+    let key = SigningKey::from_bytes(&meta.signing_key).context("the cluster's key is damaged")?;
+    Ok((meta.cluster_id, key))
+}
+
+fn status(writer: &Writer) -> StatusSource {
+    let counters = Counters::new(1);
+    let writer = writer.clone();
+    StatusSource {
+        counters: Box::new(move || counters.snapshot()),
+        memory_bytes: Box::new(node::memory_bytes),
+        configuration_hash: None,
+        // The writer's memory image was read from it, and a failed write is answered as such.
+        database_reachable: Some(Box::new(move || writer.subscribe().has_changed().is_ok())),
+        readiness: Box::new(|| Ok::<(), Unready>(())),
+        draining: AtomicBool::new(false),
+    }
+}
+
+fn admin(
+    settings: &Settings,
+    writer: &Writer,
+    fleet: &Arc<Fleet>,
+    status: &Arc<StatusSource>,
+    clock: &Clock,
+) -> Admin {
+    let body_max = settings.admin.client_max_body_size;
+    Admin::new(Parts {
+        writer: writer.clone(),
+        fleet: Some(fleet.clone()),
+        node: NodeInfo {
+            id: node::id(settings, clock),
+            hostname: node::hostname(),
+            pid: std::process::id(),
+            configuration: settings.to_json(),
+        },
+        status: status.clone(),
+        clock: clock.clone(),
+        options: Options {
+            body_bytes_max: usize::try_from(body_max)
+                .ok()
+                .filter(|max| *max > 0)
+                .unwrap_or(usize::MAX),
+            ..Options::default()
+        },
+    })
+}
+
+/// Binds the listeners of a face and serves an API on them.
+pub(super) fn serve_all(
+    tasks: &mut Tasks,
+    settings: &Settings,
+    face: Face,
+    app: axum::Router,
+    clock: &Clock,
+) -> anyhow::Result<Vec<SocketAddr>> {
+    let mut addresses = Vec::new();
+    for wanted in face.listeners(settings) {
+        let listener = listen::bind(wanted)?;
+        addresses.push(listen::address(&listener)?);
+        let tls = match wanted.ssl {
+            true => Some(listen::tls(settings, face, wanted.http2, clock)?),
+            false => None,
+        };
+        tasks.spawn(serve(listener, tls, app.clone(), tasks.stopped()));
+    }
+    Ok(addresses)
+}
+
+fn bind_all(listeners: &[Listener]) -> anyhow::Result<Vec<TcpListener>> {
+    listeners.iter().map(listen::bind).collect()
+}
+
+/// Resolves when the plane stops.
+fn stopped(tasks: &Tasks) -> impl Future<Output = ()> + Send + use<> {
+    let mut stop = tasks.stopped();
+    async move {
+        // A plane that is gone has stopped too.
+        let _ = stop.wait_for(|stop| *stop).await;
+    }
+}
+
+async fn expire(fleet: Arc<Fleet>, clock: Clock, mut stop: watch::Receiver<bool>) {
+    let mut ticks = tokio::time::interval(EXPIRE_INTERVAL);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => fleet.expire(clock.now()),
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! The data plane: cache, cluster link, runtime, proxy, status API.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::watch;
+
+use super::control::serve_all;
+use super::listen::{self, Face};
+use super::node;
+use super::origin::{self, Start};
+use super::tasks::Tasks;
+use crate::admin::status::{StatusApi, StatusSource, Unready};
+use crate::balancer::Resolver;
+use crate::clock::Clock;
+use crate::domain::catalog::Catalog;
+use crate::domain::hash::ConfigHash;
+use crate::pki::cluster::cluster_client_config;
+use crate::pki::upstream::{TrustStore, UpstreamOptions, upstream_client_config};
+use crate::plugins::state::PluginState;
+use crate::proxy::forward::Transport;
+use crate::proxy::handler::Core;
+use crate::proxy::listener::{ListenSpec, ProxyServer, ServeLimits};
+use crate::proxy::settings::{Network, OwnHeaders, ProxySettings};
+use crate::proxy::upstream::{Pool, PoolLimits};
+use crate::runtime::{self, Handle, Runtime, Tools};
+use crate::settings::{Settings, TrustedAddress};
+use crate::snapshot::Snapshot;
+use crate::snapshot::head::SignedHead;
+use crate::telemetry::access::{AccessGuard, AccessLog, AccessTarget};
+use crate::telemetry::counter;
+use crate::wire::content::TlsLink;
+use crate::wire::follow::{Apply, Link, LinkState, follow};
+use crate::wire::frame::{Hello, PROTOCOL, Pin, Rejected};
+use crate::wire::session::follower::Memory;
+use crate::wire::session::publisher::Timing;
+
+/// How long the first pause before a new attempt is at the most.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How often old runtimes are looked after.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many bytes of access log wait in memory.
+const ACCESS_LOG_BYTES: usize = 4 << 20;
+
+/// How long requests under way may take when the plane stops at once.
+const STOP_DRAIN: Duration = Duration::from_millis(100);
+
+/// A running data plane.
+pub struct Data {
+    /// Where the proxy listens.
+    pub proxy: Vec<SocketAddr>,
+    /// Where the status API listens.
+    pub status: Vec<SocketAddr>,
+    handle: Handle,
+    link: watch::Receiver<LinkState>,
+    server: ProxyServer,
+    /// Dropped last, so that the last lines are written.
+    access: Option<AccessGuard>,
+    tasks: Tasks,
+}
+
+impl Data {
+    /// Builds and starts everything; it serves what it has when this returns.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps it from starting.
+    pub async fn start(settings: &Settings, clock: Clock) -> anyhow::Result<Self> {
+        let catalog = Arc::new(super::catalog(settings)?);
+        let tools = Tools { plugin_state: PluginState::default(), clock: clock.clone() };
+        let handle = Handle::new(Arc::new(Runtime::empty(Snapshot::default().hash())));
+        let start = origin::load(settings, &catalog, &clock)?;
+        let start = serve_first(start, &handle, &tools);
+
+        let (access_log, access) = open_access_log(&settings.proxy.access_log, settings)?;
+        let server = proxy(settings, &handle, access_log, &clock)?;
+        let mut tasks = Tasks::new();
+        let status_source = Arc::new(status(&handle, &server));
+        let status_api = StatusApi::new(status_source, clock.clone(), true).router();
+        let status = serve_all(&mut tasks, settings, Face::Status, status_api, &clock)?;
+        tasks.spawn(sweep(handle.clone(), tasks.stopped()));
+        let (state, link) = watch::channel(LinkState::default());
+        let cluster = cluster_link(settings, catalog, start, &handle, tools, clock)?;
+        tasks.spawn(follow(cluster, state, tasks.stopped()));
+        let proxy = server.addresses().to_vec();
+        tracing::info!(config_hash = %handle.load().config_hash, "data plane serves");
+        Ok(Self { proxy, status, handle, link, server, access, tasks })
+    }
+
+    /// Returns which config is served.
+    pub fn config_hash(&self) -> ConfigHash {
+        self.handle.load().config_hash
+    }
+
+    /// Returns why the cluster link failed last, unless it works.
+    pub fn last_link_error(&self) -> Option<String> {
+        self.link.borrow().last_error.clone()
+    }
+
+    /// Stops everything at once.
+    pub async fn stop(self) {
+        self.quit(STOP_DRAIN).await;
+    }
+
+    /// Stops accepting, lets the requests under way finish for so long, then stops everything.
+    pub async fn quit(self, deadline: Duration) {
+        self.server.drain(deadline).await;
+        self.tasks.stop().await;
+        drop(self.access);
+    }
+}
+
+/// Compiles what the plane starts with; a snapshot that cannot be served is not started with.
+fn serve_first(mut start: Start, handle: &Handle, tools: &Tools) -> Start {
+    let hash = start.snapshot.hash();
+    if start.snapshot.config().is_empty() {
+        return start;
+    }
+    if let Err(error) = runtime::apply(handle, start.snapshot.config(), hash, tools) {
+        tracing::error!(config_hash = %hash, %error, "the configuration at hand cannot be served");
+        start.snapshot = Arc::new(Snapshot::default());
+        start.memory.applied = None;
+    }
+    start
+}
+
+fn open_access_log(
+    target: &str,
+    settings: &Settings,
+) -> anyhow::Result<(Option<AccessLog>, Option<AccessGuard>)> {
+    // nginx takes a format after the path; the format here is fixed.
+    let target = match target.split_whitespace().next().unwrap_or("off") {
+        "off" => return Ok((None, None)),
+        "/dev/stdout" => AccessTarget::Stdout,
+        "/dev/stderr" => AccessTarget::Stderr,
+        path => AccessTarget::File(settings.prefix.join(path)),
+    };
+    let (log, guard) =
+        AccessLog::open(target, ACCESS_LOG_BYTES).context("cannot open proxy_access_log")?;
+    Ok((Some(log), Some(guard)))
+}
+
+fn proxy_settings(settings: &Settings, access_log: Option<AccessLog>) -> ProxySettings {
+    let proxy = &settings.proxy;
+    let trusted = proxy.trusted_ips.iter().filter_map(|address| match address {
+        TrustedAddress::Network { ip, bits } => Some(Network { ip: *ip, bits: *bits }),
+        TrustedAddress::Unix => None,
+    });
+    let upstream = |name: &str| proxy.headers_upstream.iter().any(|n| n.eq_ignore_ascii_case(name));
+    ProxySettings {
+        headers: OwnHeaders::of(&proxy.headers),
+        upstream_request_id: upstream("x-kong-request-id"),
+        trusted: trusted.collect(),
+        real_ip_header: proxy.real_ip_header.to_ascii_lowercase(),
+        real_ip_recursive: proxy.real_ip_recursive,
+        port_maps: proxy.port_maps.clone(),
+        body_bytes_max: proxy.client_max_body_size,
+        error_default_type: proxy.error_default_type.clone(),
+        debug_header: proxy.allow_debug_header,
+        access_log,
+    }
+}
+
+fn proxy(
+    settings: &Settings,
+    handle: &Handle,
+    access_log: Option<AccessLog>,
+    clock: &Clock,
+) -> anyhow::Result<ProxyServer> {
+    let mut specs = Vec::new();
+    for wanted in &settings.proxy.listen {
+        anyhow::ensure!(!wanted.proxy_protocol, "proxy_protocol is not supported yet: {wanted}");
+        let tls = match wanted.ssl {
+            true => Some(listen::tls(settings, Face::Proxy, wanted.http2, clock)?),
+            false => None,
+        };
+        let backlog = wanted.backlog.and_then(|backlog| i32::try_from(backlog).ok());
+        specs.push(ListenSpec {
+            addr: wanted.addr,
+            tls,
+            http2: wanted.http2,
+            backlog: backlog.unwrap_or(16384),
+        });
+    }
+    let keepalive = &settings.proxy.upstream_keepalive;
+    let limits = PoolLimits {
+        idle_max: keepalive.pool_size as usize,
+        requests_max: keepalive.max_requests,
+        idle_timeout: keepalive.idle_timeout,
+    };
+    let unverified = UpstreamOptions { verify: None, client: None, http2: false };
+    let unverified = upstream_client_config(&unverified, clock)?;
+    let verified = UpstreamOptions { verify: Some(trust(settings)?), client: None, http2: false };
+    let verified = upstream_client_config(&verified, clock)?;
+    let proxy_settings = proxy_settings(settings, access_log);
+    let (handle, clock) = (handle.clone(), clock.clone());
+    let make = move |_core: usize| {
+        let pool = Pool::new(limits);
+        tokio::task::spawn_local(pool.clone().sweep_until_dropped());
+        let transport = Transport {
+            pool,
+            resolver: Resolver::default(),
+            tls_unverified: unverified.clone(),
+            tls_verified: verified.clone(),
+        };
+        let core = Rc::new(Core::new(&handle, proxy_settings.clone(), transport, clock.clone()));
+        move |request, info| core.clone().handle(request, info)
+    };
+    let cores = settings.worker_processes;
+    let server = ProxyServer::start(cores, specs, ServeLimits::default(), make);
+    server.context("cannot start the proxy")
+}
+
+/// The authorities that upstreams are verified by: those of the settings, or the system's.
+fn trust(settings: &Settings) -> anyhow::Result<TrustStore> {
+    const SYSTEM: &[&str] = &[
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/pki/tls/certs/ca-bundle.crt",
+        "/etc/ssl/cert.pem",
+    ];
+    let mut pems = Vec::new();
+    for trusted in &settings.tls.trusted {
+        match trusted {
+            Some(pem) => pems.push(listen::text(pem)?),
+            None => {
+                // A machine without a bundle trusts nobody; verification then fails, as it should.
+                let bundle = SYSTEM.iter().find_map(|path| std::fs::read_to_string(path).ok());
+                pems.extend(bundle);
+            }
+        }
+    }
+    Ok(TrustStore::from_pems(pems.iter().map(String::as_str))?)
+}
+
+fn status(handle: &Handle, server: &ProxyServer) -> StatusSource {
+    let counts = server.counts_reader();
+    let (hash, ready) = (handle.clone(), handle.clone());
+    let empty = Snapshot::default().hash();
+    StatusSource {
+        counters: Box::new(move || {
+            let counts = counts();
+            counter::Snapshot {
+                connections_accepted: counts.accepted,
+                connections_handled: counts.handled,
+                connections_active: counts.active,
+                connections_reading: 0,
+                connections_writing: counts.writing,
+                connections_waiting: counts.active.saturating_sub(counts.writing),
+                total_requests: counts.requests,
+            }
+        }),
+        memory_bytes: Box::new(node::memory_bytes),
+        configuration_hash: Some(Box::new(move || hash.load().config_hash.to_hex())),
+        database_reachable: None,
+        readiness: Box::new(move || match ready.load().config_hash == empty {
+            true => Err(Unready::EmptyConfiguration),
+            false => Ok(()),
+        }),
+        draining: AtomicBool::new(false),
+    }
+}
+
+async fn sweep(handle: Handle, mut stop: watch::Receiver<bool>) {
+    let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => handle.sweep(),
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+fn cluster_link(
+    settings: &Settings,
+    catalog: Arc<Catalog>,
+    start: Start,
+    handle: &Handle,
+    tools: Tools,
+    clock: Clock,
+) -> anyhow::Result<Link> {
+    let identity = node::identity(settings)?;
+    let config = cluster_client_config(&identity, &clock)?;
+    let plugins =
+        catalog.plugins().map(|plugin| (plugin.name.to_owned(), plugin.version.to_owned()));
+    let hello = Hello {
+        protocol: PROTOCOL,
+        node_id: node::id(settings, &clock),
+        hostname: node::hostname(),
+        version: crate::settings::KONG_VERSION.to_owned(),
+        program_version: env!("CARGO_PKG_VERSION").to_owned(),
+        labels: settings.cluster.dp_labels.iter().cloned().collect(),
+        plugins: plugins.collect(),
+        applied: None,
+    };
+    let Start { snapshot, memory, pin_path } = start;
+    Ok(Link {
+        addresses: settings.cluster.control_planes.clone(),
+        tls: TlsLink { config, server_name: identity.server_name() },
+        hello,
+        apply: apply(settings, catalog.clone(), handle.clone(), tools),
+        catalog,
+        memory,
+        snapshot,
+        pin_path,
+        clock,
+        timing: Timing::default(),
+        retry: RETRY,
+    })
+}
+
+/// Serves a verified snapshot, then keeps it: compiling and writing happen off the request path.
+fn apply(settings: &Settings, catalog: Arc<Catalog>, handle: Handle, tools: Tools) -> Apply {
+    let directory = settings.prefix.path().to_owned();
+    Arc::new(move |snapshot: Arc<Snapshot>, head: SignedHead, pin: Pin| {
+        let (catalog, handle, tools) = (catalog.clone(), handle.clone(), tools.clone());
+        let directory = directory.clone();
+        let work = move || {
+            runtime::apply(&handle, snapshot.config(), snapshot.hash(), &tools).map_err(
+                |error| Rejected {
+                    config_hash: head.config_hash,
+                    phase: "compile".to_owned(),
+                    entity: error.entity.map(|key| key.to_string()),
+                    pointer: None,
+                    reason: error.reason,
+                },
+            )?;
+            tracing::info!(seq = head.seq.0, config_hash = %head.config_hash, "configuration served");
+            origin::keep(&catalog, &directory, &snapshot, head, pin);
+            Ok(())
+        };
+        Box::pin(async move {
+            let done = tokio::task::spawn_blocking(work).await;
+            done.unwrap_or_else(|error| {
+                Err(Rejected {
+                    config_hash: head.config_hash,
+                    phase: "compile".to_owned(),
+                    entity: None,
+                    pointer: None,
+                    reason: error.to_string(),
+                })
+            })
+        })
+    })
+}

@@ -1,0 +1,104 @@
+//! What a data plane starts with: its cache, else the declared configuration, else nothing
+//! (the order is that of the documentation of hybrid mode); and the cache that it leaves.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use crate::clock::Clock;
+use crate::domain::catalog::Catalog;
+use crate::domain::decide::Fresh;
+use crate::pki::ed25519::VerifyKey;
+use crate::settings::Settings;
+use crate::snapshot::Snapshot;
+use crate::snapshot::file::{self, Loaded};
+use crate::snapshot::head::SignedHead;
+use crate::wire::frame::{Pin, Position};
+use crate::wire::pin;
+use crate::wire::session::follower::Memory;
+
+/// What a data plane starts with.
+pub(super) struct Start {
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) memory: Memory,
+    pub(super) pin_path: PathBuf,
+}
+
+/// Finds what to start with.
+///
+/// # Errors
+///
+/// A declared configuration that is not valid, or a pin that cannot be read: both are the
+/// operator's to mend. A damaged cache is no error: it is logged and passed over.
+pub(super) fn load(settings: &Settings, catalog: &Catalog, clock: &Clock) -> anyhow::Result<Start> {
+    let directory = settings.prefix.path();
+    let pin_path = directory.join(pin::FILE_NAME);
+    let pinned = pin::load(&pin_path)
+        .with_context(|| format!("the cluster's pin {} is unusable", pin_path.display()))?;
+    let mut id = || clock.id();
+    let mut fresh = Fresh { at: clock.now(), id: &mut id };
+    let (cached, skipped) = file::load_newest(catalog, directory, &mut fresh);
+    for (path, error) in skipped {
+        tracing::error!(path = %path.display(), "cached configuration {error}, ignoring");
+    }
+    let mut memory = Memory { pin: pinned, applied: None, rejected: None };
+    if let Some(loaded) = cached
+        && let Some(snapshot) = accept(loaded, &mut memory)
+    {
+        tracing::info!(config_hash = %snapshot.hash(), "found cached config, loading...");
+        return Ok(Start { snapshot: Arc::new(snapshot), memory, pin_path });
+    }
+    let declared = &settings.declarative;
+    let (name, text) = match (&declared.file, &declared.text) {
+        (Some(file), _) => {
+            let text = std::fs::read_to_string(file).with_context(|| {
+                format!("error parsing declarative config file {}", file.display())
+            })?;
+            (file.display().to_string(), text)
+        }
+        (None, Some(text)) => (String::new(), text.clone()),
+        (None, None) => {
+            let snapshot = Arc::new(Snapshot::default());
+            return Ok(Start { snapshot, memory, pin_path });
+        }
+    };
+    let what = match name.is_empty() {
+        true => "error parsing declarative string".to_owned(),
+        false => format!("error parsing declarative config file {name}"),
+    };
+    let tree = file::parse_text(&name, &text).with_context(|| what.clone())?;
+    let snapshot = file::declared(catalog, &tree, &mut fresh).context(what)?;
+    tracing::info!(config_hash = %snapshot.hash(), "declarative config loaded");
+    Ok(Start { snapshot: Arc::new(snapshot), memory, pin_path })
+}
+
+/// Takes over what a cache says of its cluster, if its signature holds.
+fn accept(loaded: Loaded, memory: &mut Memory) -> Option<Snapshot> {
+    let Some((head, public_key)) = loaded.origin else { return Some(loaded.snapshot) };
+    let signed = VerifyKey::parse(&public_key)
+        .and_then(|key| key.verify(&head.signed_message(), &head.signature.0));
+    let from = Pin { cluster_id: head.cluster_id, public_key };
+    let foreign = memory.pin.as_ref().is_some_and(|pin| *pin != from);
+    if signed.is_err() || foreign {
+        let why = if foreign { "is of another cluster" } else { "is not signed by its cluster" };
+        tracing::error!("cached configuration {why}, ignoring");
+        return None;
+    }
+    memory.applied = Some(Position { seq: head.seq, config_hash: head.config_hash });
+    Some(loaded.snapshot)
+}
+
+/// Writes the cache. The configuration is served whether or not that works.
+pub(super) fn keep(
+    catalog: &Catalog,
+    directory: &Path,
+    snapshot: &Snapshot,
+    head: SignedHead,
+    pin: Pin,
+) {
+    let bytes = file::encode(catalog, snapshot, Some((head, pin.public_key)));
+    if let Err(error) = file::store(directory, &bytes) {
+        tracing::error!(%error, "unable to write config cache file");
+    }
+}

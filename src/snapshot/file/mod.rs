@@ -1,0 +1,240 @@
+//! The file form, `config.json.gz`: gzip of JSON in Kong's declarative shape, with a header.
+//!
+//! Data planes cache it, `snapshot export` writes it, and it starts a data plane that reaches no
+//! control plane. With our header (`_hybrid`) the content must hash to what the header says; a
+//! Kong-shaped file without it loads too.
+//!
+//! Generations: the newest is `config.json.gz`, older good ones are `config.json.gz.1` and `.2`.
+//! A file is written under another name, fsynced and renamed, so a crash leaves old or new.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::head::SignedHead;
+use super::{Snapshot, VerifyError};
+use crate::domain::catalog::Catalog;
+use crate::domain::decide::{self, Fresh};
+use crate::domain::declarative;
+use crate::domain::hash::ConfigHash;
+
+/// The name of the newest generation.
+pub const FILE_NAME: &str = "config.json.gz";
+
+/// The format of the header that is written, and the newest that is read.
+const FORMAT: u32 = 1;
+
+/// How many generations are kept, the newest included.
+const GENERATIONS: usize = 3;
+
+/// The member that holds the header.
+const HEADER: &str = "_hybrid";
+
+/// Unpacked bytes that are read at most.
+const UNPACKED_BYTES_MAX: u64 = 2 << 30;
+
+/// What stands before the entities.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// The format of the file.
+    pub format: u32,
+    /// The config in it.
+    pub config_hash: ConfigHash,
+    /// The head that it was served for, signed by its cluster.
+    pub head: Option<SignedHead>,
+    /// The cluster's ed25519 key, in hex.
+    pub public_key: Option<String>,
+}
+
+/// A file that was read and verified.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The config.
+    pub snapshot: Snapshot,
+    /// The head and key in its header.
+    pub origin: Option<(SignedHead, String)>,
+}
+
+/// Why a file is not a snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// It cannot be read or written.
+    #[error("cannot be read")]
+    Io(#[source] io::Error),
+    /// It is not gzip, or ends early, or its checksum is wrong.
+    #[error("is damaged: {0}")]
+    Damaged(io::Error),
+    /// It is not the JSON that was expected.
+    #[error("is not valid JSON: {0}")]
+    Json(serde_json::Error),
+    /// It was written by a newer version.
+    #[error("has format {0}, this version reads up to {FORMAT}")]
+    NewerFormat(u64),
+    /// It is not a declarative configuration.
+    #[error("{0}")]
+    Declarative(String),
+    /// Its content is not what it says.
+    #[error("does not verify: {0}")]
+    Verify(#[from] VerifyError),
+}
+
+/// Returns the file form of a snapshot.
+pub fn encode(
+    catalog: &Catalog,
+    snapshot: &Snapshot,
+    origin: Option<(SignedHead, String)>,
+) -> Vec<u8> {
+    let mut tree = declarative::export(catalog, snapshot.config());
+    let (head, public_key) = origin.unzip();
+    let header = Header { format: FORMAT, config_hash: snapshot.hash(), head, public_key };
+    tree[HEADER] = serde_json::to_value(header).expect("a header is plain data");
+    let mut packed = GzEncoder::new(Vec::new(), Compression::default());
+    let text = serde_json::to_vec(&tree).expect("a tree of values is JSON");
+    packed.write_all(&text).expect("writing to memory cannot fail");
+    packed.finish().expect("writing to memory cannot fail")
+}
+
+/// Reads and verifies the file form.
+///
+/// # Errors
+///
+/// It is damaged, of a newer format, not valid, or its content is not what its header says.
+pub fn decode(catalog: &Catalog, bytes: &[u8], fresh: &mut Fresh<'_>) -> Result<Loaded, FileError> {
+    let mut text = Vec::new();
+    let mut unpacked = GzDecoder::new(bytes).take(UNPACKED_BYTES_MAX);
+    unpacked.read_to_end(&mut text).map_err(FileError::Damaged)?;
+    if unpacked.limit() == 0 {
+        return Err(VerifyError::TooLarge { max: UNPACKED_BYTES_MAX }.into());
+    }
+    let mut tree: Value = serde_json::from_slice(&text).map_err(FileError::Json)?;
+    let header = tree.as_object_mut().and_then(|tree| tree.remove(HEADER));
+    let Some(header) = header else {
+        return Ok(Loaded { snapshot: declared(catalog, &tree, fresh)?, origin: None });
+    };
+    // The format goes first: a newer one may not read as this version's header.
+    match header.get("format").and_then(Value::as_u64) {
+        Some(format) if format > u64::from(FORMAT) => return Err(FileError::NewerFormat(format)),
+        _ => {}
+    }
+    let header: Header = serde_json::from_value(header).map_err(FileError::Json)?;
+    let tree = tree.as_object().ok_or_else(|| declarative_error("expected an object"))?;
+    let entities = declarative::read_exported(catalog, tree)
+        .map_err(|rejection| declarative_error(&rejection.message()))?;
+    let config = decide::assemble(catalog, entities).map_err(VerifyError::rejected)?;
+    let snapshot = Snapshot::of(config);
+    snapshot.expect(header.config_hash)?;
+    let origin = header.head.zip(header.public_key);
+    if origin.as_ref().is_some_and(|(head, _)| head.config_hash != header.config_hash) {
+        return Err(VerifyError::Malformed("its head is of another config").into());
+    }
+    Ok(Loaded { snapshot, origin })
+}
+
+/// Reads a declarative tree, as of `declarative_config`.
+///
+/// # Errors
+///
+/// What is wrong with it, in Kong's words.
+pub fn declared(
+    catalog: &Catalog,
+    tree: &Value,
+    fresh: &mut Fresh<'_>,
+) -> Result<Snapshot, FileError> {
+    let entities = declarative::parse(catalog, tree, fresh)
+        .map_err(|rejection| declarative_error(&rejection.message()))?;
+    let config = decide::assemble(catalog, entities).map_err(VerifyError::rejected)?;
+    Ok(Snapshot::of(config))
+}
+
+/// Parses the text of a declarative file by the ending of its name; without one, JSON goes before
+/// YAML.
+///
+/// # Errors
+///
+/// Kong's text about what is wrong.
+pub fn parse_text(name: &str, text: &str) -> Result<Value, FileError> {
+    let failed = |error: &dyn std::fmt::Display| {
+        declarative_error(&format!("failed parsing declarative configuration: {error}"))
+    };
+    let yaml = || serde_yaml_ng::from_str::<Value>(text).map_err(|error| failed(&error));
+    let tree = match Path::new(name).extension().and_then(|ending| ending.to_str()) {
+        Some("json") => serde_json::from_str(text).map_err(|error| failed(&error))?,
+        Some("yaml" | "yml") => yaml()?,
+        None => serde_json::from_str(text).or_else(|_| yaml())?,
+        Some(_) => {
+            let text = format!("unknown file type: {name}. (Accepted types: json, yaml)");
+            return Err(declarative_error(&text));
+        }
+    };
+    if !tree.is_object() {
+        return Err(failed(&"expected an object"));
+    }
+    Ok(tree)
+}
+
+fn declarative_error(text: &str) -> FileError {
+    FileError::Declarative(text.to_owned())
+}
+
+/// Writes a new generation: on disk, whole, readable by its owner alone, or not at all.
+pub fn store(directory: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = directory.join(format!("{FILE_NAME}.new"));
+    write_private(&temporary, bytes)?;
+    let generation = |number: usize| match number {
+        0 => directory.join(FILE_NAME),
+        number => directory.join(format!("{FILE_NAME}.{number}")),
+    };
+    for number in (1..GENERATIONS).rev() {
+        match fs::rename(generation(number - 1), generation(number)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    fs::rename(&temporary, generation(0))?;
+    File::open(directory)?.sync_all()
+}
+
+/// Writes a file that only its owner can read, and fsyncs it.
+pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Returns the newest generation that verifies, and what was wrong with those that were skipped.
+pub fn load_newest(
+    catalog: &Catalog,
+    directory: &Path,
+    fresh: &mut Fresh<'_>,
+) -> (Option<Loaded>, Vec<(PathBuf, FileError)>) {
+    let mut skipped = Vec::new();
+    let names = std::iter::once(FILE_NAME.to_owned())
+        .chain((1..GENERATIONS).map(|number| format!("{FILE_NAME}.{number}")));
+    for name in names {
+        let path = directory.join(name);
+        let loaded = match fs::read(&path) {
+            Ok(bytes) => decode(catalog, &bytes, fresh),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => Err(FileError::Io(error)),
+        };
+        match loaded {
+            Ok(loaded) => return (Some(loaded), skipped),
+            Err(error) => skipped.push((path, error)),
+        }
+    }
+    (None, skipped)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+//! Files that come back, and files that must not.
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::*;
+use crate::domain::config::Config;
+use crate::domain::entity::Entity;
+use crate::domain::kinds::{consumer, service};
+
+fn catalog() -> Catalog {
+    Catalog::new(Vec::new())
+}
+
+fn with_fresh<T>(work: impl FnOnce(&mut Fresh<'_>) -> T) -> T {
+    let mut drawn = 0;
+    let mut id = || {
+        drawn += 1;
+        Uuid::from_u128(drawn)
+    };
+    let at = chrono::DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+    work(&mut Fresh { at, id: &mut id })
+}
+
+fn read(bytes: &[u8]) -> Result<Loaded, FileError> {
+    with_fresh(|fresh| decode(&catalog(), bytes, fresh))
+}
+
+fn snapshot(count: u128) -> Snapshot {
+    let catalog = catalog();
+    let entities = (1..=count).map(|i| {
+        let id = Uuid::from_u128(i);
+        let document =
+            json!({"id": id, "created_at": 1, "updated_at": 1, "username": format!("u{i}")});
+        Entity::new(consumer::KIND, document.as_object().unwrap()).unwrap()
+    });
+    let service = with_fresh(|fresh| {
+        let body = json!({"host": "a.test", "name": "s", "retries": null});
+        decide::make(&catalog, service::KIND, body.as_object().unwrap().clone(), fresh).unwrap()
+    });
+    Snapshot::of(Config::of(&catalog, entities.chain([service])))
+}
+
+fn directory() -> PathBuf {
+    let name = format!("hybridctl-file-{}", crate::clock::Clock::System.id());
+    let path = std::env::temp_dir().join(name);
+    fs::create_dir_all(&path).unwrap();
+    path
+}
+
+#[test]
+fn a_file_gives_back_its_snapshot() {
+    for count in [0, 100] {
+        let snapshot = snapshot(count);
+        let loaded = read(&encode(&catalog(), &snapshot, None)).unwrap();
+        assert_eq!(loaded.snapshot, snapshot);
+        assert!(loaded.origin.is_none());
+    }
+}
+
+#[test]
+fn damage_of_any_kind_is_noticed() {
+    let snapshot = snapshot(40);
+    let good = encode(&catalog(), &snapshot, None);
+    let mut rng = StdRng::seed_from_u64(7);
+    for _ in 0..1000 {
+        let mut bytes = good.clone();
+        match rng.random_range(0..3) {
+            0 => bytes.truncate(rng.random_range(0..bytes.len())),
+            1 => {
+                let from = rng.random_range(0..bytes.len());
+                bytes[from..].fill(0);
+            }
+            _ => {
+                let at = rng.random_range(0..bytes.len());
+                bytes[at] ^= 1 << rng.random_range(0..8);
+            }
+        }
+        // A few bits of the gzip header mean nothing; the content is then untouched.
+        if let Ok(loaded) = read(&bytes) {
+            assert_eq!(loaded.snapshot, snapshot);
+        }
+    }
+}
+
+#[test]
+fn content_that_is_not_what_the_header_says_is_refused() {
+    let snapshot = snapshot(3);
+    let mut text = String::new();
+    GzDecoder::new(&encode(&catalog(), &snapshot, None)[..]).read_to_string(&mut text).unwrap();
+    let repack = |text: &str| {
+        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+        packed.write_all(text.as_bytes()).unwrap();
+        packed.finish().unwrap()
+    };
+    assert!(matches!(read(&repack(&text.replace("u2", "u9"))), Err(FileError::Verify(_))));
+    let newer = text.replace("\"format\":1", "\"format\":2,\"other\":true");
+    assert!(matches!(read(&repack(&newer)), Err(FileError::NewerFormat(2))));
+}
+
+#[test]
+fn a_file_in_kongs_shape_loads_without_a_header() {
+    let text = json!({
+        "_format_version": "3.0",
+        "services": [{"name": "s", "url": "http://a.test", "routes": [{"paths": ["/"]}]}],
+    });
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(text.to_string().as_bytes()).unwrap();
+    let loaded = read(&packed.finish().unwrap()).unwrap();
+    assert_eq!(loaded.snapshot.config().len(), 2);
+}
+
+#[test]
+fn the_last_good_generation_is_loaded() {
+    let directory = directory();
+    let catalog = catalog();
+    for count in 1..=4 {
+        store(&directory, &encode(&catalog, &snapshot(count), None)).unwrap();
+    }
+    let load = || with_fresh(|fresh| load_newest(&catalog, &directory, fresh));
+    assert_eq!(load().0.unwrap().snapshot, snapshot(4));
+    fs::write(directory.join(FILE_NAME), b"garbage").unwrap();
+    let (loaded, skipped) = load();
+    assert_eq!((loaded.unwrap().snapshot, skipped.len()), (snapshot(3), 1));
+    for name in ["config.json.gz.1", "config.json.gz.2"] {
+        fs::write(directory.join(name), b"").unwrap();
+    }
+    let (loaded, skipped) = load();
+    assert!(loaded.is_none() && skipped.len() == 3);
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &fs::metadata(directory.join("config.json.gz.1")).unwrap().permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o600);
+    fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn text_is_parsed_by_the_ending_of_its_name() {
+    assert!(parse_text("a.yml", "a: 1").is_ok());
+    assert!(parse_text("a.json", "{\"a\": 1}").is_ok());
+    assert!(parse_text("a", "a: 1").is_ok());
+    let said = |name: &str, text: &str| parse_text(name, text).unwrap_err().to_string();
+    assert_eq!(said("a.txt", ""), "unknown file type: a.txt. (Accepted types: json, yaml)");
+    assert_eq!(said("a.yml", "1"), "failed parsing declarative configuration: expected an object");
+    assert!(said("a.json", "{").starts_with("failed parsing declarative configuration: "));
+}
+
+/// These hashes are names that users keep: they never change.
+#[test]
+fn golden_files_keep_their_hashes() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("snapshots/golden/v1");
+    let mut seen = 0;
+    for file in fs::read_dir(&directory).unwrap() {
+        let path = file.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let hash = name.strip_suffix(".json.gz").unwrap_or_else(|| panic!("{name}"));
+        let loaded = with_fresh(|fresh| decode(&catalog(), &fs::read(&path).unwrap(), fresh));
+        assert_eq!(loaded.unwrap().snapshot.hash().to_hex(), hash);
+        seen += 1;
+    }
+    assert!(seen >= 2, "the golden files are there");
+}
