@@ -20,7 +20,7 @@ use crate::fleet::Fleet;
 use crate::log::sqlite::SqliteLog;
 use crate::log::{EventLog, Meta};
 use crate::pki::ed25519::SigningKey;
-use crate::settings::{Database, Listener, Settings};
+use crate::settings::{Database, Listener, Role, Settings};
 use crate::telemetry::counter::Counters;
 use crate::wire::publish::{Publication, publish};
 use crate::wire::session::publisher::Timing;
@@ -53,7 +53,6 @@ impl Control {
     /// Whatever keeps it from starting.
     pub async fn start(settings: &Settings, clock: Clock) -> anyhow::Result<Self> {
         let catalog = Arc::new(super::catalog(settings)?);
-        let identity = Arc::new(node::identity(settings)?);
         let log = open_log(settings).await?;
         let cluster = cluster(&*log, &clock).await?;
         let opened = Writer::open(log.clone(), catalog.clone(), clock.clone()).await;
@@ -65,27 +64,29 @@ impl Control {
         tasks.spawn(expire(fleet.clone(), clock.clone(), tasks.stopped()));
 
         let status_source = Arc::new(status(&writer));
-        let admin_api = admin(settings, &writer, &fleet, &status_source, &clock);
+        let has_cluster = settings.role == Role::ControlPlane;
+        let shown = has_cluster.then(|| fleet.clone());
+        let admin_api = admin(settings, &writer, shown, &status_source, &clock);
         let admin = serve_all(&mut tasks, settings, Face::Admin, admin_api.router(), &clock)?;
-        let status_api = StatusApi::new(status_source, clock.clone(), true).router();
-        let status = serve_all(&mut tasks, settings, Face::Status, status_api, &clock)?;
-        let listeners = bind_all(&settings.cluster.listen)?;
-        let addresses = listeners.iter().map(listen::address).collect::<Result<_, _>>()?;
-        let publication = Publication {
-            catalog,
-            heads: writer.subscribe(),
-            fleet: fleet.clone(),
-            cluster,
-            identity,
-            clock,
-            timing: Timing::default(),
-        };
-        let stop = tasks.stopped();
-        tasks.spawn(async move {
-            if let Err(error) = publish(listeners, publication, stop).await {
-                tracing::error!(%error, "[clustering] cannot serve data planes");
-            }
-        });
+        let mut status = Vec::new();
+        // In a traditional node the data half serves it: it knows the traffic.
+        if has_cluster {
+            let status_api = StatusApi::new(status_source, clock.clone(), true).router();
+            status = serve_all(&mut tasks, settings, Face::Status, status_api, &clock)?;
+        }
+        let mut addresses = Vec::new();
+        if has_cluster {
+            let publication = Publication {
+                catalog,
+                heads: writer.subscribe(),
+                fleet: fleet.clone(),
+                cluster,
+                identity: Arc::new(node::identity(settings)?),
+                clock,
+                timing: Timing::default(),
+            };
+            addresses = serve_cluster(&mut tasks, settings, publication)?;
+        }
         let head = writer.head();
         tracing::info!(seq = head.seq.0, config_hash = %head.config_hash, "control plane serves");
         Ok(Self { admin, cluster: addresses, status, writer, fleet, tasks })
@@ -104,7 +105,7 @@ async fn open_log(settings: &Settings) -> anyhow::Result<Arc<dyn EventLog>> {
             Ok(Arc::new(log.with_context(|| format!("cannot open the log {}", path.display()))?))
         }
         Database::Off => {
-            anyhow::bail!("in-memory storage can not be used when role = \"control_plane\"")
+            anyhow::bail!("database = off is supported when role = \"data_plane\" only")
         }
     }
 }
@@ -135,14 +136,14 @@ fn status(writer: &Writer) -> StatusSource {
 fn admin(
     settings: &Settings,
     writer: &Writer,
-    fleet: &Arc<Fleet>,
+    fleet: Option<Arc<Fleet>>,
     status: &Arc<StatusSource>,
     clock: &Clock,
 ) -> Admin {
     let body_max = settings.admin.client_max_body_size;
     Admin::new(Parts {
         writer: writer.clone(),
-        fleet: Some(fleet.clone()),
+        fleet,
         node: NodeInfo {
             id: node::id(settings, clock),
             hostname: node::hostname(),
@@ -184,6 +185,23 @@ pub(super) fn serve_all(
 
 fn bind_all(listeners: &[Listener]) -> anyhow::Result<Vec<TcpListener>> {
     listeners.iter().map(listen::bind).collect()
+}
+
+/// Serves data planes on the cluster listeners; returns where they are.
+fn serve_cluster(
+    tasks: &mut Tasks,
+    settings: &Settings,
+    publication: Publication,
+) -> anyhow::Result<Vec<SocketAddr>> {
+    let listeners = bind_all(&settings.cluster.listen)?;
+    let addresses = listeners.iter().map(listen::address).collect::<Result<_, _>>()?;
+    let stop = tasks.stopped();
+    tasks.spawn(async move {
+        if let Err(error) = publish(listeners, publication, stop).await {
+            tracing::error!(%error, "[clustering] cannot serve data planes");
+        }
+    });
+    Ok(addresses)
 }
 
 /// Resolves when the plane stops.

@@ -38,6 +38,7 @@ use crate::wire::follow::{Apply, Link, LinkState, follow};
 use crate::wire::frame::{Hello, PROTOCOL, Pin, Rejected};
 use crate::wire::session::follower::Memory;
 use crate::wire::session::publisher::Timing;
+use crate::writer::Head;
 
 /// How long the first pause before a new attempt is at the most.
 const RETRY: Duration = Duration::from_secs(1);
@@ -72,11 +73,38 @@ impl Data {
     ///
     /// Whatever keeps it from starting.
     pub async fn start(settings: &Settings, clock: Clock) -> anyhow::Result<Self> {
+        Self::start_from(settings, clock, None).await
+    }
+
+    /// Builds and starts the data half of a traditional node, which serves `heads`.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps it from starting.
+    pub async fn start_local(
+        settings: &Settings,
+        clock: Clock,
+        heads: watch::Receiver<Arc<Head>>,
+    ) -> anyhow::Result<Self> {
+        Self::start_from(settings, clock, Some(heads)).await
+    }
+
+    async fn start_from(
+        settings: &Settings,
+        clock: Clock,
+        heads: Option<watch::Receiver<Arc<Head>>>,
+    ) -> anyhow::Result<Self> {
         let catalog = Arc::new(super::catalog(settings)?);
         let tools = Tools { plugin_state: PluginState::default(), clock: clock.clone() };
         let handle = Handle::new(Arc::new(Runtime::empty(Snapshot::default().hash())));
-        let start = origin::load(settings, &catalog, &clock)?;
-        let start = serve_first(start, &handle, &tools);
+        let mut start = None;
+        match &heads {
+            None => {
+                let found = origin::load(settings, &catalog, &clock)?;
+                start = Some(serve_first(found, &handle, &tools));
+            }
+            Some(heads) => serve_head(&handle, &heads.borrow().clone(), &tools),
+        }
 
         let (access_log, access) = open_access_log(&settings.proxy.access_log, settings)?;
         let server = proxy(settings, &handle, access_log, &clock)?;
@@ -86,8 +114,12 @@ impl Data {
         let status = serve_all(&mut tasks, settings, Face::Status, status_api, &clock)?;
         tasks.spawn(sweep(handle.clone(), tasks.stopped()));
         let (state, link) = watch::channel(LinkState::default());
-        let cluster = cluster_link(settings, catalog, start, &handle, tools, clock)?;
-        tasks.spawn(follow(cluster, state, tasks.stopped()));
+        if let Some(start) = start {
+            let cluster = cluster_link(settings, catalog, start, &handle, tools, clock)?;
+            tasks.spawn(follow(cluster, state, tasks.stopped()));
+        } else if let Some(heads) = heads {
+            tasks.spawn(serve_heads(handle.clone(), heads, tools, tasks.stopped()));
+        }
         let proxy = server.addresses().to_vec();
         tracing::info!(config_hash = %handle.load().config_hash, "data plane serves");
         Ok(Self { proxy, status, handle, link, server, access, tasks })
@@ -128,6 +160,37 @@ fn serve_first(mut start: Start, handle: &Handle, tools: &Tools) -> Start {
         start.memory.applied = None;
     }
     start
+}
+
+/// Serves what the writer of this process announces.
+async fn serve_heads(
+    handle: Handle,
+    mut heads: watch::Receiver<Arc<Head>>,
+    tools: Tools,
+    mut stop: watch::Receiver<bool>,
+) {
+    loop {
+        let head = heads.borrow_and_update().clone();
+        let (target, tools) = (handle.clone(), tools.clone());
+        let done = tokio::task::spawn_blocking(move || serve_head(&target, &head, &tools)).await;
+        if let Err(error) = done {
+            tracing::error!(%error, "a configuration could not be compiled");
+        }
+        tokio::select! {
+            changed = heads.changed() => if changed.is_err() { return },
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+fn serve_head(handle: &Handle, head: &Head, tools: &Tools) {
+    if handle.load().config_hash == head.config_hash {
+        return;
+    }
+    let config = head.snapshot.config();
+    if let Err(error) = runtime::apply(handle, config, head.config_hash, tools) {
+        tracing::error!(config_hash = %head.config_hash, %error, "the configuration is not served");
+    }
 }
 
 fn open_access_log(

@@ -30,6 +30,8 @@ const QUIT_DRAIN: Duration = Duration::from_secs(600);
 enum Node {
     Control(Control),
     Data(Data),
+    /// Both halves in one process, without a cluster link between.
+    Traditional(Control, Data),
 }
 
 /// Runs a node until it is told to end: SIGTERM at once, SIGQUIT after the last request.
@@ -71,9 +73,12 @@ impl Node {
         match settings.role {
             Role::ControlPlane => Ok(Self::Control(Control::start(settings, Clock::System).await?)),
             Role::DataPlane => Ok(Self::Data(Data::start(settings, Clock::System).await?)),
-            Role::Traditional => anyhow::bail!(
-                "role = traditional is not supported yet: start a control_plane and a data_plane"
-            ),
+            Role::Traditional => {
+                let control = Control::start(settings, Clock::System).await?;
+                let heads = control.writer.subscribe();
+                let data = Data::start_local(settings, Clock::System, heads).await?;
+                Ok(Self::Traditional(control, data))
+            }
         }
     }
 
@@ -81,6 +86,10 @@ impl Node {
         match self {
             Self::Control(control) => control.stop().await,
             Self::Data(data) => data.stop().await,
+            Self::Traditional(control, data) => {
+                data.stop().await;
+                control.stop().await;
+            }
         }
         Ok(())
     }
@@ -89,6 +98,10 @@ impl Node {
         match self {
             Self::Control(control) => control.stop().await,
             Self::Data(data) => data.quit(QUIT_DRAIN).await,
+            Self::Traditional(control, data) => {
+                data.quit(QUIT_DRAIN).await;
+                control.stop().await;
+            }
         }
         Ok(())
     }

@@ -276,7 +276,7 @@ fn obtain(
 
 /// A delta is a shortcut: if it does not lead where it says, the content is fetched.
 fn by_delta(catalog: &Catalog, current: &Snapshot, delta: &Delta) -> Option<Snapshot> {
-    let changes = match decode_changes(catalog, delta.changes.get()) {
+    let changes = match decode_changes(catalog, &delta.changes) {
         Ok(changes) => changes,
         Err(error) => {
             tracing::warn!(%error, "[clustering] delta cannot be read");

@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::domain::event::Seq;
@@ -107,8 +106,9 @@ pub struct Delta {
     pub from: ConfigHash,
     /// The head that they lead to.
     pub head: SignedHead,
-    /// As [`encode_changes`](crate::domain::event::encode_changes) writes them.
-    pub changes: Box<RawValue>,
+    /// As [`encode_changes`](crate::domain::event::encode_changes) writes them: a text within the
+    /// frame, so that it is neither parsed nor encoded twice on the way.
+    pub changes: String,
 }
 
 /// Why a head is not served.

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::frame::Delta;
@@ -92,8 +91,7 @@ impl Recent {
         if bytes > DELTA_BYTES_MAX {
             return None;
         }
-        let changes = RawValue::from_string(encode_changes(&changes)).ok()?;
-        let delta = Delta { from, head: signed, changes };
+        let delta = Delta { from, head: signed, changes: encode_changes(&changes) };
         self.lock().delta = Some(delta.clone());
         Some(delta)
     }

@@ -87,6 +87,7 @@ impl Cluster {
             &[
                 ("KONG_ROLE", "control_plane"),
                 ("KONG_ADMIN_LISTEN", "127.0.0.1:0"),
+                ("KONG_STATUS_LISTEN", "off"),
                 ("KONG_CLUSTER_LISTEN", &format!("127.0.0.1:{port}")),
             ],
         );
@@ -196,7 +197,10 @@ impl Cluster {
             answer.filter(&wanted)
         })
         .await;
-        found.unwrap_or_else(|| panic!("{path}: the last answer was {last:?}"))
+        found.unwrap_or_else(|| {
+            let link = self.data.as_ref().unwrap().last_link_error();
+            panic!("{path}: the last answer was {last:?}, the link: {link:?}")
+        })
     }
 
     /// Waits until the data plane runs the control plane's newest config.
