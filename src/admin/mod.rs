@@ -98,6 +98,9 @@ impl Default for Options {
     }
 }
 
+/// A service that [`serve::serve`] puts on a listener.
+pub type Api = axum::Router;
+
 /// The Admin API of one node; a clone is another handle.
 #[derive(Clone)]
 pub struct Admin(Arc<Shared>);

@@ -1,19 +1,19 @@
 //! `log`: who changed what, what the config was at a moment, and whether the log was tampered with.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
+use super::SettingsArgs;
+use super::database::{self, Target};
 use crate::domain::canonical::Document;
 use crate::domain::catalog::Catalog;
 use crate::domain::config::Config;
 use crate::domain::declarative;
 use crate::domain::event::{Change, Event, Seq};
 use crate::log::moment::Moment;
-use crate::log::sqlite::SqliteLog;
 use crate::writer::audit;
 use crate::writer::history::History;
 
@@ -37,27 +37,44 @@ enum Verb {
         /// Print one JSON object a line
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        settings: SettingsArgs,
     },
     /// Print the config of a moment as a declarative file, secrets included
     Replay {
         /// Position, first characters of a config hash, or time
         #[arg(long, value_name = "SEQ|HASH|TIME")]
         to: Moment,
+        #[command(flatten)]
+        settings: SettingsArgs,
     },
     /// Check every hash of the log and rebuild every config
-    Verify,
+    Verify {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
 }
 
-/// Runs on the log in the file `database`.
-pub(super) async fn run(args: Args, database: &Path, catalog: Arc<Catalog>) -> anyhow::Result<()> {
-    let log = SqliteLog::open_existing(database).await;
-    let log = log.with_context(|| format!("cannot open the log {}", database.display()))?;
-    let history = History::new(Arc::new(log), catalog);
-    match args.verb {
-        Verb::Show { last, json } => show(&history, last, json).await,
-        Verb::Replay { to } => replay(&history, to).await,
-        Verb::Verify => verify(&history).await,
-    }
+/// Runs one of the verbs.
+pub(super) fn run(args: Args) -> anyhow::Result<()> {
+    database::block_on(async {
+        match args.verb {
+            Verb::Show { last, json, settings } => {
+                show(&history(settings).await?, last, json).await
+            }
+            Verb::Replay { to, settings } => replay(&history(settings).await?, to).await,
+            Verb::Verify { json, settings } => verify(&history(settings).await?, json).await,
+        }
+    })
+}
+
+async fn history(settings: SettingsArgs) -> anyhow::Result<History> {
+    let target = Target::find(settings)?;
+    let log = target.open().await?;
+    Ok(History::new(Arc::new(log), target.catalog))
 }
 
 async fn replay(history: &History, to: Moment) -> anyhow::Result<()> {
@@ -66,8 +83,13 @@ async fn replay(history: &History, to: Moment) -> anyhow::Result<()> {
     print(&serde_json::to_string_pretty(&tree)?)
 }
 
-async fn verify(history: &History) -> anyhow::Result<()> {
+async fn verify(history: &History, as_json: bool) -> anyhow::Result<()> {
     let head = audit::verify(history).await.context("the log does not verify")?;
+    if as_json {
+        let (hash, config_hash) = (head.event_hash, head.config_hash);
+        let line = json!({"events": head.seq, "hash": hash, "config_hash": config_hash});
+        return print(&line.to_string());
+    }
     print(&format!(
         "{} events verified; last hash {}, config {}",
         head.seq, head.event_hash, head.config_hash

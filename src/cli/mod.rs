@@ -7,8 +7,11 @@
 //! [`Command::run`].
 
 mod check;
+mod config;
+mod database;
 mod health;
 mod hybrid;
+mod log;
 mod node;
 mod output;
 mod prepare;
@@ -17,7 +20,9 @@ mod quickstart;
 mod quit;
 mod reload;
 mod restart;
+mod rollback;
 mod run;
+mod snapshot;
 mod start;
 mod stop;
 mod version;
@@ -49,8 +54,10 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Check(check::Args),
+    Config(config::Args),
     Health(health::Args),
     Hybrid(hybrid::Args),
+    Log(log::Args),
     #[command(hide = true)]
     Node(node::Args),
     Prepare(prepare::Args),
@@ -58,7 +65,9 @@ enum Command {
     Quit(quit::Args),
     Reload(reload::Args),
     Restart(restart::Args),
+    Rollback(rollback::Args),
     Run(run::Args),
+    Snapshot(snapshot::Args),
     Start(start::Args),
     Stop(stop::Args),
     Version(version::Args),
@@ -68,15 +77,19 @@ impl Command {
     fn run(self, out: &Output) -> anyhow::Result<()> {
         match self {
             Self::Check(args) => check::run(&args, out),
+            Self::Config(args) => config::run(args, out),
             Self::Health(args) => health::run(&args, out),
             Self::Hybrid(args) => hybrid::run(args),
+            Self::Log(args) => log::run(args),
             Self::Node(args) => node::run(&args),
             Self::Prepare(args) => prepare::run(args, out),
             Self::Quickstart(args) => quickstart::run(&args, out),
             Self::Quit(args) => quit::run(&args, out),
             Self::Reload(args) => reload::run(args, out),
             Self::Restart(args) => restart::run(args, out),
+            Self::Rollback(args) => rollback::run(args, out),
             Self::Run(args) => run::run(args, out),
+            Self::Snapshot(args) => snapshot::run(args, out),
             Self::Start(args) => start::run(args, out),
             Self::Stop(args) => stop::run(&args, out),
             Self::Version(args) => version::run(&args, out),

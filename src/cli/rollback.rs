@@ -1,16 +1,12 @@
 //! `rollback`: brings an earlier config back, also beside a running control plane.
 
-use std::path::Path;
-use std::sync::Arc;
+use anyhow::{Context as _, ensure};
 
-use anyhow::Context as _;
-
-use crate::clock::Clock;
-use crate::domain::catalog::Catalog;
-use crate::domain::event::{EventKind, Origin};
+use super::SettingsArgs;
+use super::database::{self, Target};
+use super::output::Output;
+use crate::domain::event::EventKind;
 use crate::log::moment::Moment;
-use crate::log::sqlite::SqliteLog;
-use crate::writer::Writer;
 
 /// Bring the config of an earlier moment back, as one more event
 #[derive(Debug, clap::Args)]
@@ -21,39 +17,44 @@ pub(super) struct Args {
     /// Why, for the log
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    settings: SettingsArgs,
 }
 
-/// Runs on the log in the file `database`; `actor` is who is recorded with the event.
-pub(super) async fn run(
-    args: Args,
-    database: &Path,
-    catalog: Arc<Catalog>,
-    actor: String,
-) -> anyhow::Result<()> {
-    let log = SqliteLog::open_existing(database).await;
-    let log = log.with_context(|| format!("cannot open the log {}", database.display()))?;
-    let clock = Clock::System;
-    let origin = Origin {
-        actor,
-        request_id: clock.id().to_string(),
-        source: "cli".to_owned(),
-        kind: EventKind::RolledBack,
-        reason: args.reason,
-    };
-    let opened = Writer::open(Arc::new(log), catalog, clock).await;
-    let (writer, task) = opened.context("cannot read the log")?;
-    let before = writer.head().seq;
-    let work = async {
-        let head = writer.rollback(origin, args.to).await;
-        drop(writer);
-        head
-    };
-    let (head, ()) = tokio::join!(work, task.run(std::future::pending()));
-    let head = head.with_context(|| format!("cannot roll back to {}", args.to))?;
-    if head.seq == before {
-        println!("Config {} is in force already; nothing was written.", head.config_hash.short());
-    } else {
-        println!("Rolled back to {}: config {} at {}.", args.to, head.config_hash, head.seq);
-    }
-    Ok(())
+/// Appends the rollback.
+pub(super) fn run(args: Args, out: &Output) -> anyhow::Result<()> {
+    let target = Target::find(args.settings.clone())?;
+    // A rollback of a log that is not there is a mistake, not an empty log.
+    ensure!(target.path.exists(), "there is no log {}", target.path.display());
+    database::block_on(async {
+        let origin = database::origin(EventKind::RolledBack, args.reason);
+        let (writer, task) = target.writer().await?;
+        let before = writer.head().seq;
+        let work = async {
+            let head = writer.rollback(origin, args.to).await;
+            drop(writer);
+            head
+        };
+        let (head, ()) = tokio::join!(work, task.run(std::future::pending()));
+        let head = head.with_context(|| format!("cannot roll back to {}", args.to))?;
+        let done = head.seq != before;
+        if args.json {
+            let shown = serde_json::json!({
+                "seq": head.seq, "config_hash": head.config_hash, "changed": done,
+            });
+            println!("{shown}");
+        } else if done {
+            out.say(&format!(
+                "Rolled back to {}: config {} at {}.",
+                args.to, head.config_hash, head.seq
+            ));
+        } else {
+            let hash = head.config_hash.short();
+            out.say(&format!("Config {hash} is in force already; nothing was written."));
+        }
+        Ok(())
+    })
 }

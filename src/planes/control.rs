@@ -14,7 +14,7 @@ use super::node;
 use super::tasks::Tasks;
 use crate::admin::serve::serve;
 use crate::admin::status::{StatusApi, StatusSource, Unready};
-use crate::admin::{Admin, NodeInfo, Options, Parts};
+use crate::admin::{Admin, Api, NodeInfo, Options, Parts};
 use crate::clock::Clock;
 use crate::fleet::Fleet;
 use crate::log::sqlite::SqliteLog;
@@ -167,7 +167,7 @@ pub(super) fn serve_all(
     tasks: &mut Tasks,
     settings: &Settings,
     face: Face,
-    app: axum::Router,
+    app: Api,
     clock: &Clock,
 ) -> anyhow::Result<Vec<SocketAddr>> {
     let mut addresses = Vec::new();

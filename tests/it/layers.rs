@@ -16,7 +16,6 @@ const LAYERS: &[(&str, u8)] = &[
     ("snapshot", 1),
     ("plugins", 1),
     ("writer", 2),
-    ("projector", 2),
     ("fleet", 2),
     ("router", 2),
     ("balancer", 2),
