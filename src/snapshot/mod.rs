@@ -11,7 +11,14 @@
 //! - nothing here knows of sockets, SQL, clocks or keys.
 
 pub mod assembly;
+pub mod file;
+mod gzip;
+pub mod head;
 pub mod node;
+pub mod pack;
+#[cfg(test)]
+mod samples;
+pub mod text;
 pub mod tree;
 mod verify;
 
