@@ -36,7 +36,6 @@ use crate::telemetry::counter;
 use crate::wire::content::TlsLink;
 use crate::wire::follow::{Apply, Link, LinkState, follow};
 use crate::wire::frame::{Hello, PROTOCOL, Pin, Rejected};
-use crate::wire::session::follower::Memory;
 use crate::wire::session::publisher::Timing;
 use crate::writer::Head;
 

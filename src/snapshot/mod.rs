@@ -15,6 +15,8 @@ pub mod file;
 pub mod head;
 pub mod node;
 pub mod pack;
+#[cfg(test)]
+mod samples;
 pub mod tree;
 mod verify;
 

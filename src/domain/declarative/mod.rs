@@ -2,7 +2,7 @@
 //! (reference hybrid.md, section 10; gateway-1, section A.10).
 //!
 //! [`parse`] reads what people and other tools write: nesting, names as references, absent ids
-//! and defaults. [`export`] writes the flat form, and [`read_exported`] reads exactly that back,
+//! and defaults. [`export`] writes the flat form, and [`read_flat`] reads exactly that back,
 //! adding nothing, so that an old export keeps its hash under a newer release's defaults.
 
 mod id;
@@ -13,9 +13,8 @@ use serde_json::{Map, Value, json};
 use super::canonical::Document;
 use super::catalog::Catalog;
 use super::config::{Config, reference};
-use super::entity::{Entity, Kind};
+use super::entity::{Entity, EntityError, Kind};
 use super::kinds::plugin;
-use super::rejection::{FieldErrors, Rejection};
 use super::schema::{Auto, Field, Fields, Schema, Type};
 
 pub use parse::parse;
@@ -34,7 +33,7 @@ pub fn export(catalog: &Catalog, config: &Config) -> Value {
     tree.insert("_transform".into(), false.into());
     for schema in catalog.schemas() {
         let entities = config.of_kind(schema.kind, None);
-        let list: Vec<_> = entities.map(|entity| flat(catalog, schema, entity)).collect();
+        let list: Vec<_> = entities.map(|entity| flat(catalog, entity)).collect();
         if !list.is_empty() {
             tree.insert(schema.kind.name().into(), list.into());
         }
@@ -42,7 +41,9 @@ pub fn export(catalog: &Catalog, config: &Config) -> Value {
     Value::Object(tree)
 }
 
-fn flat(catalog: &Catalog, schema: &Schema, entity: &Entity) -> Value {
+/// Returns one entity in the flat form.
+pub fn flat(catalog: &Catalog, entity: &Entity) -> Value {
+    let schema = catalog.schema(entity.kind());
     let mut document = entity.document();
     mark_nulls(&schema.fields, &mut document);
     for (field, _, _) in schema.foreign_fields() {
@@ -86,36 +87,19 @@ fn mark_value(field: &Field, value: &mut Value) {
     }
 }
 
-/// Reads what [`export`] wrote, and nothing else: no nesting, names, defaults or absent ids.
+/// Reads what [`flat`] wrote, and nothing else: no nesting, names, defaults or absent ids.
 ///
 /// # Errors
 ///
-/// An unknown kind, or an entity that is not an object with an id.
-pub fn read_exported(
-    catalog: &Catalog,
-    tree: &Map<String, Value>,
-) -> Result<Vec<Entity>, Rejection> {
-    let mut entities = Vec::new();
-    let wrong = |name: &str, text: &str| Rejection::Declarative(FieldErrors::one(name, text));
-    for (name, list) in tree.iter().filter(|(name, _)| !name.starts_with('_')) {
-        let schema = catalog.find(name).ok_or_else(|| wrong(name, "unknown field"))?;
-        let list = list.as_array().ok_or_else(|| wrong(name, "expected an array"))?;
-        for document in list {
-            let entity = document.as_object().cloned().and_then(|document| deep(schema, document));
-            entities.push(entity.ok_or_else(|| wrong(name, "expected records with an id"))?);
-        }
-    }
-    Ok(entities)
-}
-
-fn deep(schema: &Schema, mut document: Document) -> Option<Entity> {
+/// The document has no valid id.
+pub fn read_flat(schema: &Schema, mut document: Document) -> Result<Entity, EntityError> {
     for (field, _, _) in schema.foreign_fields() {
         if let Some(Value::String(id)) = document.get(field) {
             let id = json!({"id": id});
             document.insert(field.into(), id);
         }
     }
-    Entity::new(schema.kind, &document).ok()
+    Entity::new(schema.kind, &document)
 }
 
 /// Returns declared entities with those that `config` has in all but their times put in place of

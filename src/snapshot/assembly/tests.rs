@@ -1,35 +1,11 @@
 //! Assembling snapshots out of nodes, good ones and bad ones.
 
-use serde_json::{Value, json};
-use uuid::Uuid;
+use serde_json::json;
 
 use super::*;
 use crate::domain::config::Config;
-use crate::domain::decide::{Fresh, make};
-use crate::domain::entity::Kind;
-use crate::domain::kinds::{route, service};
-
-fn catalog() -> Catalog {
-    Catalog::new(Vec::new())
-}
-
-fn made(kind: Kind, body: Value) -> Entity {
-    let at = chrono::DateTime::from_timestamp(1_700_000_000, 0).unwrap();
-    let mut fresh = Fresh { at, id: &mut || Uuid::nil() };
-    make(&catalog(), kind, body.as_object().unwrap().clone(), &mut fresh).unwrap()
-}
-
-fn id(n: u32) -> Uuid {
-    Uuid::new_v5(&Uuid::NAMESPACE_OID, &n.to_be_bytes())
-}
-
-fn service(n: u32, host: &str) -> Entity {
-    made(service::KIND, json!({"id": id(n), "name": format!("s{n}"), "host": host}))
-}
-
-fn route(n: u32, of: u32) -> Entity {
-    made(route::KIND, json!({"id": id(n), "paths": [format!("/{n}")], "service": {"id": id(of)}}))
-}
+use crate::domain::kinds::service;
+use crate::snapshot::samples::{catalog, id, made, route, service};
 
 fn world(services: u32) -> Snapshot {
     let services = (0..services).flat_map(|n| [service(n, "a"), route(n, n)]);

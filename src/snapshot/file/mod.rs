@@ -19,9 +19,11 @@ use serde_json::Value;
 
 use super::head::SignedHead;
 use super::{Snapshot, VerifyError};
+use crate::domain::canonical::Document;
 use crate::domain::catalog::Catalog;
 use crate::domain::decide::{self, Fresh};
 use crate::domain::declarative;
+use crate::domain::entity::Entity;
 use crate::domain::hash::ConfigHash;
 
 /// The name of the newest generation.
@@ -124,8 +126,7 @@ pub fn decode(catalog: &Catalog, bytes: &[u8], fresh: &mut Fresh<'_>) -> Result<
     }
     let header: Header = serde_json::from_value(header).map_err(FileError::Json)?;
     let tree = tree.as_object().ok_or_else(|| declarative_error("expected an object"))?;
-    let entities = declarative::read_exported(catalog, tree)
-        .map_err(|rejection| declarative_error(&rejection.message()))?;
+    let entities = exported(catalog, tree)?;
     let config = decide::assemble(catalog, entities).map_err(VerifyError::rejected)?;
     let snapshot = Snapshot::of(config);
     snapshot.expect(header.config_hash)?;
@@ -134,6 +135,21 @@ pub fn decode(catalog: &Catalog, bytes: &[u8], fresh: &mut Fresh<'_>) -> Result<
         return Err(VerifyError::Malformed("its head is of another config").into());
     }
     Ok(Loaded { snapshot, origin })
+}
+
+/// Reads the entities that an export has: flat lists by kind, without defaults to fill in.
+fn exported(catalog: &Catalog, tree: &Document) -> Result<Vec<Entity>, FileError> {
+    let mut entities = Vec::new();
+    for (name, list) in tree.iter().filter(|(name, _)| !name.starts_with('_')) {
+        let schema = catalog.find(name).ok_or_else(|| VerifyError::UnknownKind(name.clone()))?;
+        let list = list.as_array().ok_or(VerifyError::Malformed("a kind is no list"))?;
+        for document in list {
+            let document = document.as_object().cloned();
+            let document = document.ok_or(VerifyError::Malformed("an entity is no object"))?;
+            entities.push(declarative::read_flat(schema, document).map_err(VerifyError::Entity)?);
+        }
+    }
+    Ok(entities)
 }
 
 /// Reads a declarative tree, as of `declarative_config`.

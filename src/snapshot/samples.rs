@@ -1,0 +1,58 @@
+//! A catalog and configs for the tests of this folder.
+
+use chrono::DateTime;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::Snapshot;
+use crate::domain::catalog::{Catalog, PluginSchema};
+use crate::domain::config::Config;
+use crate::domain::decide::{Fresh, make};
+use crate::domain::entity::{Entity, Kind};
+use crate::domain::kinds::{consumer, plugin, route, service};
+use crate::domain::schema::Field;
+
+/// Returns the core kinds and a plugin with the fields of correlation-id.
+pub(super) fn catalog() -> Catalog {
+    Catalog::new(vec![PluginSchema {
+        name: "correlation-id",
+        version: "3.9.0",
+        priority: 100_001,
+        config: Field::record([
+            ("header_name", Field::string().default("Kong-Request-ID")),
+            ("generator", Field::string().required().default("uuid#counter")),
+            ("echo_downstream", Field::boolean().required().default(false)),
+        ]),
+        no_scopes: &[],
+        custom: Vec::new(),
+        rewrite: None,
+        kinds: Vec::new(),
+    }])
+}
+
+pub(super) fn made(kind: Kind, body: Value) -> Entity {
+    let at = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+    let mut fresh = Fresh { at, id: &mut Uuid::nil };
+    make(&catalog(), kind, body.as_object().unwrap().clone(), &mut fresh).unwrap()
+}
+
+pub(super) fn id(n: u32) -> Uuid {
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, &n.to_be_bytes())
+}
+
+pub(super) fn service(n: u32, host: &str) -> Entity {
+    made(service::KIND, json!({"id": id(n), "name": format!("s{n}"), "host": host}))
+}
+
+pub(super) fn route(n: u32, of: u32) -> Entity {
+    made(route::KIND, json!({"id": id(n), "paths": [format!("/{n}")], "service": {"id": id(of)}}))
+}
+
+/// Returns a snapshot of `n` services with a route each, a plugin and a consumer.
+pub(super) fn sample(n: u32) -> Snapshot {
+    let plugin = json!({"id": id(0), "name": "correlation-id", "route": {"id": id(0)}});
+    let consumer = json!({"id": id(0), "username": "alice", "tags": ["ü"]});
+    let pairs = (0..n).flat_map(|n| [service(n, "a"), route(n, n)]);
+    let others = [made(plugin::KIND, plugin), made(consumer::KIND, consumer)];
+    Snapshot::of(Config::of(&catalog(), pairs.chain(others)))
+}
