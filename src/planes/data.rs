@@ -27,7 +27,7 @@ use crate::proxy::handler::Core;
 use crate::proxy::listener::{ListenSpec, ProxyServer, ServeLimits};
 use crate::proxy::settings::{Network, OwnHeaders, ProxySettings};
 use crate::proxy::upstream::{Pool, PoolLimits};
-use crate::runtime::{self, Handle, Runtime, Tools};
+use crate::runtime::{self, CompileError, Handle, Runtime, Tools};
 use crate::settings::{Settings, TrustedAddress};
 use crate::snapshot::Snapshot;
 use crate::snapshot::head::SignedHead;
@@ -383,29 +383,21 @@ fn apply(settings: &Settings, catalog: Arc<Catalog>, handle: Handle, tools: Tool
         let (catalog, handle, tools) = (catalog.clone(), handle.clone(), tools.clone());
         let directory = directory.clone();
         let work = move || {
-            runtime::apply(&handle, snapshot.config(), snapshot.hash(), &tools).map_err(
-                |error| Rejected {
-                    config_hash: head.config_hash,
-                    phase: "compile".to_owned(),
-                    entity: error.entity.map(|key| key.to_string()),
-                    pointer: None,
-                    reason: error.reason,
-                },
-            )?;
+            runtime::apply(&handle, snapshot.config(), snapshot.hash(), &tools)?;
             tracing::info!(seq = head.seq.0, config_hash = %head.config_hash, "configuration served");
             origin::keep(&catalog, &directory, &snapshot, head, pin);
             Ok(())
         };
         Box::pin(async move {
-            let done = tokio::task::spawn_blocking(work).await;
-            done.unwrap_or_else(|error| {
-                Err(Rejected {
-                    config_hash: head.config_hash,
-                    phase: "compile".to_owned(),
-                    entity: None,
-                    pointer: None,
-                    reason: error.to_string(),
-                })
+            let done = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+                Err(CompileError { entity: None, reason: error.to_string() })
+            });
+            done.map_err(|error| Rejected {
+                config_hash: head.config_hash,
+                phase: "compile".to_owned(),
+                entity: error.entity.map(|key| key.to_string()),
+                pointer: None,
+                reason: error.reason,
             })
         })
     })

@@ -21,6 +21,9 @@ use candidate::{Candidate, split};
 use index::{Bucket, Entry};
 pub use path::upstream_path;
 
+/// Calls back with each value of a header, given its name in lower case.
+pub type HeaderLookup<'a> = dyn Fn(&str, &mut dyn FnMut(&str)) + 'a;
+
 /// What a request is matched by.
 pub struct RequestView<'a> {
     /// The method.
@@ -36,7 +39,7 @@ pub struct RequestView<'a> {
     /// Whether it came over TLS.
     pub scheme_https: bool,
     /// Calls back with each value of the header of this lower-case name.
-    pub headers: &'a dyn Fn(&str, &mut dyn FnMut(&str)),
+    pub headers: &'a HeaderLookup<'a>,
 }
 
 /// The route that a request goes to.

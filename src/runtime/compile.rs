@@ -20,19 +20,25 @@ use crate::plugins::directory::Directory;
 use crate::plugins::{self, BuildInput, Plugin};
 use crate::router::Router;
 
+/// A plugin instance and the bytes that it was built of.
+pub(super) type Built = (Arc<[u8]>, Arc<dyn Plugin>);
+
+/// The canonical bytes of the entities of a kind.
+type Bytes = HashMap<Uuid, Arc<[u8]>>;
+
 /// What the next compilation takes over where nothing changed.
 #[derive(Default)]
 pub(super) struct Reuse {
     /// By plugin id: the bytes that it was built of.
-    plugins: HashMap<Uuid, (Arc<[u8]>, Arc<dyn Plugin>)>,
+    plugins: HashMap<Uuid, Built>,
     upstreams: HashMap<Uuid, Arc<UpstreamTarget>>,
     /// What the directory was built of.
-    directory: Vec<(Kind, HashMap<Uuid, Arc<[u8]>>)>,
+    directory: Vec<(Kind, Bytes)>,
 }
 
 #[cfg(test)]
 impl Reuse {
-    pub(super) fn plugin(&self, id: Uuid) -> Option<(Arc<[u8]>, Arc<dyn Plugin>)> {
+    pub(super) fn plugin(&self, id: Uuid) -> Option<Built> {
         self.plugins.get(&id).cloned()
     }
 }

@@ -4,12 +4,10 @@ use chrono::DateTime;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::Snapshot;
 use crate::domain::catalog::{Catalog, PluginSchema};
-use crate::domain::config::Config;
 use crate::domain::decide::{Fresh, make};
 use crate::domain::entity::{Entity, Kind};
-use crate::domain::kinds::{consumer, plugin, route, service};
+use crate::domain::kinds::{route, service};
 use crate::domain::schema::Field;
 
 /// Returns the core kinds and a plugin with the fields of correlation-id.
@@ -46,13 +44,4 @@ pub(super) fn service(n: u32, host: &str) -> Entity {
 
 pub(super) fn route(n: u32, of: u32) -> Entity {
     made(route::KIND, json!({"id": id(n), "paths": [format!("/{n}")], "service": {"id": id(of)}}))
-}
-
-/// Returns a snapshot of `n` services with a route each, a plugin and a consumer.
-pub(super) fn sample(n: u32) -> Snapshot {
-    let plugin = json!({"id": id(0), "name": "correlation-id", "route": {"id": id(0)}});
-    let consumer = json!({"id": id(0), "username": "alice", "tags": ["ü"]});
-    let pairs = (0..n).flat_map(|n| [service(n, "a"), route(n, n)]);
-    let others = [made(plugin::KIND, plugin), made(consumer::KIND, consumer)];
-    Snapshot::of(Config::of(&catalog(), pairs.chain(others)))
 }

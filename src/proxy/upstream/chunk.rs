@@ -149,11 +149,11 @@ mod tests {
 
     use super::*;
 
+    /// Body, trailers, and what follows.
+    type Decoded = (Vec<u8>, Option<HeaderMap>, Vec<u8>);
+
     /// Feeds `wire` in pieces that end at the `cuts` and returns body, trailers and rest.
-    fn decode(
-        wire: &[u8],
-        cuts: &[usize],
-    ) -> Result<(Vec<u8>, Option<HeaderMap>, Vec<u8>), ChunkError> {
+    fn decode(wire: &[u8], cuts: &[usize]) -> Result<Decoded, ChunkError> {
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (wire.len() + 1)).collect();
         cuts.push(wire.len());
         cuts.sort_unstable();

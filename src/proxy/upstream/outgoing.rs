@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
 use http::HeaderMap;
-use tokio::io::AsyncWrite;
+use tokio::io::AsyncWrite as _;
 
 use super::head::push_last_chunk;
 use super::stream::Stream;

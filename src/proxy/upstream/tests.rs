@@ -253,7 +253,7 @@ async fn pool_limits_hold() {
 
 /// A body of 1 MiB in odd frames, and the bytes it has.
 fn long_body() -> (RequestBody, Bytes) {
-    let bytes: Bytes = (0..1_048_576_u32).map(|n| (n * 31 >> 3) as u8).collect();
+    let bytes: Bytes = (0..1_048_576_u32).map(|n| ((n * 31) >> 3) as u8).collect();
     let frames: Vec<_> =
         bytes.chunks(7_919).map(|frame| Ok(Frame::data(bytes.slice_ref(frame)))).collect();
     let stream = StreamBody::new(futures_util::stream::iter(frames));
