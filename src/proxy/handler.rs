@@ -110,7 +110,7 @@ impl Core {
             Err(exchange) => {
                 let reply = Reply::gateway(StatusCode::PAYLOAD_TOO_LARGE, "Payload too large");
                 let plan = global(&runtime);
-                return self.own(*exchange, &plan, reply, &runtime);
+                return self.own(exchange, &plan, reply, &runtime);
             }
         };
         let plan = self.plan(&runtime, &exchange);
@@ -127,7 +127,7 @@ impl Core {
         &self,
         request: Request<Incoming>,
         info: &ConnectionInfo,
-    ) -> Result<Exchange, Box<Exchange>> {
+    ) -> Result<Box<Exchange>, Box<Exchange>> {
         let (parts, body) = request.into_parts();
         let number = self.connections.get().wrapping_add(1);
         self.connections.set(number);
@@ -159,8 +159,10 @@ impl Core {
             _ => RequestBody::stream(body),
         };
         let id = self.ids.next();
-        let exchange = Exchange::new(id, connection, parts, body, forwarded, times, normal);
-        if too_large { Err(Box::new(exchange)) } else { Ok(exchange) }
+        // Boxed once: it is handed on from phase to phase, and copying it costs more.
+        let exchange =
+            Box::new(Exchange::new(id, connection, parts, body, forwarded, times, normal));
+        if too_large { Err(exchange) } else { Ok(exchange) }
     }
 
     fn plan<'r>(&self, runtime: &'r Runtime, exchange: &Exchange) -> Plan<'r> {
@@ -216,7 +218,7 @@ impl Core {
     /// Sends the request upstream and answers with what comes back.
     async fn answer(
         self: &Rc<Self>,
-        mut exchange: Exchange,
+        mut exchange: Box<Exchange>,
         plan: &Plan<'_>,
         forwarding: Forwarding<'_>,
         runtime: &Arc<Runtime>,
@@ -290,7 +292,7 @@ impl Core {
     /// Answers without an upstream.
     fn own(
         self: &Rc<Self>,
-        exchange: Exchange,
+        exchange: Box<Exchange>,
         plan: &Plan<'_>,
         reply: Reply,
         runtime: &Arc<Runtime>,
@@ -308,7 +310,7 @@ impl Core {
     /// Runs what comes after the head of the answer is known, and hands out the answer.
     fn finish(
         self: &Rc<Self>,
-        mut exchange: Exchange,
+        mut exchange: Box<Exchange>,
         plan: &Plan<'_>,
         mut head: ResponseHead,
         body: ProxyBody,
@@ -317,7 +319,8 @@ impl Core {
         let from_upstream = head.from_upstream;
         headers::decorate(self.settings.headers, &exchange, &mut head.headers, from_upstream);
         if self.settings.headers.upstream_status && from_upstream {
-            head.headers.insert("x-kong-upstream-status", HeaderValue::from(head.status.as_u16()));
+            head.headers
+                .insert(headers::X_KONG_UPSTREAM_STATUS, HeaderValue::from(head.status.as_u16()));
         }
         for (name, value) in exchange.added.drain(..) {
             head.headers.insert(name, value);

@@ -17,6 +17,11 @@ const X_FORWARDED_PATH: HeaderName = HeaderName::from_static("x-forwarded-path")
 const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const X_KONG_REQUEST_ID: HeaderName = HeaderName::from_static("x-kong-request-id");
+pub(super) const X_KONG_UPSTREAM_STATUS: HeaderName =
+    HeaderName::from_static("x-kong-upstream-status");
+const X_KONG_UPSTREAM_LATENCY: HeaderName = HeaderName::from_static("x-kong-upstream-latency");
+const X_KONG_PROXY_LATENCY: HeaderName = HeaderName::from_static("x-kong-proxy-latency");
+const X_KONG_RESPONSE_LATENCY: HeaderName = HeaderName::from_static("x-kong-response-latency");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY: HeaderName = HeaderName::from_static("proxy");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -227,6 +232,7 @@ pub(super) fn decorate(
         HeaderValue::from(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
     };
     let times = &exchange.times;
+    headers.reserve(8);
     if upstream {
         if own.via {
             let value = HeaderValue::from_static("1.1 kong/3.9.1");
@@ -238,11 +244,11 @@ pub(super) fn decorate(
         if let (Some(sent), Some(answered)) = (times.sent, times.answered) {
             let waited = answered.saturating_duration_since(sent);
             if own.upstream_latency {
-                headers.insert("x-kong-upstream-latency", millis(waited));
+                headers.insert(X_KONG_UPSTREAM_LATENCY, millis(waited));
             }
             if own.proxy_latency {
                 let whole = answered.saturating_duration_since(times.started);
-                headers.insert("x-kong-proxy-latency", millis(whole.saturating_sub(waited)));
+                headers.insert(X_KONG_PROXY_LATENCY, millis(whole.saturating_sub(waited)));
             }
         }
     } else {
@@ -250,7 +256,7 @@ pub(super) fn decorate(
             headers.insert(header::SERVER, HeaderValue::from_static(SERVER));
         }
         if own.response_latency {
-            headers.insert("x-kong-response-latency", millis(times.started.elapsed()));
+            headers.insert(X_KONG_RESPONSE_LATENCY, millis(times.started.elapsed()));
         }
     }
     if own.request_id {

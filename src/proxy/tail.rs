@@ -23,7 +23,7 @@ pub(super) struct Tail {
     core: Rc<Core>,
     runtime: Arc<Runtime>,
     route: Option<Uuid>,
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     bytes_sent: u64,
 }
 
@@ -32,7 +32,7 @@ impl Tail {
         core: Rc<Core>,
         runtime: Arc<Runtime>,
         route: Option<Uuid>,
-        exchange: Exchange,
+        exchange: Box<Exchange>,
     ) -> Self {
         Self { core, runtime, route, exchange, bytes_sent: 0 }
     }

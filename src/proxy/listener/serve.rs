@@ -194,7 +194,8 @@ async fn serve_http1<H, F>(
         let refused = doubled.swap(false, Ordering::Relaxed)
             && request.headers().contains_key(http::header::TRANSFER_ENCODING);
         let working = Working::begin(counting.clone());
-        let answer = (!refused).then(|| handler(request, info.clone()));
+        // Some kilobytes large: boxed here, it is not copied on its way through hyper.
+        let answer = (!refused).then(|| Box::pin(handler(request, info.clone())));
         async move {
             let _working = working;
             Ok::<_, Infallible>(match answer {
@@ -225,7 +226,7 @@ async fn serve_http2<H, F>(
     let counting = core.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let working = Working::begin(counting.clone());
-        let answer = handler(request, info.clone());
+        let answer = Box::pin(handler(request, info.clone()));
         async move {
             let _working = working;
             Ok::<_, Infallible>(answer.await)
