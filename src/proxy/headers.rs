@@ -176,24 +176,28 @@ fn append_forwarded(
         _ => {}
     }
     let client = exchange.forwarded.client.to_string();
-    let peer = exchange.connection.peer.ip().to_canonical().to_string();
-    let mut chain = Vec::with_capacity(64);
+    let mut hops: Vec<&[u8]> = Vec::new();
     for value in headers.get_all(X_FORWARDED_FOR) {
-        chain.extend_from_slice(value.as_bytes());
-        chain.extend_from_slice(b", ");
+        hops.extend([value.as_bytes(), b", "]);
     }
-    chain.extend_from_slice(if chain.is_empty() { client.as_bytes() } else { peer.as_bytes() });
-    head.append(b"x-forwarded-for", &chain);
+    if hops.is_empty() {
+        head.append(b"x-forwarded-for", client.as_bytes());
+    } else {
+        let peer = exchange.connection.peer.ip().to_canonical().to_string();
+        hops.push(peer.as_bytes());
+        head.append_joined(b"x-forwarded-for", &hops);
+    }
     head.append(b"x-real-ip", client.as_bytes());
-    let mut via = Vec::with_capacity(32);
-    for value in headers.get_all(header::VIA) {
-        via.extend_from_slice(value.as_bytes());
-        via.extend_from_slice(b", ");
+    let own: [&[u8]; 3] =
+        [version_text(exchange.request.version).as_bytes(), b" ", SERVER.as_bytes()];
+    let mut via = headers.get_all(header::VIA).iter().peekable();
+    if via.peek().is_none() {
+        head.append_joined(b"via", &own);
+    } else {
+        let mut hops: Vec<&[u8]> = via.flat_map(|value| [value.as_bytes(), b", "]).collect();
+        hops.extend(own);
+        head.append_joined(b"via", &hops);
     }
-    via.extend_from_slice(version_text(exchange.request.version).as_bytes());
-    via.push(b' ');
-    via.extend_from_slice(SERVER.as_bytes());
-    head.append(b"via", &via);
 }
 
 fn version_text(version: Version) -> &'static str {
@@ -221,6 +225,15 @@ pub(super) fn strip_response(headers: &mut HeaderMap, upgraded: bool) {
     }
 }
 
+/// Milliseconds of answers that are quick enough, so that most latencies allocate nothing.
+const SHORT_MS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+
+fn millis(duration: std::time::Duration) -> HeaderValue {
+    let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let short = usize::try_from(ms).ok().and_then(|ms| SHORT_MS.get(ms));
+    short.map_or_else(|| HeaderValue::from(ms), |text| HeaderValue::from_static(text))
+}
+
 /// Adds what every answer gets.
 pub(super) fn decorate(
     own: OwnHeaders,
@@ -228,9 +241,6 @@ pub(super) fn decorate(
     headers: &mut HeaderMap,
     upstream: bool,
 ) {
-    let millis = |duration: std::time::Duration| {
-        HeaderValue::from(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
-    };
     let times = &exchange.times;
     headers.reserve(8);
     if upstream {

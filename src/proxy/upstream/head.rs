@@ -45,6 +45,23 @@ impl UpstreamHead {
         push_field(&mut self.bytes, name, value);
     }
 
+    /// Appends one header whose value is these pieces one after the other, without joining them
+    /// elsewhere first.
+    pub fn append_joined(&mut self, name: &[u8], pieces: &[&[u8]]) {
+        if !is_token(name) || is_framing(name) {
+            return;
+        }
+        self.bytes.extend_from_slice(name);
+        self.bytes.extend_from_slice(b": ");
+        for piece in pieces {
+            self.bytes.extend(piece.iter().map(|byte| match byte {
+                b'\r' | b'\n' | 0 => b' ',
+                byte => *byte,
+            }));
+        }
+        self.bytes.extend_from_slice(b"\r\n");
+    }
+
     /// Appends every header of a map, in its order.
     pub fn append_all(&mut self, headers: &HeaderMap) {
         for (name, value) in headers {
