@@ -6,8 +6,8 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::SettingsArgs;
 use super::database::{self, Target};
+use super::{SettingsArgs, Told};
 use crate::domain::canonical::Document;
 use crate::domain::catalog::Catalog;
 use crate::domain::config::Config;
@@ -45,6 +45,9 @@ enum Verb {
         /// Position, first characters of a config hash, or time
         #[arg(long, value_name = "SEQ|HASH|TIME")]
         to: Moment,
+        /// Print JSON, which is what is printed anyway
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         settings: SettingsArgs,
     },
@@ -65,7 +68,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
             Verb::Show { last, json, settings } => {
                 show(&history(settings).await?, last, json).await
             }
-            Verb::Replay { to, settings } => replay(&history(settings).await?, to).await,
+            Verb::Replay { to, json: _, settings } => replay(&history(settings).await?, to).await,
             Verb::Verify { json, settings } => verify(&history(settings).await?, json).await,
         }
     })
@@ -113,10 +116,13 @@ async fn show(history: &History, last: u64, as_json: bool) -> anyhow::Result<()>
     }
 }
 
-/// Writes a line; a reader that went away, as `head` does, is a failure and no panic.
+/// Writes a line; a reader that went away, as `head` does, has had enough.
 fn print(line: &str) -> anyhow::Result<()> {
     use std::io::Write as _;
-    writeln!(std::io::stdout(), "{line}").context("cannot write the output")
+    match writeln!(std::io::stdout(), "{line}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(Told.into()),
+        written => written.context("cannot write the output"),
+    }
 }
 
 /// What an event did to one entity.

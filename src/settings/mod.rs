@@ -108,6 +108,8 @@ impl Settings {
     pub fn of_node(prefix: &Prefix, env: &BTreeMap<String, String>) -> Result<Self, SettingsError> {
         let mut raw = Raw::default();
         raw.read_file(&prefix.kong_env())?;
+        // A prefix that was copied or moved still names its old place.
+        raw.set.insert("prefix".to_owned(), prefix.path().display().to_string());
         Self::from_raw(raw, env)
     }
 

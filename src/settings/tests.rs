@@ -360,3 +360,23 @@ fn the_table_names_each_property_once() {
         assert!(targets.iter().all(|it| table::find(it).is_some()), "{targets:?}");
     }
 }
+
+#[test]
+fn a_prefix_that_was_copied_is_a_place_of_its_own() {
+    let base = std::env::temp_dir().join(format!("hybridctl-moved-{}", std::process::id()));
+    let place = |name: &str| base.join(name).display().to_string();
+    let env = BTreeMap::new();
+    let sources = Sources { conf: None, env: env.clone(), prefix: Some(place("old")) };
+    let mut settings = Settings::load(&sources).unwrap();
+    settings.prepare().unwrap();
+    let moved = Prefix::new(&place("new"));
+    moved.create().unwrap();
+    std::fs::copy(settings.prefix.kong_env(), moved.kong_env()).unwrap();
+
+    let seen = Settings::of_node(&moved, &env).unwrap();
+
+    assert_eq!(seen.prefix.path(), moved.path());
+    let Database::Sqlite(path) = &seen.database else { panic!("sqlite is the default") };
+    assert!(path.starts_with(moved.path()), "{}", path.display());
+    std::fs::remove_dir_all(base).unwrap();
+}

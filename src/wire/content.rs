@@ -37,7 +37,7 @@ const NODES_MAX: usize = 256;
 pub(super) enum ContentError {
     #[error("failed to connect: {0}")]
     Connect(std::io::Error),
-    #[error("ssl handshake failed: {0}")]
+    #[error("ssl handshake failed: {}", reason(.0))]
     Handshake(std::io::Error),
     #[error("timed out")]
     TimedOut,
@@ -49,6 +49,15 @@ pub(super) enum ContentError {
     Body(Box<dyn std::error::Error + Send + Sync>),
     #[error("content does not verify: {0}")]
     Verify(#[from] VerifyError),
+}
+
+/// Returns what a verifier of ours said, which rustls shows by its name only.
+fn reason(error: &std::io::Error) -> String {
+    use rustls::{CertificateError, Error};
+    match error.get_ref().and_then(|error| error.downcast_ref::<Error>()) {
+        Some(Error::InvalidCertificate(CertificateError::Other(said))) => said.0.to_string(),
+        _ => error.to_string(),
+    }
 }
 
 /// TLS towards control planes.
