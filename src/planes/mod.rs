@@ -20,7 +20,7 @@ pub use self::ready::ReadySignal;
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::plugins;
-use crate::settings::{LogLevel, Role, Settings, Sources};
+use crate::settings::{ClusterMtls, LogLevel, Ocsp, Role, Settings, Sources};
 use crate::telemetry::{self, LogFormat, LogTarget};
 
 /// How long requests under way may take after SIGQUIT; `quit` kills the process before that.
@@ -70,6 +70,7 @@ pub fn run(settings: Settings, ready: ReadySignal) -> anyhow::Result<()> {
 
 impl Node {
     async fn start(settings: &Settings) -> anyhow::Result<Self> {
+        refuse_unsupported(settings)?;
         match settings.role {
             Role::ControlPlane => Ok(Self::Control(Control::start(settings, Clock::System).await?)),
             Role::DataPlane => Ok(Self::Data(Data::start(settings, Clock::System).await?)),
@@ -105,6 +106,22 @@ impl Node {
         }
         Ok(())
     }
+}
+
+/// Refuses what would leave a node less protected than its operator believes, or out of reach of
+/// its control plane; anything else that is not supported yet is warned about once.
+fn refuse_unsupported(settings: &Settings) -> anyhow::Result<()> {
+    let cluster = &settings.cluster;
+    let refused = [
+        (settings.admin.auth, "admin_auth = on"),
+        (matches!(cluster.mtls, ClusterMtls::Pki), "cluster_mtls = pki"),
+        (!matches!(cluster.ocsp, Ocsp::Off), "cluster_ocsp other than off"),
+        (cluster.proxy_server.is_some(), "cluster_use_proxy = on"),
+    ];
+    for (set, what) in refused {
+        anyhow::ensure!(!set, "{what} is not supported by this release");
+    }
+    Ok(())
 }
 
 /// Builds the catalog of the plugins that the settings enable.
@@ -155,5 +172,27 @@ fn reread(settings: &Settings, log: &telemetry::Guard) {
 fn apply_level(level: LogLevel, log: &telemetry::Guard) {
     if let Ok(level) = level.as_str().parse() {
         log.set_level(level);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(name: &str, value: &str) -> Settings {
+        let env = [(name.to_owned(), value.to_owned())].into();
+        let prefix = std::env::temp_dir().join("hybridctl-unsupported").display().to_string();
+        Settings::load(&Sources { conf: None, env, prefix: Some(prefix) }).unwrap()
+    }
+
+    #[test]
+    fn what_would_weaken_a_node_is_refused() {
+        for (name, value) in
+            [("KONG_ADMIN_AUTH", "on"), ("KONG_CLUSTER_MTLS", "pki"), ("KONG_CLUSTER_OCSP", "on")]
+        {
+            let refused = refuse_unsupported(&settings(name, value)).unwrap_err().to_string();
+            assert!(refused.ends_with("is not supported by this release"), "{refused}");
+        }
+        assert!(refuse_unsupported(&settings("KONG_LOG_LEVEL", "info")).is_ok());
     }
 }
