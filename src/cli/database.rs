@@ -1,23 +1,22 @@
 //! The log's database, as commands open it: beside a running control plane, or without one.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
 
 use super::SettingsArgs;
 use super::process;
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::domain::event::{EventKind, Origin};
-use crate::log::sqlite::SqliteLog;
+use crate::log::EventLog;
 use crate::planes;
 use crate::settings::{Database, Settings};
 use crate::writer::{Writer, WriterTask};
 
 /// What a command about the log needs.
 pub(super) struct Target {
-    pub(super) path: PathBuf,
+    settings: Settings,
     pub(super) catalog: Arc<Catalog>,
 }
 
@@ -31,33 +30,40 @@ impl Target {
             true => Settings::of_node(&prefix, &sources.env)?,
             false => Settings::load(&sources)?,
         };
-        Self::of(&settings)
+        Self::of(settings)
     }
 
     /// Takes the log of settings.
-    pub(super) fn of(settings: &Settings) -> anyhow::Result<Self> {
-        let catalog = Arc::new(planes::catalog(settings)?);
-        match &settings.database {
-            Database::Sqlite(path) => Ok(Self { path: path.clone(), catalog }),
-            Database::Off => bail!("a node with database = off has no log"),
+    pub(super) fn of(settings: Settings) -> anyhow::Result<Self> {
+        ensure!(settings.database != Database::Off, "a node with database = off has no log");
+        let catalog = Arc::new(planes::catalog(&settings)?);
+        Ok(Self { settings, catalog })
+    }
+
+    /// Checks that there is a log already, where one would be made.
+    pub(super) fn expect(&self) -> anyhow::Result<()> {
+        if let Database::Sqlite(path) = &self.settings.database {
+            ensure!(path.exists(), "there is no log {}", path.display());
         }
+        Ok(())
     }
 
     /// Opens the log, which must be there.
-    pub(super) async fn open(&self) -> anyhow::Result<SqliteLog> {
-        let log = SqliteLog::open_existing(&self.path).await;
-        log.with_context(|| format!("cannot open the log {}", self.path.display()))
+    pub(super) async fn open(&self) -> anyhow::Result<Arc<dyn EventLog>> {
+        self.expect()?;
+        planes::database::open(&self.settings).await
     }
 
-    /// Opens the log, made if it is not there, with a writer.
+    /// Opens the log with a writer; a SQLite file is made if there is none.
     pub(super) async fn writer(&self) -> anyhow::Result<(Writer, WriterTask)> {
-        if let Some(directory) = self.path.parent() {
+        if let Database::Sqlite(path) = &self.settings.database
+            && let Some(directory) = path.parent()
+        {
             std::fs::create_dir_all(directory)
                 .with_context(|| format!("cannot create {}", directory.display()))?;
         }
-        let log = SqliteLog::open(&self.path).await;
-        let log = log.with_context(|| format!("cannot open the log {}", self.path.display()))?;
-        let opened = Writer::open(Arc::new(log), self.catalog.clone(), Clock::System).await;
+        let log = planes::database::open(&self.settings).await?;
+        let opened = Writer::open(log, self.catalog.clone(), Clock::System).await;
         opened.context("cannot read the log")
     }
 }

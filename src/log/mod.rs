@@ -1,6 +1,6 @@
 //! The append-only event log: one row an accepted write, chained by hash.
 //!
-//! [`EventLog`] is what the layers above see; each backend is one file. The log is the truth;
+//! [`EventLog`] is what the layers above see; what its backends share is in [`sql`]. The log is the truth;
 //! stored snapshots only shorten the start and the way to an old position.
 //!
 //! Invariants:
@@ -11,8 +11,11 @@
 //!
 //! To add a backend: one file here, its migrations, one line in `tests/it/log_contract.rs`.
 
+pub mod migrations;
 pub mod moment;
+pub mod postgres;
 pub mod row;
+pub mod sql;
 pub mod sqlite;
 
 use async_trait::async_trait;
@@ -23,6 +26,7 @@ use uuid::Uuid;
 use crate::domain::event::Seq;
 use crate::domain::hash::{ConfigHash, EventHash, GENESIS, NodeHash};
 
+use self::migrations::SchemaError;
 use self::moment::HashPrefix;
 use self::row::Row;
 
@@ -85,6 +89,9 @@ pub enum StorageError {
     /// Its tables could not be brought to this version.
     #[error("database could not be migrated")]
     Migrate(#[source] sqlx::migrate::MigrateError),
+    /// Its tables are not of this version.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
     /// It holds something that this program never writes.
     #[error("{table} row {row}: column {column} is damaged")]
     Damaged {

@@ -10,17 +10,16 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::listen::{self, Face};
-use super::node;
 use super::tasks::Tasks;
+use super::{database, node};
 use crate::admin::serve::serve;
 use crate::admin::status::{StatusApi, StatusSource, Unready};
 use crate::admin::{Admin, Api, NodeInfo, Options, Parts};
 use crate::clock::Clock;
 use crate::fleet::Fleet;
-use crate::log::sqlite::SqliteLog;
 use crate::log::{EventLog, Meta};
 use crate::pki::ed25519::SigningKey;
-use crate::settings::{Database, Listener, Role, Settings};
+use crate::settings::{Listener, Role, Settings};
 use crate::telemetry::counter::Counters;
 use crate::wire::publish::{Publication, publish};
 use crate::wire::session::publisher::Timing;
@@ -53,7 +52,7 @@ impl Control {
     /// Whatever keeps it from starting.
     pub async fn start(settings: &Settings, clock: Clock) -> anyhow::Result<Self> {
         let catalog = Arc::new(super::catalog(settings)?);
-        let log = open_log(settings).await?;
+        let log = database::open(settings).await?;
         let cluster = cluster(&*log, &clock).await?;
         let opened = Writer::open(log.clone(), catalog.clone(), clock.clone()).await;
         let (writer, task) = opened.context("cannot read the log")?;
@@ -95,18 +94,6 @@ impl Control {
     /// Stops everything; what was acknowledged is on disk already.
     pub async fn stop(self) {
         self.tasks.stop().await;
-    }
-}
-
-async fn open_log(settings: &Settings) -> anyhow::Result<Arc<dyn EventLog>> {
-    match &settings.database {
-        Database::Sqlite(path) => {
-            let log = SqliteLog::open(path).await;
-            Ok(Arc::new(log.with_context(|| format!("cannot open the log {}", path.display()))?))
-        }
-        Database::Off => {
-            anyhow::bail!("database = off is supported when role = \"data_plane\" only")
-        }
     }
 }
 

@@ -3,11 +3,13 @@
 
 pub mod control;
 pub mod data;
+pub mod database;
 mod listen;
 mod node;
 mod origin;
 mod ready;
 mod tasks;
+mod trust;
 
 use std::time::Duration;
 

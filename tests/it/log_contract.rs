@@ -19,6 +19,8 @@ use hybridctl::log::{AppendError, DataPlaneRow, EventLog, Meta, StoredSnapshot, 
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::postgres::Schema;
+
 /// A database for one test; opening it again shows what is durable.
 struct SqlitePlace(PathBuf);
 
@@ -40,9 +42,13 @@ impl Drop for SqlitePlace {
     }
 }
 
-/// Makes a test of each case for a backend.
+/// Makes a test of each case for each backend.
 macro_rules! contract {
-    ($backend:ident, $place:ty, [$($case:ident),* $(,)?]) => {
+    ([$($case:ident),* $(,)?]) => {
+        contract!(sqlite, SqlitePlace, [$($case),*]);
+        contract!(postgres, Schema, [$($case),*]);
+    };
+    ($backend:ident, $place:ty, [$($case:ident),*]) => {
         mod $backend {
             use super::*;
             $(#[tokio::test]
@@ -54,19 +60,17 @@ macro_rules! contract {
     };
 }
 
-contract!(
-    sqlite,
-    SqlitePlace,
-    [
-        rows_come_back_as_they_were_appended,
-        an_append_elsewhere_than_at_the_end_is_a_conflict,
-        of_two_writers_at_once_one_wins,
-        moments_are_found,
-        nodes_and_snapshots_are_stored,
-        meta_is_made_once,
-        data_planes_are_shared_and_expire,
-    ]
-);
+contract!([
+    rows_come_back_as_they_were_appended,
+    an_append_elsewhere_than_at_the_end_is_a_conflict,
+    of_two_writers_at_once_one_wins,
+    many_rows_are_appended_all_or_none,
+    who_waits_hears_of_what_another_appends,
+    moments_are_found,
+    nodes_and_snapshots_are_stored,
+    meta_is_made_once,
+    data_planes_are_shared_and_expire,
+]);
 
 /// Makes `count` rows after `tip`; each names a config hash of its own.
 fn rows(mut tip: Tip, count: u64) -> Vec<Row> {
@@ -127,6 +131,39 @@ async fn of_two_writers_at_once_one_wins(log: Arc<dyn EventLog>, other: Arc<dyn 
         assert!(matches!(lost, Err(AppendError::Conflict { .. })), "{lost:?}");
         tip = next[1].tip();
         assert_eq!(log.tip().await.unwrap(), tip);
+    }
+}
+
+async fn many_rows_are_appended_all_or_none(log: Arc<dyn EventLog>, other: Arc<dyn EventLog>) {
+    let mut tip = Tip::START;
+    for count in [64, 65, 300] {
+        let next = rows(tip, count);
+        let (one, two) = tokio::join!(log.append(tip, &next), other.append(tip, &next));
+        assert!(one.is_ok() != two.is_ok(), "{one:?} {two:?}");
+        tip = next[next.len() - 1].tip();
+        assert_eq!(other.tip().await.unwrap(), tip);
+    }
+    let late = log.append(Tip::START, &rows(Tip::START, 300)).await;
+    assert!(matches!(late, Err(AppendError::Conflict { .. })), "{late:?}");
+    assert_eq!(log.read(Seq(0), 1000).await.unwrap().len(), 64 + 65 + 300);
+}
+
+async fn who_waits_hears_of_what_another_appends(log: Arc<dyn EventLog>, other: Arc<dyn EventLog>) {
+    let mut tip = Tip::START;
+    for _ in 0..5 {
+        let next = rows(tip, 1);
+        let append = async {
+            tokio::task::yield_now().await;
+            other.append(tip, &next).await.unwrap();
+        };
+        // A hint may be early; a look at the log tells.
+        let hear = async {
+            while log.read(tip.seq, 1).await.unwrap().is_empty() {
+                log.changed(tip.seq).await.unwrap();
+            }
+        };
+        tokio::join!(hear, append);
+        tip = next[0].tip();
     }
 }
 

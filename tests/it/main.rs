@@ -11,6 +11,7 @@ mod http;
 mod layers;
 mod log_contract;
 mod offline;
+mod postgres;
 mod process;
 mod source;
 mod tidy;
