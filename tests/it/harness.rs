@@ -58,6 +58,8 @@ pub(crate) struct Cluster {
     pub(crate) control: Option<Control>,
     pub(crate) data: Option<Data>,
     certificate: (String, String),
+    /// More settings of the control plane.
+    more: Vec<(String, String)>,
     /// Kept over restarts, so that data planes find the control plane again.
     cluster_port: u16,
 }
@@ -65,32 +67,41 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts both planes and waits until the data plane has heard of the control plane.
     pub(crate) async fn start() -> Self {
-        let mut cluster = Self::without_data().await;
+        Self::start_with(Vec::new()).await
+    }
+
+    /// Starts both planes, the control plane with more settings.
+    pub(crate) async fn start_with(more: Vec<(String, String)>) -> Self {
+        let mut cluster = Self::without_data_with(more).await;
         cluster.start_data().await;
         cluster
     }
 
     /// Starts a control plane alone.
     pub(crate) async fn without_data() -> Self {
+        Self::without_data_with(Vec::new()).await
+    }
+
+    /// Starts a control plane alone, with more settings.
+    pub(crate) async fn without_data_with(more: Vec<(String, String)>) -> Self {
         let directory = Directory::new();
         let certificate = directory.pair("cluster");
         let mut cluster =
-            Self { directory, control: None, data: None, certificate, cluster_port: 0 };
+            Self { directory, control: None, data: None, certificate, more, cluster_port: 0 };
         cluster.start_control().await;
         cluster
     }
 
     pub(crate) async fn start_control(&mut self) {
-        let port = self.cluster_port.to_string();
-        let settings = self.settings(
-            "cp",
-            &[
-                ("KONG_ROLE", "control_plane"),
-                ("KONG_ADMIN_LISTEN", "127.0.0.1:0"),
-                ("KONG_STATUS_LISTEN", "off"),
-                ("KONG_CLUSTER_LISTEN", &format!("127.0.0.1:{port}")),
-            ],
-        );
+        let cluster_listen = format!("127.0.0.1:{}", self.cluster_port);
+        let mut wanted = vec![
+            ("KONG_ROLE", "control_plane"),
+            ("KONG_ADMIN_LISTEN", "127.0.0.1:0"),
+            ("KONG_STATUS_LISTEN", "off"),
+            ("KONG_CLUSTER_LISTEN", cluster_listen.as_str()),
+        ];
+        wanted.extend(self.more.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let settings = self.settings("cp", &wanted);
         let control = Control::start(&settings, Clock::System).await.unwrap();
         self.cluster_port = control.cluster[0].port();
         self.control = Some(control);
