@@ -29,6 +29,47 @@ pub struct PluginSchema {
     pub rewrite: Option<Rewrite>,
     /// The kinds of its own entities.
     pub kinds: Vec<Schema>,
+    /// Whether this version has what runs it.
+    pub handled: bool,
+}
+
+impl PluginSchema {
+    /// Starts the schema of a plugin whose `config` is the record `config`.
+    pub fn new(name: &'static str, version: &'static str, priority: i32, config: Field) -> Self {
+        Self {
+            name,
+            version,
+            priority,
+            config,
+            no_scopes: &[],
+            custom: Vec::new(),
+            rewrite: None,
+            kinds: Vec::new(),
+            handled: true,
+        }
+    }
+
+    /// Names the scopes that must be null.
+    pub fn no_scopes(mut self, scopes: &'static [&'static str]) -> Self {
+        self.no_scopes = scopes;
+        self
+    }
+
+    /// Adds the kinds of its own entities.
+    pub fn kinds(mut self, kinds: Vec<Schema>) -> Self {
+        self.kinds = kinds;
+        self
+    }
+}
+
+/// What becomes of an enabled plugin that is described but that nothing here can run.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum UnsupportedPlugins {
+    /// It is refused when it is written.
+    #[default]
+    Refuse,
+    /// It is stored; data planes refuse the requests that it applies to.
+    Store,
 }
 
 /// A field of another kind that refers to a kind.
@@ -49,6 +90,7 @@ pub struct Catalog {
     by_path: BTreeMap<&'static str, usize>,
     referrers: BTreeMap<Kind, Vec<Referrer>>,
     plugins: BTreeMap<&'static str, PluginSchema>,
+    unsupported: UnsupportedPlugins,
 }
 
 impl Catalog {
@@ -73,7 +115,28 @@ impl Catalog {
             }
         }
         let plugins = plugins.into_iter().map(|plugin| (plugin.name, plugin)).collect();
-        Self { schemas, by_name, by_path, referrers, plugins }
+        let unsupported = UnsupportedPlugins::default();
+        Self { schemas, by_name, by_path, referrers, plugins, unsupported }
+    }
+
+    /// Says what becomes of enabled plugins that nothing here can run.
+    pub fn unsupported_plugins(mut self, unsupported: UnsupportedPlugins) -> Self {
+        self.unsupported = unsupported;
+        self
+    }
+
+    /// Returns the plugins that may be put to use here.
+    pub fn usable_plugins(&self) -> impl Iterator<Item = &PluginSchema> {
+        let all = self.unsupported == UnsupportedPlugins::Store;
+        self.plugins.values().filter(move |plugin| all || plugin.handled)
+    }
+
+    /// Returns the name of the plugin that a document enables and that nothing here can run.
+    pub fn unhandled<'d>(&self, kind: Kind, document: &'d Document) -> Option<&'d str> {
+        let name = document.get("name").and_then(Value::as_str)?;
+        let plugin = self.plugin_of(kind, document)?;
+        let enabled = document.get("enabled").is_none_or(|enabled| *enabled == true);
+        (enabled && !plugin.handled).then_some(name)
     }
 
     /// Returns the kind called `name`.
@@ -175,13 +238,27 @@ impl Catalog {
         Ok(())
     }
 
-    /// Checks a complete document, a plugin's `config` included.
+    /// Checks a complete document, a plugin's `config` included, and that an enabled plugin can
+    /// run, unless [`UnsupportedPlugins::Store`] is chosen.
     pub fn validate(&self, kind: Kind, document: &Document) -> Result<(), FieldErrors> {
-        self.check(kind, document, schema::UnknownNull::Refuse)
+        let checked = self.check(kind, document, schema::UnknownNull::Refuse);
+        match self.unhandled(kind, document) {
+            Some(name) if self.unsupported == UnsupportedPlugins::Refuse => {
+                let mut errors = checked.err().unwrap_or_default();
+                let text = format!(
+                    "this version has no handler for plugin '{name}': it can be stored with \
+                     'enabled' set to false, or with unsupported_plugins = store"
+                );
+                errors.insert("name", text.into());
+                Err(errors)
+            }
+            _ => checked,
+        }
     }
 
     /// Checks a document that came from a control plane: a field that is unknown here and null is
-    /// ignored, as the seed document says of data planes.
+    /// ignored, as the seed document says of data planes. A plugin that cannot run is valid: the
+    /// requests that it applies to are refused, rather than everything else with it.
     pub fn validate_received(&self, kind: Kind, document: &Document) -> Result<(), FieldErrors> {
         self.check(kind, document, schema::UnknownNull::Ignore)
     }
