@@ -5,7 +5,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::error::ApiError;
-use super::place::Named;
+use super::place::{Named, Place};
 use crate::domain::canonical::Document;
 use crate::domain::catalog::{Catalog, Referrer};
 use crate::domain::config::{Config, reference};
@@ -25,6 +25,26 @@ pub(super) fn entity<'c>(
     named: &Named,
 ) -> Result<&'c Entity, ApiError> {
     target(catalog, named)?.find(config, named.kind).ok_or(ApiError::NotFound)
+}
+
+/// Returns the one entity that a place names.
+pub(super) fn one<'c>(
+    catalog: &Catalog,
+    config: &'c Config,
+    place: &Place,
+) -> Result<&'c Entity, ApiError> {
+    match place {
+        Place::Entity(named) => entity(catalog, config, named),
+        Place::NestedEntity { parent, child: named, field } => {
+            let parent = entity(catalog, config, parent)?;
+            child(catalog, config, parent.key(), named, field)
+        }
+        Place::Foreign { child, field, kind } => {
+            let child = entity(catalog, config, child)?;
+            referred(config, child, field, *kind).ok_or(ApiError::NotFound)
+        }
+        Place::Fixed(_) | Place::Collection(_) | Place::Nested { .. } => Err(ApiError::NotFound),
+    }
 }
 
 /// Returns the entity that a segment names, if its `field` refers to the parent.

@@ -1,7 +1,7 @@
 //! Places: what a path names. All paths of entities come from the catalog
 //! (reference gateway-1, section A.9).
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::domain::catalog::Catalog;
 use crate::domain::decide::Target;
@@ -131,6 +131,15 @@ impl Named {
         let text = percent_decode_str(&spaced).decode_utf8().ok()?.into_owned();
         (!text.is_empty()).then_some(Self { kind, text })
     }
+}
+
+/// What a segment may hold as it is.
+const PLAIN: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
+
+/// Returns a name as a segment of a path.
+pub(super) fn segment(name: &str) -> String {
+    utf8_percent_encode(name, PLAIN).to_string()
 }
 
 /// Returns a path as the access log may show it: a name that is a secret, such as an API key,
