@@ -18,13 +18,43 @@ pub(super) fn target(catalog: &Catalog, named: &Named) -> Result<Target, ApiErro
     Ok(Target::parse(catalog.schema(named.kind), &named.text)?)
 }
 
+/// Returns what a segment under a parent names. A name that is unique under its parent only names
+/// the child that has it, or one that may be made.
+pub(super) fn target_below(
+    catalog: &Catalog,
+    config: &Config,
+    parent: Key,
+    named: &Named,
+    field: &'static str,
+) -> Result<Target, ApiError> {
+    let target = parse_below(catalog, named)?;
+    let found = match catalog.schema(named.kind).nested_key {
+        Some(_) => child(catalog, config, parent, named, field).ok(),
+        None => None,
+    };
+    Ok(found.map_or(target, |entity| Target::Id(entity.id())))
+}
+
+fn parse_below(catalog: &Catalog, named: &Named) -> Result<Target, ApiError> {
+    let schema = catalog.schema(named.kind);
+    match (Target::parse(schema, &named.text), schema.nested_key) {
+        (Ok(Target::Id(id)), _) => Ok(Target::Id(id)),
+        (_, Some(key)) => Ok(Target::Name(key, named.text.clone())),
+        (parsed, None) => Ok(parsed?),
+    }
+}
+
 /// Returns the entity that a segment names.
 pub(super) fn entity<'c>(
     catalog: &Catalog,
     config: &'c Config,
     named: &Named,
 ) -> Result<&'c Entity, ApiError> {
-    target(catalog, named)?.find(config, named.kind).ok_or(ApiError::NotFound)
+    let target = target(catalog, named)?;
+    target.find(config, named.kind).ok_or_else(|| match target {
+        Target::Through(by, _) => ApiError::Missing(by.absent.to_owned()),
+        Target::Id(_) | Target::Name(..) => ApiError::NotFound,
+    })
 }
 
 /// Returns the one entity that a place names.
@@ -55,7 +85,7 @@ pub(super) fn child<'c>(
     named: &Named,
     field: &'static str,
 ) -> Result<&'c Entity, ApiError> {
-    let target = target(catalog, named)?;
+    let target = parse_below(catalog, named)?;
     let schema = catalog.schema(named.kind);
     if let Target::Name(key, name) = &target
         && !schema.unique_fields().any(|unique| unique == *key)

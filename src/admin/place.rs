@@ -96,7 +96,8 @@ impl Place {
             let kind = nested.kind;
             return Some(Self::Nested { parent: named, kind, field, read_only: false });
         }
-        let (field, kind, _) = schema.foreign_fields().find(|(field, _, _)| *field == below)?;
+        let mut foreign = schema.foreign_fields().filter(|(f, _, _)| !schema.pathless.contains(f));
+        let (field, kind, _) = foreign.find(|(field, _, _)| *field == below)?;
         Some(Self::Foreign { child: named, field, kind })
     }
 
@@ -183,11 +184,16 @@ pub(super) fn patterns(catalog: &Catalog) -> Vec<String> {
         let (path, name) = (schema.admin_path, schema.kind);
         let entity = format!("/{path}/{{{name}}}");
         patterns.push(format!("/{path}"));
-        for (field, _, _) in schema.foreign_fields() {
+        for (field, _, _) in
+            schema.foreign_fields().filter(|(f, _, _)| !schema.pathless.contains(f))
+        {
             patterns.push(format!("{entity}/{field}"));
         }
         for referrer in catalog.referrers(schema.kind) {
             let nested = catalog.schema(referrer.kind);
+            if nested.unreachable {
+                continue;
+            }
             let list = format!("{entity}/{}", nested.nested_path);
             patterns.push(format!("{list}/{{{}}}", nested.kind));
             if nested.kind == target::KIND {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::canonical::Document;
 use super::entity::Kind;
-use super::kinds::{self, plugin};
+use super::kinds::{self, plugin, vault};
 use super::rejection::FieldErrors;
 use super::schema::{self, Custom, Field, OnDelete, Rewrite, Schema, Type};
 
@@ -90,6 +90,7 @@ pub struct Catalog {
     by_path: BTreeMap<&'static str, usize>,
     referrers: BTreeMap<Kind, Vec<Referrer>>,
     plugins: BTreeMap<&'static str, PluginSchema>,
+    vaults: BTreeMap<&'static str, Field>,
     unsupported: UnsupportedPlugins,
 }
 
@@ -116,7 +117,10 @@ impl Catalog {
         }
         let plugins = plugins.into_iter().map(|plugin| (plugin.name, plugin)).collect();
         let unsupported = UnsupportedPlugins::default();
-        Self { schemas, by_name, by_path, referrers, plugins, unsupported }
+        let vaults =
+            vault::BACKENDS.iter().filter_map(|name| Some((*name, vault::config_of(name)?)));
+        let vaults = vaults.collect();
+        Self { schemas, by_name, by_path, referrers, plugins, vaults, unsupported }
     }
 
     /// Says what becomes of enabled plugins that nothing here can run.
@@ -169,7 +173,8 @@ impl Catalog {
     pub fn nested(&self, parent: Kind, segment: &str) -> Option<(&Schema, &'static str)> {
         self.referrers(parent).iter().find_map(|referrer| {
             let schema = self.schema(referrer.kind);
-            (schema.nested_path == segment).then_some((schema, referrer.field))
+            (!schema.unreachable && schema.nested_path == segment)
+                .then_some((schema, referrer.field))
         })
     }
 
@@ -186,6 +191,11 @@ impl Catalog {
     /// Returns all plugin schemas by name.
     pub fn plugins(&self) -> impl Iterator<Item = &PluginSchema> {
         self.plugins.values()
+    }
+
+    /// Returns what the `config` of a vault's backend may hold.
+    pub fn vault(&self, backend: &str) -> Option<&Field> {
+        self.vaults.get(backend)
     }
 
     /// Expands shorthands, then fills absent fields with their defaults.
@@ -223,14 +233,15 @@ impl Catalog {
             }
         }
         schema::complete(&schema.fields, document, defaults);
-        let Some(plugin) = self.plugin_of(kind, document) else { return Ok(()) };
+        let Some(field) = self.config_field(kind, document) else { return Ok(()) };
+        let rewrite = self.plugin_of(kind, document).and_then(|plugin| plugin.rewrite);
         if defaults && !document.contains_key("config") {
             document.insert("config".into(), Value::Object(Map::new()));
         }
         if let (Type::Record(fields), Some(Value::Object(config))) =
-            (&plugin.config.ty, document.get_mut("config"))
+            (&field.ty, document.get_mut("config"))
         {
-            if let Some(rewrite) = plugin.rewrite.filter(|_| rewrites) {
+            if let Some(rewrite) = rewrite.filter(|_| rewrites) {
                 rewrite(config)?;
             }
             schema::complete(fields, config, defaults);
@@ -278,7 +289,26 @@ impl Catalog {
             }
             errors = found;
         }
+        if kind == vault::KIND {
+            errors.extend(self.check_vault(document, unknown));
+        }
         errors.into_result()
+    }
+
+    fn check_vault(&self, document: &Document, unknown: schema::UnknownNull) -> FieldErrors {
+        let mut errors = FieldErrors::default();
+        let Some(name) = document.get("name").and_then(Value::as_str) else { return errors };
+        let config = document.get("config").filter(|config| !config.is_null());
+        match (self.vault(name), config) {
+            (None, _) => errors.insert("name", format!("vault '{name}' is not installed").into()),
+            (Some(field), Some(config)) => {
+                if let Some(error) = schema::check_value(field, config, unknown) {
+                    errors.insert("config", error);
+                }
+            }
+            (Some(_), None) => {}
+        }
+        errors
     }
 
     fn check_plugin(&self, document: &Document, unknown: schema::UnknownNull) -> FieldErrors {
@@ -311,12 +341,25 @@ impl Catalog {
     /// Returns the document as the Admin API shows it: every field present, unset ones null.
     pub fn present(&self, kind: Kind, document: Document) -> Document {
         let mut shown = self.schema(kind).present(document);
-        if let Some(plugin) = self.plugin_of(kind, &shown)
+        if let Some(field) = self.config_field(kind, &shown)
             && let Some(config) = shown.get_mut("config")
         {
-            *config = schema::present_value(&plugin.config, config.take());
+            *config = schema::present_value(field, config.take());
         }
         shown
+    }
+
+    /// Returns what `config` of a document may hold, which its `name` says.
+    pub fn config_field(&self, kind: Kind, document: &Document) -> Option<&Field> {
+        self.config_of(kind, document.get("name")?.as_str()?)
+    }
+
+    /// Returns what `config` may hold in the entities of a kind that have this `name`.
+    pub fn config_of(&self, kind: Kind, name: &str) -> Option<&Field> {
+        if kind == vault::KIND {
+            return self.vault(name);
+        }
+        (kind == plugin::KIND).then(|| self.plugin(name).map(|plugin| &plugin.config)).flatten()
     }
 
     fn plugin_of(&self, kind: Kind, document: &Document) -> Option<&PluginSchema> {

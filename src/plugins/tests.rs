@@ -29,7 +29,11 @@ pub(crate) fn build_scoped(
     document.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     let entity = serde_json::from_str(&document.to_string()).unwrap();
     let state = PluginState::default();
-    (kind.handler.as_ref().unwrap().build)(BuildInput { entity: &entity, state: &state, clock: &Clock::System })
+    (kind.handler.as_ref().unwrap().build)(BuildInput {
+        entity: &entity,
+        state: &state,
+        clock: &Clock::System,
+    })
 }
 
 /// Returns a scope without route and service.

@@ -132,7 +132,10 @@ impl Reader<'_> {
         let nested: Vec<_> = catalog
             .referrers(schema.kind)
             .iter()
-            .filter(|referrer| schema.fields.find(referrer.kind.name()).is_none())
+            .filter(|referrer| {
+                // What a transient field lists is declared as entities of its own.
+                schema.fields.find(referrer.kind.name()).is_none_or(|field| field.transient)
+            })
             .filter_map(|referrer| Some((referrer, body.remove(referrer.kind.name())?)))
             .collect();
         let index = self.drafts.len();

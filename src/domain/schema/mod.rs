@@ -63,6 +63,8 @@ pub struct Schema {
     pub nested_key: Option<&'static str>,
     /// The kind whose names may stand for the id in paths.
     pub named_by: Option<NamedBy>,
+    /// Whether no path leads to the kind.
+    pub unreachable: bool,
     /// The foreign fields that make no paths.
     pub pathless: &'static [&'static str],
 }
@@ -122,6 +124,7 @@ impl Schema {
             ttl: false,
             nested_key: None,
             named_by: None,
+            unreachable: false,
             pathless: &[],
         }
     }
@@ -207,6 +210,12 @@ impl Schema {
     /// Lets the names of another kind stand for the id.
     pub fn named_by(mut self, by: NamedBy) -> Self {
         self.named_by = Some(by);
+        self
+    }
+
+    /// Keeps the kind out of all paths.
+    pub fn unreachable(mut self) -> Self {
+        (self.top_level, self.unreachable) = (false, true);
         self
     }
 
