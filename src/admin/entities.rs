@@ -60,7 +60,7 @@ async fn put(admin: &Admin, call: &Call, place: Place, kind: Kind) -> Result<Res
             }
             Place::NestedEntity { parent, child, field } => {
                 let parent = adopt(&catalog, config, parent, field, &mut body)?;
-                locate::target_below(&catalog, config, parent, child, field)?
+                locate::target_below(&catalog, config, parent, child, field, &mut body)?
             }
             Place::Foreign { child, field, .. } => {
                 let child = locate::entity(&catalog, config, child)?;

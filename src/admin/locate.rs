@@ -18,21 +18,26 @@ pub(super) fn target(catalog: &Catalog, named: &Named) -> Result<Target, ApiErro
     Ok(Target::parse(catalog.schema(named.kind), &named.text)?)
 }
 
-/// Returns what a segment under a parent names. A name that is unique under its parent only names
-/// the child that has it, or one that may be made.
+/// Returns what a segment under a parent names, for a PUT of `body` there. A name that is unique
+/// under its parent only names the child that has it, or the one that is made and gets it.
 pub(super) fn target_below(
     catalog: &Catalog,
     config: &Config,
     parent: Key,
     named: &Named,
     field: &'static str,
+    body: &mut Document,
 ) -> Result<Target, ApiError> {
     let target = parse_below(catalog, named)?;
-    let found = match catalog.schema(named.kind).nested_key {
-        Some(_) => child(catalog, config, parent, named, field).ok(),
-        None => None,
-    };
-    Ok(found.map_or(target, |entity| Target::Id(entity.id())))
+    let key = catalog.schema(named.kind).nested_key;
+    match (&target, key) {
+        (Target::Name(name, text), Some(key)) if *name == key => {
+            body.insert(key.to_owned(), text.as_str().into());
+            let found = child(catalog, config, parent, named, field).ok();
+            Ok(found.map_or(target, |entity| Target::Id(entity.id())))
+        }
+        _ => Ok(target),
+    }
 }
 
 fn parse_below(catalog: &Catalog, named: &Named) -> Result<Target, ApiError> {

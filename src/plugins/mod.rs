@@ -12,14 +12,21 @@
 //! To add a plugin: a file with its schema and `KIND`, a line in [`ALL`], and its config struct and
 //! handler. Without a handler a plugin is described only (see [`unhandled`]).
 
+pub mod acl;
+pub mod acme;
 pub mod authentication;
+pub mod basic_auth;
 pub mod body;
 pub mod correlation_id;
 pub mod directory;
 pub mod exchange;
+pub mod hmac_auth;
+pub mod jwt;
 pub mod key_auth;
+pub mod oauth2;
 pub mod rate_limiting;
 pub mod reply;
+pub mod session;
 pub mod state;
 mod table;
 pub mod unhandled;

@@ -55,10 +55,15 @@ impl App {
     }
 
     pub(super) async fn with(options: Options) -> Self {
+        Self::of(Catalog::new(Vec::new()), options).await
+    }
+
+    /// Starts an API over the kinds of a catalog.
+    pub(super) async fn of(catalog: Catalog, options: Options) -> Self {
         let directory = std::env::temp_dir().join(format!("hybridctl-{}", Clock::System.id()));
         std::fs::create_dir(&directory).unwrap();
         let log = Arc::new(SqliteLog::open(&directory.join("log.db")).await.unwrap());
-        let catalog = Arc::new(Catalog::new(Vec::new()));
+        let catalog = Arc::new(catalog);
         let (writer, task) = Writer::open(log, catalog, Clock::System).await.unwrap();
         let task = tokio::spawn(task.run(std::future::pending()));
         let fleet = Arc::new(Fleet::new(600));

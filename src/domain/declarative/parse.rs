@@ -275,7 +275,8 @@ impl Reader<'_> {
                 self.unique.insert((kind, field, text), id);
             }
         }
-        if let Some(key) = id::cache_key(schema, body)
+        if good
+            && let Some(key) = id::cache_key(schema, body)
             && self.unique.insert((kind, "cache_key", key.clone()), id).is_some()
         {
             let error = declared_twice(kind, "cache_key", &key);

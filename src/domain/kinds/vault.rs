@@ -62,7 +62,7 @@ pub fn schema() -> Schema {
         .field("prefix", Field::string().required().unique().custom(prefix))
         .field("name", Field::string().required())
         .field("description", Field::string())
-        .field("config", Field::abstract_record().required())
+        .field("config", Field::abstract_record())
         .field("created_at", Field::integer().auto(Auto::CreatedAt))
         .field("updated_at", Field::integer().auto(Auto::UpdatedAt))
         .field("tags", typedef::tags())
