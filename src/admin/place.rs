@@ -272,16 +272,7 @@ mod tests {
             .endpoint_key("key")
             .field("key", key)
             .field("consumer", Field::foreign(consumer::KIND, OnDelete::Cascade));
-        let catalog = Catalog::new(vec![PluginSchema {
-            name: "key-auth",
-            version: "3.9.1",
-            priority: 1250,
-            config: Field::record([]),
-            no_scopes: &[],
-            custom: Vec::new(),
-            rewrite: None,
-            kinds: vec![keys],
-        }]);
+        let catalog = Catalog::new(vec![PluginSchema::new("key-auth", "3.9.1", 1250).kind(keys)]);
         let id = "00000000-0000-4000-8000-000000000001";
         for (path, logged) in [
             ("/key-auths/hush".to_owned(), "/key-auths/***".to_owned()),

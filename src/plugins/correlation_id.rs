@@ -68,16 +68,9 @@ fn schema() -> PluginSchema {
         ),
         ("echo_downstream", Field::boolean().required().default(false)),
     ]);
-    PluginSchema {
-        name: NAME,
-        version: super::VERSION,
-        priority: PRIORITY,
-        config,
-        no_scopes: &[],
-        custom: Vec::new(),
-        rewrite: None,
-        kinds: Vec::new(),
-    }
+    PluginSchema::new(NAME, super::VERSION, PRIORITY)
+        .field("protocols", typedef::protocols_http())
+        .config(config)
 }
 
 /// Numbers that go on when the configuration changes.

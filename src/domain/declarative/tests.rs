@@ -11,16 +11,8 @@ use crate::domain::rejection::Rejection;
 use uuid::Uuid;
 
 fn catalog() -> Catalog {
-    Catalog::new(vec![PluginSchema {
-        name: "marker",
-        version: "1.0.0",
-        priority: 1,
-        config: Field::record([("header", Field::string().default("x-marker"))]),
-        no_scopes: &[],
-        custom: Vec::new(),
-        rewrite: None,
-        kinds: Vec::new(),
-    }])
+    let config = Field::record([("header", Field::string().default("x-marker"))]);
+    Catalog::new(vec![PluginSchema::new("marker", "1.0.0", 1).config(config)])
 }
 
 fn read(tree: Value) -> Result<Config, Rejection> {

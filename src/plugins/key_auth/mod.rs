@@ -93,16 +93,11 @@ fn schema() -> PluginSchema {
         ("run_on_preflight", flag(true)),
         ("realm", Field::string()),
     ]);
-    PluginSchema {
-        name: NAME,
-        version: super::VERSION,
-        priority: PRIORITY,
-        config,
-        no_scopes: &["consumer"],
-        custom: Vec::new(),
-        rewrite: None,
-        kinds: vec![credential_schema()],
-    }
+    PluginSchema::new(NAME, super::VERSION, PRIORITY)
+        .field("consumer", typedef::no_consumer())
+        .field("protocols", typedef::protocols_http())
+        .config(config)
+        .kind(credential_schema())
 }
 
 fn credential_schema() -> Schema {
@@ -113,7 +108,7 @@ fn credential_schema() -> Schema {
         .field("created_at", Field::integer().auto(Auto::CreatedAt))
         .field("consumer", Field::foreign(consumer::KIND, OnDelete::Cascade).required())
         .field("key", Field::string().unique().auto(Auto::Secret))
-        .field("ttl", Field::integer().between(0, 100_000_000))
+        .field("ttl", Field::integer().between(0, 100_000_000).hidden())
         .field("tags", typedef::tags())
 }
 

@@ -124,16 +124,12 @@ pub(super) fn schema() -> PluginSchema {
         ("error_message", Field::string().default("API rate limit exceeded")),
         ("sync_rate", Field::number().required().default(-1)),
     ]);
-    PluginSchema {
-        name: NAME,
-        version: crate::plugins::VERSION,
-        priority: PRIORITY,
-        config: config.custom(order),
-        no_scopes: &[],
-        custom: vec![any_limit, companions],
-        rewrite: Some(nest_redis),
-        kinds: Vec::new(),
-    }
+    PluginSchema::new(NAME, crate::plugins::VERSION, PRIORITY)
+        .field("protocols", typedef::protocols_http())
+        .config(config.custom(order))
+        .custom(any_limit)
+        .custom(companions)
+        .rewrite(nest_redis)
 }
 
 fn redis() -> Field {
