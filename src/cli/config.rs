@@ -78,11 +78,7 @@ pub(super) fn run(args: Args, out: &Output) -> anyhow::Result<()> {
     }
 }
 
-fn read(
-    target: &Target,
-    file: &std::path::Path,
-    out: &Output,
-) -> anyhow::Result<Vec<Entity>> {
+fn read(target: &Target, file: &std::path::Path, out: &Output) -> anyhow::Result<Vec<Entity>> {
     let text =
         std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let tree = parse_text(&file.display().to_string(), &text).context("Failed parsing")?;

@@ -9,8 +9,7 @@ use crate::domain::schema::{Check, Field, Match};
 pub const KIND: PluginKind = PluginKind::new("ai-prompt-guard", 771, schema);
 
 fn schema() -> PluginSchema {
-    let patterns =
-        || Field::array(Field::string().len_min(1).len_max(500)).optional().len_max(10);
+    let patterns = || Field::array(Field::string().len_min(1).len_max(500)).optional().len_max(10);
     KIND.describe(Field::record([
         ("allow_patterns", patterns()),
         ("deny_patterns", patterns()),

@@ -10,8 +10,7 @@ use crate::domain::schema::Field;
 pub const KIND: PluginKind = PluginKind::new("ai-prompt-template", 773, schema);
 
 fn schema() -> PluginSchema {
-    let template =
-        [("name", Field::string().required()), ("template", Field::string().required())];
+    let template = [("name", Field::string().required()), ("template", Field::string().required())];
     KIND.describe(Field::record([
         ("templates", Field::array(Field::record(template).required()).required()),
         ("allow_untemplated_requests", flag(true)),

@@ -30,9 +30,10 @@ pub(super) fn schema(
     let only_chat =
         Check::conditional(route_type, Match::not_one_of([chat]), route_type, Match::eq(chat));
     kind.describe(Field::record(prompt.into_iter().chain(own).chain(rest)))
-        .check(only_chat.err(
-            "'config.llm.route_type' must be 'llm/v1/chat' for AI transformer plugins",
-        ))
+        .check(
+            only_chat
+                .err("'config.llm.route_type' must be 'llm/v1/chat' for AI transformer plugins"),
+        )
         .check(Check::MutuallyRequired(&["config.http_proxy_host", "config.http_proxy_port"]))
         .check(Check::MutuallyRequired(&["config.https_proxy_host", "config.https_proxy_port"]))
 }

@@ -23,7 +23,7 @@ fn schema() -> PluginSchema {
         ("routeprefix", Field::string().default("api")),
         ("functionname", Field::string().required()),
     ]))
-    .protocols(typedef::protocols())
+    .field("protocols", typedef::protocols())
 }
 
 #[cfg(test)]

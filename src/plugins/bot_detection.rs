@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::PluginKind;
 use crate::domain::catalog::PluginSchema;
+use crate::domain::kinds::typedef;
 use crate::domain::schema::Field;
 
 /// The plugin.
@@ -11,7 +12,8 @@ pub const KIND: PluginKind = PluginKind::new("bot-detection", 2500, schema);
 
 fn schema() -> PluginSchema {
     let patterns = || Field::array(Field::string().is_regex()).default(json!([]));
-    KIND.describe(Field::record([("allow", patterns()), ("deny", patterns())])).no_consumer()
+    KIND.describe(Field::record([("allow", patterns()), ("deny", patterns())]))
+        .field("consumer", typedef::no_consumer())
 }
 
 #[cfg(test)]

@@ -5,14 +5,14 @@ use serde_json::json;
 use super::PluginKind;
 use super::typedef::{flag, texts};
 use crate::domain::catalog::PluginSchema;
+use crate::domain::kinds::typedef;
 use crate::domain::schema::{Field, UnknownNull, check_value};
 
 /// The plugin.
 pub const KIND: PluginKind = PluginKind::new("cors", 2000, schema);
 
 fn schema() -> PluginSchema {
-    let methods =
-        ["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS", "TRACE", "CONNECT"];
+    let methods = ["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS", "TRACE", "CONNECT"];
     KIND.describe(Field::record([
         ("origins", Field::array(origin())),
         ("headers", texts()),
@@ -23,7 +23,7 @@ fn schema() -> PluginSchema {
         ("private_network", flag(false)),
         ("preflight_continue", flag(false)),
     ]))
-    .no_consumer()
+    .field("consumer", typedef::no_consumer())
 }
 
 /// An origin, or a pattern of origins.
@@ -43,10 +43,7 @@ mod tests {
 
     #[test]
     fn origins_are_patterns_and_methods_are_known() {
-        accepts(
-            &KIND,
-            &[json!({}), json!({"origins": ["*", "https://a.test", r".*\.b\.test"]})],
-        );
+        accepts(&KIND, &[json!({}), json!({"origins": ["*", "https://a.test", r".*\.b\.test"]})]);
         let known = "expected one of: GET, HEAD, PUT, PATCH, POST, DELETE, OPTIONS, TRACE, CONNECT";
         refuses(
             &KIND,

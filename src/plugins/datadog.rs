@@ -27,7 +27,7 @@ fn schema() -> PluginSchema {
         ("metrics", Field::array(metric()).required().default(default_metrics())),
     ];
     let config = Field::record(target.into_iter().chain(queue_forerunners(NAME)).chain(rest));
-    KIND.describe(config).protocols(typedef::protocols())
+    KIND.describe(config).field("protocols", typedef::protocols())
 }
 
 fn metric() -> Field {

@@ -16,7 +16,7 @@ fn schema() -> PluginSchema {
         ("reopen", flag(false)),
         ("custom_fields_by_lua", custom_fields_by_lua()),
     ]))
-    .protocols(typedef::protocols())
+    .field("protocols", typedef::protocols())
 }
 
 #[cfg(test)]

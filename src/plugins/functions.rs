@@ -19,8 +19,8 @@ pub(super) fn schema(kind: &PluginKind) -> PluginSchema {
         ("body_filter", code()),
         ("log", code()),
     ]))
-    .no_consumer()
-    .protocols(typedef::protocols())
+    .field("consumer", typedef::no_consumer())
+    .field("protocols", typedef::protocols())
     .check(Check::AtLeastOneOf(&[
         "config.certificate",
         "config.rewrite",

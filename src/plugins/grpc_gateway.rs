@@ -11,7 +11,7 @@ pub const KIND: PluginKind = PluginKind::new("grpc-gateway", 998, schema);
 
 fn schema() -> PluginSchema {
     KIND.describe(Field::record([("proto", Field::string().optional())]))
-        .protocols(typedef::protocols())
+        .field("protocols", typedef::protocols())
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ fn schema() -> PluginSchema {
         ("pass_stripped_path", Field::boolean().optional()),
         ("allow_origin_header", Field::string().optional().default("*")),
     ]))
-    .protocols(typedef::protocols())
+    .field("protocols", typedef::protocols())
 }
 
 #[cfg(test)]

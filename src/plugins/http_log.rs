@@ -40,7 +40,7 @@ fn schema() -> PluginSchema {
         ("custom_fields_by_lua", custom_fields_by_lua()),
     ];
     let config = Field::record(target.into_iter().chain(queue_forerunners(NAME)).chain(rest));
-    KIND.describe(config.custom(one_authorization)).protocols(typedef::protocols())
+    KIND.describe(config.custom(one_authorization)).field("protocols", typedef::protocols())
 }
 
 /// Who logs in is told in the URL or in a header.

@@ -20,7 +20,7 @@ fn schema() -> PluginSchema {
         ("status", Field::number().optional()),
         ("message", Field::string().optional()),
     ]))
-    .protocols(protocols)
+    .field("protocols", protocols)
     .check(Check::AtLeastOneOf(&["config.allow", "config.deny"]))
 }
 

@@ -28,7 +28,7 @@ fn schema() -> PluginSchema {
         ("header_type", Field::string().default("ldap")),
         ("realm", Field::string().optional()),
     ]);
-    KIND.describe(config.check(one_tls.err(both))).no_consumer()
+    KIND.describe(config.check(one_tls.err(both))).field("consumer", typedef::no_consumer())
 }
 
 #[cfg(test)]

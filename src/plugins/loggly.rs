@@ -24,7 +24,7 @@ fn schema() -> PluginSchema {
         ("timeout", Field::number().default(10_000)),
         ("custom_fields_by_lua", custom_fields_by_lua()),
     ]))
-    .protocols(typedef::protocols())
+    .field("protocols", typedef::protocols())
 }
 
 #[cfg(test)]

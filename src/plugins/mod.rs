@@ -12,17 +12,64 @@
 //! To add a plugin: a file with its schema and `KIND`, a line in [`ALL`], and its config struct and
 //! handler. Without a handler a plugin is described only (see [`unhandled`]).
 
+mod acl;
+mod acme;
+mod ai_prompt_decorator;
+mod ai_prompt_guard;
+mod ai_prompt_template;
+mod ai_proxy;
+mod ai_request_transformer;
+mod ai_response_transformer;
+mod ai_transformer;
 pub mod authentication;
+mod aws_lambda;
+mod azure_functions;
+mod basic_auth;
 pub mod body;
+mod bot_detection;
 pub mod correlation_id;
+mod cors;
+mod datadog;
 pub mod directory;
 pub mod exchange;
+mod file_log;
+mod functions;
+mod grpc_gateway;
+mod grpc_web;
+mod hmac_auth;
+mod http_log;
+mod ip_restriction;
+mod jwt;
 pub mod key_auth;
+mod ldap_auth;
+mod limits;
+mod llm;
+mod loggly;
+mod oauth2;
+mod opentelemetry;
+mod post_function;
+mod pre_function;
+mod prometheus;
+mod proxy_cache;
 pub mod rate_limiting;
+mod redirect;
 pub mod reply;
+mod request_size_limiting;
+mod request_termination;
+mod request_transformer;
+mod response_ratelimiting;
+mod response_transformer;
+mod session;
+mod standard_webhooks;
 pub mod state;
+mod statsd;
+mod syslog;
 mod table;
+mod tcp_log;
+mod typedef;
+mod udp_log;
 pub mod unhandled;
+mod zipkin;
 
 use std::pin::Pin;
 

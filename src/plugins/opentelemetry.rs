@@ -14,15 +14,14 @@ const NAME: &str = "opentelemetry";
 pub const KIND: PluginKind = PluginKind::new(NAME, 14, schema);
 
 fn schema() -> PluginSchema {
-    let header_types = [
-        "preserve", "ignore", "b3", "b3-single", "w3c", "jaeger", "ot", "aws", "gcp", "datadog",
-    ];
+    let header_types =
+        ["preserve", "ignore", "b3", "b3-single", "w3c", "jaeger", "ot", "aws", "gcp", "datadog"];
     let old = |name: &str, new: &str, default: i64| {
         let message = renamed(NAME, name, new);
         Field::integer().deprecated(Deprecation::new(message).old_default(default))
     };
-    let header_type =
-        Deprecation::new(renamed(NAME, "header_type", "propagation options")).old_default("preserve");
+    let header_type = Deprecation::new(renamed(NAME, "header_type", "propagation options"))
+        .old_default("preserve");
     let attribute = || Field::string().required();
     let config = Field::record([
         ("traces_endpoint", url().referenceable()),

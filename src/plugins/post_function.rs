@@ -3,5 +3,4 @@
 use super::{PluginKind, functions};
 
 /// The plugin.
-pub const KIND: PluginKind =
-    PluginKind::new("post-function", -1000, || functions::schema(&KIND));
+pub const KIND: PluginKind = PluginKind::new("post-function", -1000, || functions::schema(&KIND));

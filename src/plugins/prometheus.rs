@@ -18,7 +18,7 @@ fn schema() -> PluginSchema {
         ("bandwidth_metrics", switch()),
         ("upstream_health_metrics", switch()),
     ]))
-    .protocols(typedef::protocols())
+    .field("protocols", typedef::protocols())
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ fn schema() -> PluginSchema {
             ]),
         ),
     ]))
-    .protocols(typedef::protocols())
+    .field("protocols", typedef::protocols())
     .check(Check::custom(&["config"], dictionary_exists))
 }
 

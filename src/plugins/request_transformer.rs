@@ -15,11 +15,7 @@ pub const KIND: PluginKind = PluginKind::new("request-transformer", 801, schema)
 fn schema() -> PluginSchema {
     let list = |element: Field| Field::array(element).required().default(json!([]));
     let parts = |text: fn() -> Field, header: fn() -> Field| {
-        [
-            ("body", list(text())),
-            ("headers", list(header())),
-            ("querystring", list(text())),
-        ]
+        [("body", list(text())), ("headers", list(header())), ("querystring", list(text()))]
     };
     let uri = [("uri", Field::string())];
     KIND.describe(Field::record([
@@ -30,7 +26,7 @@ fn schema() -> PluginSchema {
         ("add", Field::record(parts(pair, header_pair))),
         ("append", Field::record(parts(pair, header_pair))),
     ]))
-    .protocols(typedef::protocols())
+    .field("protocols", typedef::protocols())
 }
 
 /// The name of an argument and its value.

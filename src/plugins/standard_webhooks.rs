@@ -3,6 +3,7 @@
 
 use super::PluginKind;
 use crate::domain::catalog::PluginSchema;
+use crate::domain::kinds::typedef;
 use crate::domain::schema::Field;
 
 /// The plugin.
@@ -13,7 +14,7 @@ fn schema() -> PluginSchema {
         ("secret_v1", Field::string().required().encrypted().referenceable()),
         ("tolerance_second", Field::integer().required().default(300).gt(-1.0)),
     ]))
-    .no_consumer()
+    .field("consumer", typedef::no_consumer())
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ fn schema() -> PluginSchema {
     ];
     let rest = [("tag_style", Field::string().optional().one_of(styles)), ("queue", queue())];
     let config = Field::record(target.into_iter().chain(queue_forerunners(NAME)).chain(rest));
-    KIND.describe(config).protocols(typedef::protocols())
+    KIND.describe(config).field("protocols", typedef::protocols())
 }
 
 fn service_identifier() -> Field {
@@ -75,9 +75,7 @@ fn metric() -> Field {
 
 fn default_metrics() -> Value {
     let plain = |name: &str, stat_type: &str| json!({"name": name, "stat_type": stat_type});
-    let sampled = |name: &str, stat_type: &str| {
-        json!({"name": name, "stat_type": stat_type, "sample_rate": 1})
-    };
+    let sampled = |name: &str, stat_type: &str| json!({"name": name, "stat_type": stat_type, "sample_rate": 1});
     json!([
         sampled("request_count", "counter"),
         plain("latency", "timer"),

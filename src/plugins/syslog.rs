@@ -24,7 +24,7 @@ fn schema() -> PluginSchema {
         ("custom_fields_by_lua", custom_fields_by_lua()),
         ("facility", Field::string().required().default("user").one_of(facilities)),
     ]))
-    .protocols(typedef::protocols())
+    .field("protocols", typedef::protocols())
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ fn schema() -> PluginSchema {
         ("tls_sni", Field::string()),
         ("custom_fields_by_lua", custom_fields_by_lua()),
     ]))
-    .protocols(typedef::protocols())
+    .field("protocols", typedef::protocols())
 }
 
 #[cfg(test)]

@@ -118,12 +118,6 @@ pub fn renamed(plugin: &str, old: &str, new: &str) -> String {
     format!("{plugin}: config.{old} is deprecated, please use config.{new} instead")
 }
 
-/// What a redis policy cannot do without.
-pub fn redis_policy_checks() -> [Check; 3] {
-    ["config.redis.host", "config.redis.port", "config.redis.timeout"]
-        .map(|field| Check::conditional("config.policy", Match::eq("redis"), field, Match::required()))
-}
-
 /// How records wait to be sent.
 pub fn queue() -> Field {
     let delay = || Field::number().within(0.001, 1_000_000.0);

@@ -46,7 +46,7 @@ fn schema() -> PluginSchema {
         ("queue", queue()),
         ("propagation", propagation("b3")),
     ]))
-    .protocols(typedef::protocols())
+    .field("protocols", typedef::protocols())
 }
 
 /// A tag of every span; some are the plugin's own.

@@ -123,13 +123,10 @@ pub fn patch(
     let schema = catalog.schema(kind);
     body.remove("id");
     resolve(catalog, config, schema, &mut body)?;
-    // Shorthands speak about the patch alone, so that they cannot be outvoted by old values.
-    schema.validate_shorthands(&body)?;
-    if let Some(rewrite) = schema.rewrite {
-        rewrite(&mut body)?;
-    }
     let mut document = old.document();
-    merge(&schema.fields, &mut document, body);
+    catalog.expand_patch(kind, &document, &mut body)?;
+    let fields = catalog.patch_fields(kind, &document, &body);
+    merge(fields, &mut document, body);
     catalog.tidy(kind, &mut document)?;
     stamp(schema, &mut document, fresh, Stamp::Updated);
     finish(catalog, config, kind, document)

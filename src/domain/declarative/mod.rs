@@ -69,7 +69,9 @@ fn mark_nulls(fields: &Fields, document: &mut Document) {
     for (name, field) in fields.iter() {
         match document.get_mut(name) {
             Some(value) => mark_value(field, value),
-            None if field.default.is_some() || field.auto == Some(Auto::Secret) => {
+            None if field.default.as_ref().is_some_and(|default| !default.is_null())
+                || field.auto == Some(Auto::Secret) =>
+            {
                 document.insert(name.to_owned(), Value::Null);
             }
             None => {}

@@ -32,6 +32,7 @@ pub(crate) fn fill(field: &Field) -> Value {
         Type::Record(fields) => Value::Object(fill_all(fields)),
         Type::Foreign { .. } => json!({"id": Uuid::from_u128(9)}),
         Type::Abstract => json!({}),
+        Type::Json(_) => json!("text"),
     }
 }
 

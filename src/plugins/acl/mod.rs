@@ -3,6 +3,7 @@
 use super::PluginKind;
 use super::typedef::{flag, texts};
 use crate::domain::catalog::PluginSchema;
+use crate::domain::kinds::typedef;
 use crate::domain::schema::{Check, Field};
 
 /// The plugin.
@@ -16,7 +17,7 @@ fn schema() -> PluginSchema {
         ("hide_groups_header", flag(false)),
         ("always_use_authenticated_groups", flag(false)),
     ]))
-    .no_consumer()
+    .field("consumer", typedef::no_consumer())
     .check(Check::OnlyOneOf(lists))
     .check(Check::AtLeastOneOf(lists))
 }

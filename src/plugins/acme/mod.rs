@@ -37,7 +37,11 @@ fn schema() -> PluginSchema {
         ("preferred_chain", Field::string()),
         ("enable_ipv4_common_name", Field::boolean().default(true)),
     ]);
-    let plugin = KIND.describe(config).no_consumer().no_service().no_route();
+    let plugin = KIND
+        .describe(config)
+        .field("consumer", typedef::no_consumer())
+        .field("service", typedef::no_service())
+        .field("route", typedef::no_route());
     storage::checks().into_iter().fold(plugin.check(terms()), PluginSchema::check)
 }
 
@@ -47,9 +51,8 @@ fn terms() -> Check {
         "https://acme-v02.api.letsencrypt.org",
         "https://acme-staging-v02.api.letsencrypt.org",
     ]);
-    Check::conditional("config.api_uri", authorities, "config.tos_accepted", Match::eq(true)).err(
-        "terms of service must be accepted, see https://letsencrypt.org/repository/",
-    )
+    Check::conditional("config.api_uri", authorities, "config.tos_accepted", Match::eq(true))
+        .err("terms of service must be accepted, see https://letsencrypt.org/repository/")
 }
 
 #[cfg(test)]

@@ -26,8 +26,9 @@ pub(super) fn config() -> Field {
 
 /// Returns what a redis storage cannot do without.
 pub(super) fn checks() -> [Check; 2] {
-    ["config.storage_config.redis.host", "config.storage_config.redis.port"]
-        .map(|field| Check::conditional("config.storage", Match::eq("redis"), field, Match::required()))
+    ["config.storage_config.redis.host", "config.storage_config.redis.port"].map(|field| {
+        Check::conditional("config.storage", Match::eq("redis"), field, Match::required())
+    })
 }
 
 /// What a Consul and a Vault have in common.
@@ -77,8 +78,7 @@ fn redis() -> Field {
 /// A namespace must not look like the keys that the plugin itself uses.
 fn namespace(value: &serde_json::Value) -> Result<(), String> {
     let text = value.as_str().unwrap_or_default();
-    let reserved =
-        ["kong_acme:renew_config:", "kong_acme:renew_last_run", "kong_acme:cert_key:"];
+    let reserved = ["kong_acme:renew_config:", "kong_acme:renew_last_run", "kong_acme:cert_key:"];
     match reserved.iter().find(|word| text.starts_with(**word)) {
         Some(word) => Err(format!("namespace can't be prefixed with reserved word: {word}")),
         None => Ok(()),

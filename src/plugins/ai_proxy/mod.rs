@@ -32,12 +32,16 @@ fn schema() -> PluginSchema {
             "native provider options in llm_format can only be used with the 'llm/v1/chat' \
              route_type",
         ))
-        .check(own("bedrock").err(
-            "native llm_format 'bedrock' can only be used with the 'bedrock' model.provider",
-        ))
-        .check(own("gemini").err(
-            "native llm_format 'gemini' can only be used with the 'gemini' model.provider",
-        ))
+        .check(
+            own("bedrock").err(
+                "native llm_format 'bedrock' can only be used with the 'bedrock' model.provider",
+            ),
+        )
+        .check(
+            own("gemini").err(
+                "native llm_format 'gemini' can only be used with the 'gemini' model.provider",
+            ),
+        )
 }
 
 #[cfg(test)]

@@ -25,7 +25,11 @@ fn each_provider_has_what_it_needs() {
                 json!({"azure_instance": "i", "azure_deployment_id": "d"}),
                 json!({"auth": {"header_name": "api-key", "header_value": "{vault://env/k}"}}),
             ),
-            config("llama2", json!({"llama2_format": "raw", "upstream_url": "http://l"}), json!({})),
+            config(
+                "llama2",
+                json!({"llama2_format": "raw", "upstream_url": "http://l"}),
+                json!({}),
+            ),
             config("gemini", Value::Null, json!({"llm_format": "gemini"})),
         ],
     );
@@ -49,7 +53,10 @@ fn each_provider_has_what_it_needs() {
                     "must set 'model.options.azure_deployment_id' for azure provider",
                 ]),
             ),
-            entity("mistral", json!(["must set 'model.options.mistral_format' for mistral provider"])),
+            entity(
+                "mistral",
+                json!(["must set 'model.options.mistral_format' for mistral provider"]),
+            ),
         ],
     );
 }

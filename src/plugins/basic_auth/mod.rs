@@ -3,6 +3,7 @@
 use super::PluginKind;
 use super::typedef::flag;
 use crate::domain::catalog::PluginSchema;
+use crate::domain::kinds::typedef;
 use crate::domain::schema::Field;
 
 /// The plugin.
@@ -14,7 +15,7 @@ fn schema() -> PluginSchema {
         ("hide_credentials", flag(false)),
         ("realm", Field::string().required().default("service")),
     ]))
-    .no_consumer()
+    .field("consumer", typedef::no_consumer())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::PluginKind;
 use super::typedef::{flag, texts};
 use crate::domain::catalog::PluginSchema;
+use crate::domain::kinds::typedef;
 use crate::domain::schema::Field;
 
 /// The plugin.
@@ -19,13 +20,10 @@ fn schema() -> PluginSchema {
         ("anonymous", Field::string()),
         ("validate_request_body", flag(false)),
         ("enforce_headers", texts().default(json!([]))),
-        (
-            "algorithms",
-            Field::array(Field::string().one_of(algorithms)).default(json!(algorithms)),
-        ),
+        ("algorithms", Field::array(Field::string().one_of(algorithms)).default(json!(algorithms))),
         ("realm", Field::string().optional()),
     ]))
-    .no_consumer()
+    .field("consumer", typedef::no_consumer())
 }
 
 #[cfg(test)]
@@ -44,10 +42,7 @@ mod tests {
                     json!({"clock_skew": 0}),
                     json!({"config": {"clock_skew": "value must be greater than 0"}}),
                 ),
-                (
-                    json!({"algorithms": ["hmac-md5"]}),
-                    json!({"config": {"algorithms": [known]}}),
-                ),
+                (json!({"algorithms": ["hmac-md5"]}), json!({"config": {"algorithms": [known]}})),
             ],
         );
     }

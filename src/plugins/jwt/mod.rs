@@ -5,6 +5,7 @@ use serde_json::json;
 use super::PluginKind;
 use super::typedef::flag;
 use crate::domain::catalog::PluginSchema;
+use crate::domain::kinds::typedef;
 use crate::domain::schema::{Check, Field, Match};
 
 /// The plugin.
@@ -24,7 +25,7 @@ fn schema() -> PluginSchema {
         ("header_names", names(json!(["authorization"]))),
         ("realm", Field::string().optional()),
     ]))
-    .no_consumer()
+    .field("consumer", typedef::no_consumer())
     .check(Check::conditional(
         "config.maximum_expiration",
         Match::gt(0.0),

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::PluginKind;
 use super::typedef::{flag, texts};
 use crate::domain::catalog::PluginSchema;
+use crate::domain::kinds::typedef;
 use crate::domain::schema::{Auto, Check, Field, Match};
 
 /// The plugin.
@@ -41,8 +42,13 @@ fn schema() -> PluginSchema {
         ("realm", Field::string().optional()),
     ])
     .custom(one_flow)
-    .check(Check::conditional("mandatory_scope", Match::eq(true), "scopes", Match::required()));
-    KIND.describe(config).no_consumer()
+    .check(Check::conditional(
+        "mandatory_scope",
+        Match::eq(true),
+        "scopes",
+        Match::required(),
+    ));
+    KIND.describe(config).field("consumer", typedef::no_consumer())
 }
 
 fn one_flow(config: &Value) -> Result<(), String> {

@@ -42,7 +42,9 @@ fn schema() -> PluginSchema {
         ("logout_query_arg", word("session_logout")),
         ("logout_post_arg", word("session_logout")),
     ]);
-    KIND.describe(with_old_names(config)).no_consumer().protocols(typedef::protocols())
+    KIND.describe(with_old_names(config))
+        .field("consumer", typedef::no_consumer())
+        .field("protocols", typedef::protocols())
 }
 
 /// What of a session is told in headers.
