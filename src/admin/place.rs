@@ -287,8 +287,7 @@ mod tests {
             .endpoint_key("key")
             .field("key", key)
             .field("consumer", Field::foreign(consumer::KIND, OnDelete::Cascade));
-        let plugin = PluginSchema::new("key-auth", "3.9.1", 1250, Field::record([]));
-        let catalog = Catalog::new(vec![plugin.kinds(vec![keys])]);
+        let catalog = Catalog::new(vec![PluginSchema::new("key-auth", "3.9.1", 1250).kind(keys)]);
         let id = "00000000-0000-4000-8000-000000000001";
         for (path, logged) in [
             ("/key-auths/hush".to_owned(), "/key-auths/***".to_owned()),
