@@ -324,6 +324,11 @@ impl Catalog {
         }
     }
 
+    /// Returns whether documents of a kind depend on their `name`.
+    fn has_parts(&self, kind: Kind) -> bool {
+        kind == plugin::KIND || self.parts.contains_key(&kind)
+    }
+
     fn part(&self, kind: Kind, document: &Document) -> Option<&Part> {
         self.parts.get(&kind)?.get(document.get("name")?.as_str()?)
     }
@@ -365,15 +370,17 @@ impl Catalog {
         unknown: schema::UnknownNull,
     ) -> Result<(), FieldErrors> {
         let part = self.part(kind, document);
-        if kind == plugin::KIND
-            && part.is_none()
-            && let Some(name) = document.get("name").and_then(Value::as_str)
-        {
-            // Of a plugin that is not there nothing else can be said.
-            let text = format!(
-                "plugin '{name}' not enabled; add it to the 'plugins' configuration property"
-            );
-            return Err(FieldErrors::one("name", text));
+        if part.is_none() && self.has_parts(kind) {
+            // Of a document that may be anything nothing else can be said.
+            match document.get("name") {
+                None | Some(Value::Null) => {
+                    return Err(FieldErrors::one("name", "required field missing"));
+                }
+                Some(Value::String(name)) => {
+                    return Err(FieldErrors::one("name", no_part(kind, name)));
+                }
+                Some(_) => {}
+            }
         }
         let schema = self.schema(kind);
         let (fields, checks) = match part {
@@ -388,13 +395,6 @@ impl Catalog {
             for custom in &plugin.custom {
                 errors.extend(custom(config));
             }
-        }
-        if part.is_none()
-            && !schema.subschemas.is_empty()
-            && let Some(name) = document.get("name").and_then(Value::as_str)
-        {
-            let one = kind.name().strip_suffix('s').unwrap_or(kind.name());
-            errors.insert("name", format!("{one} '{name}' is not installed").into());
         }
         errors.into_result()
     }
@@ -414,7 +414,7 @@ impl Catalog {
     /// own fields: of a plugin, or of a sort of vaults.
     pub fn describe_part(&self, kind: Kind, name: &str) -> Option<Value> {
         let part = self.parts.get(&kind)?.get(name)?;
-        Some(schema::describe_part(&part.own, &part.checks))
+        Some(schema::describe(&part.own, &part.checks))
     }
 
     fn plugin_of(&self, kind: Kind, document: &Document) -> Option<&PluginSchema> {
@@ -422,6 +422,15 @@ impl Catalog {
             return None;
         }
         self.plugin(document.get("name")?.as_str()?)
+    }
+}
+
+/// What Kong says of a name that is not there.
+fn no_part(kind: Kind, name: &str) -> String {
+    if kind == plugin::KIND {
+        format!("plugin '{name}' not enabled; add it to the 'plugins' configuration property")
+    } else {
+        format!("vault '{name}' is not installed")
     }
 }
 

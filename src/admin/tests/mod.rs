@@ -4,5 +4,6 @@ mod app;
 mod kinds;
 mod lists;
 mod node;
+mod schemas;
 mod sockets;
 mod verbs;

@@ -16,7 +16,8 @@ use crate::plugins;
 /// Starts an API with the kinds of all plugins.
 async fn start() -> App {
     let catalog = plugins::catalog(|_| true);
-    App::of(catalog.unsupported_plugins(UnsupportedPlugins::Store), Options::default()).await
+    let catalog = catalog.unsupported_plugins(UnsupportedPlugins::Store);
+    App::with_catalog(Options::default(), catalog).await
 }
 
 /// Creates an entity, and checks that a GET shows what the POST answered and that it has these
