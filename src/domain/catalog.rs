@@ -118,6 +118,8 @@ pub struct Referrer {
 /// All kinds and plugin schemas.
 pub struct Catalog {
     schemas: Vec<Schema>,
+    /// Kinds that are described but hold no entities.
+    shown: Vec<Schema>,
     by_name: BTreeMap<&'static str, usize>,
     by_path: BTreeMap<&'static str, usize>,
     referrers: BTreeMap<Kind, Vec<Referrer>>,
@@ -148,7 +150,8 @@ impl Catalog {
         }
         let parts = parts(&schemas, &plugins);
         let plugins = plugins.into_iter().map(|plugin| (plugin.name, plugin)).collect();
-        Self { schemas, by_name, by_path, referrers, plugins, parts }
+        let shown = kinds::shown::schemas();
+        Self { schemas, shown, by_name, by_path, referrers, plugins, parts }
     }
 
     /// Returns the kind called `name`.
@@ -161,9 +164,14 @@ impl Catalog {
         self.by_name.get(name).and_then(|i| self.schemas.get(*i))
     }
 
+    /// Returns the schema of the kind called `name`, also when it holds no entities here.
+    pub fn described(&self, name: &str) -> Option<&Schema> {
+        self.find(name).or_else(|| self.shown.iter().find(|schema| schema.kind.name() == name))
+    }
+
     /// Returns the schema of a kind of this catalog.
     pub fn schema(&self, kind: Kind) -> &Schema {
-        self.find(kind.name()).expect("kinds are only made from the catalog's schemas")
+        self.described(kind.name()).expect("kinds are only made from the catalog's schemas")
     }
 
     /// Returns all schemas; a kind comes after those that it refers to.
@@ -351,7 +359,7 @@ impl Catalog {
 
     /// Returns the description of the kind called `name`.
     pub fn describe(&self, name: &str) -> Option<Value> {
-        let schema = self.find(name)?;
+        let schema = self.described(name)?;
         Some(schema::describe(&schema.fields, &schema.checks))
     }
 

@@ -23,7 +23,12 @@ pub fn uuid() -> Field {
 
 /// Labels.
 pub fn tags() -> Field {
-    let tag = text(|tag| {
+    Field::set(tag().required())
+}
+
+/// One label.
+pub fn tag() -> Field {
+    text(|tag| {
         let good = tag.chars().all(|c| match c {
             ',' | '/' => false,
             c if c.is_ascii() => !c.is_ascii_control(),
@@ -35,8 +40,7 @@ pub fn tags() -> Field {
                  sequences"
             )
         })
-    });
-    Field::set(tag.required())
+    })
 }
 
 /// A name that fits into a path.
@@ -175,9 +179,17 @@ pub fn headers() -> Field {
     Field::map(header_name(), Field::array(Field::string()))
 }
 
-/// A set of addresses and ports.
-pub fn endpoints() -> Field {
-    let ip = text(|text| {
+/// An IP address.
+pub fn ip() -> Field {
+    text(|text| match text.parse::<std::net::IpAddr>() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(format!("not an ip address: {text}")),
+    })
+}
+
+/// An IP address or a range of them.
+pub fn ip_or_cidr() -> Field {
+    text(|text| {
         let (address, bits) = text.split_once('/').map_or((text, None), |(a, b)| (a, Some(b)));
         let address = address.parse::<std::net::IpAddr>().ok();
         let most = address.map_or(0, |a| if a.is_ipv4() { 32 } else { 128 });
@@ -186,9 +198,13 @@ pub fn endpoints() -> Field {
             true => Ok(()),
             false => Err(format!("invalid ip or cidr range: '{text}'")),
         }
-    });
+    })
+}
+
+/// A set of addresses and ports.
+pub fn endpoints() -> Field {
     let one = Check::AtLeastOneOf(&["ip", "port"]);
-    Field::set(Field::record([("ip", ip), ("port", port())]).check(one))
+    Field::set(Field::record([("ip", ip_or_cidr()), ("port", port())]).check(one))
 }
 
 /// A path to send upstream.
