@@ -408,7 +408,7 @@ impl Catalog {
     /// own fields: of a plugin, or of a sort of vaults.
     pub fn describe_part(&self, kind: Kind, name: &str) -> Option<Value> {
         let part = self.parts.get(&kind)?.get(name)?;
-        Some(schema::describe_part(&part.own, &part.checks))
+        Some(schema::describe(&part.own, &part.checks))
     }
 
     fn plugin_of(&self, kind: Kind, document: &Document) -> Option<&PluginSchema> {

@@ -9,27 +9,20 @@ use crate::domain::canonical::encode_value;
 /// Where a field stands. In Kong a record within a record is required unless it says otherwise.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
-    /// Among the fields of a kind.
-    Top,
-    /// Within a record, or among the fields of a plugin.
-    Nested,
+    /// Among the fields of a kind, a plugin or a record.
+    Record,
     /// In a list or a map.
     Listed,
 }
 
-/// Returns the description of a kind.
+/// Returns the description of a kind, or of the fields and checks that a plugin or vault brings.
 pub fn describe<'c>(fields: &Fields, checks: impl IntoIterator<Item = &'c Check>) -> Value {
-    json!({"entity_checks": list_checks(checks), "fields": list(fields, Place::Top)})
-}
-
-/// Returns the description of the fields and checks that a plugin or vault brings.
-pub fn describe_part<'c>(fields: &Fields, checks: impl IntoIterator<Item = &'c Check>) -> Value {
-    json!({"entity_checks": list_checks(checks), "fields": list(fields, Place::Nested)})
+    json!({"entity_checks": list_checks(checks), "fields": list(fields, Place::Record)})
 }
 
 /// Returns the description of one record, such as a plugin's `config`.
 pub fn describe_record(record: &Field) -> Value {
-    let mut shown = field(record, Place::Nested);
+    let mut shown = field(record, Place::Record);
     if let Some(members) = shown.as_object_mut() {
         members.retain(|name, _| {
             matches!(name.as_str(), "fields" | "entity_checks" | "shorthand_fields")
@@ -52,7 +45,7 @@ pub(super) fn field(field: &Field, place: Place) -> Value {
     let mut shown = Map::new();
     let mut show = |name: &str, value: Value| drop(shown.insert(name.to_owned(), value));
     show_type(field, place, &mut show);
-    let implied = place == Place::Nested && matches!(field.ty, Type::Record(_));
+    let implied = place == Place::Record && matches!(field.ty, Type::Record(_));
     if let Some(required) = field.declared_required.or(implied.then_some(true)) {
         show("required", required.into());
     }
@@ -93,7 +86,6 @@ pub(super) fn field(field: &Field, place: Place) -> Value {
 }
 
 fn show_type(field: &Field, place: Place, show: &mut impl FnMut(&str, Value)) {
-    let inner = if place == Place::Listed { Place::Listed } else { Place::Nested };
     let listed = |element: &Field| self::field(element, Place::Listed);
     let name = match &field.ty {
         Type::String => "string",
@@ -114,7 +106,7 @@ fn show_type(field: &Field, place: Place, show: &mut impl FnMut(&str, Value)) {
             show("keys", listed(keys));
             show("values", listed(values));
         }
-        Type::Record(fields) => show("fields", list(fields, inner)),
+        Type::Record(fields) => show("fields", list(fields, place)),
         Type::Foreign { kind, on_delete } => {
             show("reference", kind.name().into());
             if *on_delete == OnDelete::Cascade {

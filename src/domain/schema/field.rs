@@ -108,7 +108,7 @@ pub struct Field {
 impl Field {
     fn new(ty: Type) -> Self {
         // Kong makes every record field of an entity required, so an absent one is filled.
-        let required = matches!(ty, Type::Record(_));
+        let required = matches!(ty, Type::Record(_) | Type::Abstract);
         Self {
             ty,
             required,
