@@ -8,9 +8,10 @@ use uuid::Uuid;
 
 use super::*;
 use crate::domain::catalog::{Catalog, PluginSchema};
+use crate::domain::decide::{Fresh, make};
 use crate::domain::kinds::plugin;
 use crate::domain::kinds::tests::{fill, fill_all};
-use crate::domain::rejection::FieldErrors;
+use crate::domain::rejection::{FieldErrors, Rejection};
 use crate::domain::schema::{Type, UnknownNull};
 
 /// Builds a global plugin instance.
@@ -41,14 +42,13 @@ pub(crate) fn build_scoped(
 /// Completes a config as a write does and returns it, or what is wrong with it.
 fn settle(kind: &PluginKind, config: Value) -> Result<Value, FieldErrors> {
     let catalog = Catalog::new(vec![kind.schema()]);
-    let mut document = json!({
-        "id": Uuid::from_u128(77), "created_at": 1, "updated_at": 1, "name": kind.name,
-        "config": config, "enabled": false,
-    });
-    let document = document.as_object_mut().unwrap();
-    catalog.complete(plugin::KIND, document)?;
-    catalog.validate(plugin::KIND, document)?;
-    Ok(document["config"].take())
+    let document = json!({"name": kind.name, "config": config, "enabled": false});
+    let mut fresh = Fresh { at: Clock::System.now(), id: &mut || Uuid::from_u128(77) };
+    match make(&catalog, plugin::KIND, document.as_object().unwrap().clone(), &mut fresh) {
+        Ok(entity) => Ok(entity.document()["config"].take()),
+        Err(Rejection::Schema(errors)) => Err(errors),
+        Err(other) => panic!("{other:?}"),
+    }
 }
 
 /// Returns a config as a write completes it.
