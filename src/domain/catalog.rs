@@ -32,6 +32,8 @@ pub struct PluginSchema {
     pub rewrite: Option<Rewrite>,
     /// The kinds of its own entities.
     pub kinds: Vec<Schema>,
+    /// Whether this version has what runs it.
+    pub handled: bool,
 }
 
 impl PluginSchema {
@@ -47,6 +49,7 @@ impl PluginSchema {
             custom: Vec::new(),
             rewrite: None,
             kinds: Vec::new(),
+            handled: true,
         }
     }
 
@@ -94,6 +97,16 @@ impl PluginSchema {
     }
 }
 
+/// What becomes of an enabled plugin that is described but that nothing here can run.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum UnsupportedPlugins {
+    /// It is refused when it is written.
+    #[default]
+    Refuse,
+    /// It is stored; data planes refuse the requests that it applies to.
+    Store,
+}
+
 /// What documents of one kind and one `name` hold.
 struct Part {
     /// All fields: the kind's, and those put in their place.
@@ -125,6 +138,7 @@ pub struct Catalog {
     referrers: BTreeMap<Kind, Vec<Referrer>>,
     plugins: BTreeMap<&'static str, PluginSchema>,
     parts: BTreeMap<Kind, BTreeMap<&'static str, Part>>,
+    unsupported: UnsupportedPlugins,
 }
 
 impl Catalog {
@@ -151,7 +165,28 @@ impl Catalog {
         let parts = parts(&schemas, &plugins);
         let plugins = plugins.into_iter().map(|plugin| (plugin.name, plugin)).collect();
         let shown = kinds::shown::schemas();
-        Self { schemas, shown, by_name, by_path, referrers, plugins, parts }
+        let unsupported = UnsupportedPlugins::default();
+        Self { schemas, shown, by_name, by_path, referrers, plugins, parts, unsupported }
+    }
+
+    /// Says what becomes of enabled plugins that nothing here can run.
+    pub fn unsupported_plugins(mut self, unsupported: UnsupportedPlugins) -> Self {
+        self.unsupported = unsupported;
+        self
+    }
+
+    /// Returns the plugins that may be put to use here.
+    pub fn usable_plugins(&self) -> impl Iterator<Item = &PluginSchema> {
+        let all = self.unsupported == UnsupportedPlugins::Store;
+        self.plugins.values().filter(move |plugin| all || plugin.handled)
+    }
+
+    /// Returns the name of the plugin that a document enables and that nothing here can run.
+    pub fn unhandled<'d>(&self, kind: Kind, document: &'d Document) -> Option<&'d str> {
+        let name = document.get("name").and_then(Value::as_str)?;
+        let plugin = self.plugin_of(kind, document)?;
+        let enabled = document.get("enabled").is_none_or(|enabled| *enabled == true);
+        (enabled && !plugin.handled).then_some(name)
     }
 
     /// Returns the kind called `name`.
@@ -305,13 +340,27 @@ impl Catalog {
         self.parts.get(&kind)?.get(document.get("name")?.as_str()?)
     }
 
-    /// Checks a complete document, a plugin's `config` included.
+    /// Checks a complete document, a plugin's `config` included, and that an enabled plugin can
+    /// run, unless [`UnsupportedPlugins::Store`] is chosen.
     pub fn validate(&self, kind: Kind, document: &Document) -> Result<(), FieldErrors> {
-        self.check(kind, document, schema::UnknownNull::Refuse)
+        let checked = self.check(kind, document, schema::UnknownNull::Refuse);
+        match self.unhandled(kind, document) {
+            Some(name) if self.unsupported == UnsupportedPlugins::Refuse => {
+                let mut errors = checked.err().unwrap_or_default();
+                let text = format!(
+                    "this version has no handler for plugin '{name}': it can be stored with \
+                     'enabled' set to false, or with unsupported_plugins = store"
+                );
+                errors.insert("name", text.into());
+                Err(errors)
+            }
+            _ => checked,
+        }
     }
 
     /// Checks a document that came from a control plane: a field that is unknown here and null is
-    /// ignored, as the seed document says of data planes.
+    /// ignored, as the seed document says of data planes. A plugin that cannot run is valid: the
+    /// requests that it applies to are refused, rather than everything else with it.
     pub fn validate_received(&self, kind: Kind, document: &Document) -> Result<(), FieldErrors> {
         self.check(kind, document, schema::UnknownNull::Ignore)
     }

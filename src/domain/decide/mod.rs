@@ -16,7 +16,7 @@ use super::entity::{Entity, Key, Kind};
 use super::event::Change;
 use super::kinds::{plugin, route, service};
 use super::rejection::{FieldErrors, Rejection};
-use super::schema::{Auto, OnDelete, Schema, Type, merge, normalise};
+use super::schema::{Auto, Fields, OnDelete, Schema, Type, merge, normalise};
 
 /// What a decision needs of the outside world.
 pub struct Fresh<'a> {
@@ -132,7 +132,7 @@ pub fn patch(
     let fields = catalog.patch_fields(kind, &document, &body);
     merge(fields, &mut document, body);
     catalog.tidy(kind, &mut document)?;
-    stamp(schema, &mut document, fresh, Stamp::Updated);
+    stamp(catalog.fields(kind, &document), &mut document, fresh, Stamp::Updated);
     finish(catalog, config, kind, document)
 }
 
@@ -194,7 +194,7 @@ pub fn make(
     fresh: &mut Fresh<'_>,
 ) -> Result<Entity, Rejection> {
     catalog.complete(kind, &mut body)?;
-    stamp(catalog.schema(kind), &mut body, fresh, Stamp::Created);
+    stamp(catalog.fields(kind, &body), &mut body, fresh, Stamp::Created);
     into_entity(catalog, kind, body)
 }
 
@@ -215,7 +215,7 @@ pub fn declare(
         true => catalog.complete(kind, &mut body)?,
         false => catalog.fill(kind, &mut body)?,
     }
-    stamp(catalog.schema(kind), &mut body, fresh, Stamp::Declared);
+    stamp(catalog.fields(kind, &body), &mut body, fresh, Stamp::Declared);
     into_entity(catalog, kind, body)
 }
 
@@ -294,14 +294,20 @@ enum Stamp {
     Declared,
 }
 
-fn stamp(schema: &Schema, document: &mut Document, fresh: &mut Fresh<'_>, stamp: Stamp) {
-    for (name, field) in schema.fields.iter() {
+/// Fills in automatic fields, those of records too: a plugin's `config` may hold a secret.
+fn stamp(fields: &Fields, document: &mut Document, fresh: &mut Fresh<'_>, when: Stamp) {
+    for (name, field) in fields.iter() {
+        if let (Some(inner), Some(Value::Object(record))) = (field.fields(), document.get_mut(name))
+        {
+            stamp(inner, record, fresh, when);
+            continue;
+        }
         let absent = document.get(name).is_none_or(Value::is_null);
         let value = match field.auto {
             Some(Auto::Id) if absent => (fresh.id)().to_string().into(),
-            Some(Auto::Secret) if absent && stamp != Stamp::Updated => secret(fresh).into(),
+            Some(Auto::Secret) if absent && when != Stamp::Updated => secret(fresh).into(),
             Some(Auto::CreatedAt) if absent => seconds(fresh.at, field.milliseconds),
-            Some(Auto::UpdatedAt) if absent || stamp != Stamp::Declared => {
+            Some(Auto::UpdatedAt) if absent || when != Stamp::Declared => {
                 seconds(fresh.at, field.milliseconds)
             }
             _ => continue,

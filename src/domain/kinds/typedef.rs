@@ -398,7 +398,7 @@ fn is_host_name(text: &str) -> bool {
 }
 
 /// A text under a rule that a closure states.
-fn text(rule: fn(&str) -> Result<(), String>) -> Field {
+pub fn text(rule: fn(&str) -> Result<(), String>) -> Field {
     Field::string().rule(Validator::code(move |value| match value.as_str() {
         Some(text) => rule(text),
         None => Ok(()),
