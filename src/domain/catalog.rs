@@ -132,6 +132,8 @@ pub struct Referrer {
 /// All kinds and plugin schemas.
 pub struct Catalog {
     schemas: Vec<Schema>,
+    /// Kinds that are described but hold no entities.
+    shown: Vec<Schema>,
     by_name: BTreeMap<&'static str, usize>,
     by_path: BTreeMap<&'static str, usize>,
     referrers: BTreeMap<Kind, Vec<Referrer>>,
@@ -171,8 +173,9 @@ impl Catalog {
         }
         let parts = parts(&schemas, &plugins);
         let plugins = plugins.into_iter().map(|plugin| (plugin.name, plugin)).collect();
+        let shown = kinds::shown::schemas();
         let unsupported = UnsupportedPlugins::default();
-        Self { schemas, by_name, by_path, referrers, plugins, parts, unsupported }
+        Self { schemas, shown, by_name, by_path, referrers, plugins, parts, unsupported }
     }
 
     /// Says what becomes of enabled plugins that nothing here can run.
@@ -205,9 +208,14 @@ impl Catalog {
         self.by_name.get(name).and_then(|i| self.schemas.get(*i))
     }
 
+    /// Returns the schema of the kind called `name`, also when it holds no entities here.
+    pub fn described(&self, name: &str) -> Option<&Schema> {
+        self.find(name).or_else(|| self.shown.iter().find(|schema| schema.kind.name() == name))
+    }
+
     /// Returns the schema of a kind of this catalog.
     pub fn schema(&self, kind: Kind) -> &Schema {
-        self.find(kind.name()).expect("kinds are only made from the catalog's schemas")
+        self.described(kind.name()).expect("kinds are only made from the catalog's schemas")
     }
 
     /// Returns all schemas; a kind comes after those that it refers to.
@@ -415,7 +423,7 @@ impl Catalog {
 
     /// Returns the description of the kind called `name`.
     pub fn describe(&self, name: &str) -> Option<Value> {
-        let schema = self.find(name)?;
+        let schema = self.described(name)?;
         Some(schema::describe(&schema.fields, &schema.checks))
     }
 

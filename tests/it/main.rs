@@ -15,3 +15,4 @@ mod process;
 mod schemas;
 mod source;
 mod tidy;
+mod unsupported_plugins;

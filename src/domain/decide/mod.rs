@@ -2,6 +2,7 @@
 //! comes out (semantics: reference gateway-2, sections B.2 and B.3).
 
 mod against;
+mod check;
 mod names;
 mod resolve;
 mod stamp;
@@ -25,6 +26,7 @@ use super::rejection::{FieldErrors, Rejection};
 use super::schema::{Mark, NamedBy, Schema, Transform, merge, normalise};
 
 pub use super::fresh::Fresh;
+pub use check::check;
 pub use names::names_of;
 pub use whole::{assemble, check_changes};
 
@@ -146,7 +148,7 @@ pub fn patch(
     let fields = catalog.patch_fields(kind, &document, &body);
     merge(fields, &mut document, body);
     catalog.tidy(kind, &mut document)?;
-    stamp(schema, &mut document, fresh, Stamp::Updated);
+    stamp(catalog.fields(kind, &document), &mut document, fresh, Stamp::Updated);
     lifetime::put(&mut document, ttl, fresh.at);
     let made = Made::new(catalog, kind, document, &transforms, fresh)?;
     made.accept(catalog, config, Names::Given, fresh)
@@ -170,11 +172,21 @@ fn create(
     mut body: Document,
     fresh: &mut Fresh<'_>,
 ) -> Result<Made, Rejection> {
+    resolve(catalog, config, catalog.schema(kind), &mut body)?;
+    build(catalog, kind, body, fresh)
+}
+
+/// Makes an entity of a body whose references are ids.
+fn build(
+    catalog: &Catalog,
+    kind: Kind,
+    mut body: Document,
+    fresh: &mut Fresh<'_>,
+) -> Result<Made, Rejection> {
     let schema = catalog.schema(kind);
     let ttl = lifetime::take(schema, &mut body)?;
-    resolve(catalog, config, schema, &mut body)?;
     catalog.complete(kind, &mut body)?;
-    stamp(schema, &mut body, fresh, Stamp::Created);
+    stamp(catalog.fields(kind, &body), &mut body, fresh, Stamp::Created);
     lifetime::put(&mut body, ttl, fresh.at);
     let transforms: Vec<_> = schema.transforms.iter().filter(|t| t.reads(&body)).copied().collect();
     Made::new(catalog, kind, body, &transforms, fresh)
@@ -191,7 +203,7 @@ pub fn make(
     body: Document,
     fresh: &mut Fresh<'_>,
 ) -> Result<Entity, Rejection> {
-    Ok(create(catalog, &Config::default(), kind, body, fresh)?.entity)
+    Ok(build(catalog, kind, body, fresh)?.entity)
 }
 
 /// Makes an entity of a declared body whose references are ids. Unlike with [`make`], a time that
@@ -212,7 +224,7 @@ pub fn declare(
         false => catalog.fill(kind, &mut body)?,
     }
     let schema = catalog.schema(kind);
-    stamp(schema, &mut body, fresh, Stamp::Declared);
+    stamp(catalog.fields(kind, &body), &mut body, fresh, Stamp::Declared);
     let transforms = schema.transforms.iter().filter(|t| t.reads(&body) && (transform || !t.once));
     let transforms: Vec<_> = transforms.copied().collect();
     Ok(Made::new(catalog, kind, body, &transforms, fresh)?.entity)

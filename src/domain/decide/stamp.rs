@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::domain::canonical::Document;
 use crate::domain::fresh::Fresh;
-use crate::domain::schema::{Auto, Schema};
+use crate::domain::schema::{Auto, Fields, Schema};
 
 /// Which automatic times are set.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -15,15 +15,20 @@ pub(super) enum Stamp {
     Declared,
 }
 
-/// Fills in automatic fields.
-pub(super) fn stamp(schema: &Schema, document: &mut Document, fresh: &mut Fresh<'_>, stamp: Stamp) {
-    for (name, field) in schema.fields.iter() {
+/// Fills in automatic fields, those of records too: a plugin's `config` may hold a secret.
+pub(super) fn stamp(fields: &Fields, document: &mut Document, fresh: &mut Fresh<'_>, when: Stamp) {
+    for (name, field) in fields.iter() {
+        if let (Some(inner), Some(Value::Object(record))) = (field.fields(), document.get_mut(name))
+        {
+            stamp(inner, record, fresh, when);
+            continue;
+        }
         let absent = document.get(name).is_none_or(Value::is_null);
         let value = match field.auto {
             Some(Auto::Id) if absent => (fresh.id)().to_string().into(),
-            Some(Auto::Secret) if absent && stamp != Stamp::Updated => secret(fresh).into(),
+            Some(Auto::Secret) if absent && when != Stamp::Updated => secret(fresh).into(),
             Some(Auto::CreatedAt) if absent => seconds(fresh.at, field.milliseconds),
-            Some(Auto::UpdatedAt) if absent || stamp != Stamp::Declared => {
+            Some(Auto::UpdatedAt) if absent || when != Stamp::Declared => {
                 seconds(fresh.at, field.milliseconds)
             }
             _ => continue,

@@ -68,7 +68,7 @@ fn each_protocol_asks_for_attributes_and_refuses_others() {
         (
             json!({"protocols": ["http", "tcp"], "paths": ["/"]}),
             json!({"protocols": "these sets are mutually exclusive: ('http', 'https'), ('tcp', \
-                                 'tls', 'udp'), ('tls_passthrough'), ('grpc', 'grpcs')"}),
+                                 'tls', 'udp')"}),
         ),
         (json!({"paths": ["/"], "headers": {"Host": ["a"]}}), json!({"headers": host})),
         (
