@@ -34,7 +34,7 @@ pub(super) async fn answer(
 }
 
 async fn post(admin: &Admin, call: &Call, place: Place, kind: Kind) -> Result<Response, ApiError> {
-    let body = Body::read(call)?.into_document(&admin.0.catalog, kind, None);
+    let body = Body::read(call)?.into_document(&admin.0.catalog, kind, || None);
     let catalog = admin.0.catalog.clone();
     let decide = move |config: &Config, fresh: &mut Fresh<'_>| {
         let mut body = body.clone();
@@ -47,7 +47,7 @@ async fn post(admin: &Admin, call: &Call, place: Place, kind: Kind) -> Result<Re
 }
 
 async fn put(admin: &Admin, call: &Call, place: Place, kind: Kind) -> Result<Response, ApiError> {
-    let body = Body::read(call)?.into_document(&admin.0.catalog, kind, None);
+    let body = Body::read(call)?.into_document(&admin.0.catalog, kind, || None);
     let catalog = admin.0.catalog.clone();
     let decide = move |config: &Config, fresh: &mut Fresh<'_>| {
         let mut body = body.clone();
@@ -101,10 +101,12 @@ fn link(
 
 async fn patch(admin: &Admin, call: &Call, place: Place, kind: Kind) -> Result<Response, ApiError> {
     let catalog = admin.0.catalog.clone();
-    let stored_plugin = locate::one(&catalog, admin.0.store.head().snapshot.config(), &place)
-        .ok()
-        .and_then(|entity| entity.document().get("name")?.as_str().map(str::to_owned));
-    let body = Body::read(call)?.into_document(&catalog, kind, stored_plugin.as_deref());
+    let stored_plugin = || {
+        let head = admin.0.store.head();
+        let entity = locate::one(&catalog, head.snapshot.config(), &place).ok()?;
+        entity.document().get("name")?.as_str().map(str::to_owned)
+    };
+    let body = Body::read(call)?.into_document(&catalog, kind, stored_plugin);
     let decide = move |config: &Config, fresh: &mut Fresh<'_>| {
         let target = match &place {
             Place::Entity(named) if !place::patch_misses_plainly(kind) => {

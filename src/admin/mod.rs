@@ -19,6 +19,7 @@ mod cors;
 mod dispatch;
 mod entities;
 mod error;
+mod filter;
 mod form;
 mod history;
 mod infer;

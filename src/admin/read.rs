@@ -9,7 +9,8 @@ use serde_json::Value;
 use super::Admin;
 use super::call::Call;
 use super::error::ApiError;
-use super::list::{self, Page, Tags};
+use super::filter::Tags;
+use super::list::{self, Page};
 use super::place::{self, Place};
 use super::{locate, reply};
 use crate::domain::catalog::Catalog;
@@ -75,7 +76,7 @@ fn collection<'c, 'a>(
     let tags = Tags::read(catalog, kind, call)?;
     let (size, after) = (list::size(call)?, list::after(call)?);
     let mark = |entity: &&Entity| list::mark(entity.id());
-    let page = match &tags {
+    let page = match tags {
         Some(tags) => Page::take(tags.select(config, kind, after), size, mark),
         None => Page::take(config.of_kind(kind, after), size, mark),
     };

@@ -14,6 +14,8 @@ use crate::settings::KONG_VERSION;
 
 /// The id of a request, ours or the client's.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The same, where clients of Kong look for it.
+const ADMIN_REQUEST_ID: HeaderName = HeaderName::from_static("x-kong-admin-request-id");
 const LATENCY: HeaderName = HeaderName::from_static("x-kong-admin-latency");
 const OUR_VERSION: HeaderName = HeaderName::from_static("x-hybridctl-version");
 
@@ -57,6 +59,7 @@ pub(super) fn sign(response: &mut Response, request_id: &str, latency_ms: Option
     headers.insert(SERVER, ascii(&format!("kong/{KONG_VERSION}")));
     headers.insert(OUR_VERSION, HeaderValue::from_static(VERSION));
     headers.insert(REQUEST_ID, ascii(request_id));
+    headers.insert(ADMIN_REQUEST_ID, ascii(request_id));
     if let Some(latency_ms) = latency_ms {
         headers.insert(LATENCY, ascii(&latency_ms.to_string()));
     }

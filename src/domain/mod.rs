@@ -16,5 +16,6 @@ pub mod entity;
 pub mod event;
 pub mod hash;
 pub mod kinds;
+mod lua;
 pub mod rejection;
 pub mod schema;

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::canonical::encode_value;
 use super::entity::Kind;
+use super::lua;
 
 /// What is wrong with a document, field by field; `@entity` holds what concerns several fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,6 +71,16 @@ impl FieldErrors {
         }
     }
 
+    /// Words the errors as those of an update: what must not be empty may be so for what the
+    /// update left out.
+    pub fn when_updating(mut self) -> Self {
+        self.0.values_mut().for_each(reword);
+        if let Some(list) = self.0.get_mut(ENTITY) {
+            reword_list(list);
+        }
+        self
+    }
+
     /// Returns `Err` with the errors if there are any.
     pub fn into_result(self) -> Result<(), Self> {
         if self.0.is_empty() { Ok(()) } else { Err(self) }
@@ -100,6 +111,25 @@ impl FieldErrors {
     }
 }
 
+/// Rewords the errors over several fields of a nested record.
+fn reword(error: &mut Value) {
+    if let Value::Object(inner) = error {
+        for (field, error) in inner {
+            if field == ENTITY { reword_list(error) } else { reword(error) }
+        }
+    }
+}
+
+fn reword_list(errors: &mut Value) {
+    for error in errors.as_array_mut().into_iter().flatten() {
+        if let Value::String(text) = error
+            && text.starts_with("at least one of these fields must be non-empty")
+        {
+            text.insert_str(0, "when updating, ");
+        }
+    }
+}
+
 fn push_lines(lines: &mut Vec<String>, name: &str, error: &Value) {
     match error {
         Value::String(text) => lines.push(format!("{name}: {text}")),
@@ -117,26 +147,7 @@ fn push_lines(lines: &mut Vec<String>, name: &str, error: &Value) {
 }
 
 fn text_of(error: &Value) -> String {
-    error.as_str().map_or_else(|| lua(error), str::to_owned)
-}
-
-/// Renders a value as Kong's messages show it: `{id="…",name="x"}`, keys sorted.
-pub fn lua(value: &Value) -> String {
-    match value {
-        Value::Null => "null".to_owned(),
-        Value::String(text) => format!("\"{text}\""),
-        Value::Array(items) => {
-            format!("{{{}}}", items.iter().map(lua).collect::<Vec<_>>().join(","))
-        }
-        Value::Object(object) => {
-            let mut members: Vec<_> = object.iter().collect();
-            members.sort_unstable_by_key(|(name, _)| name.as_str());
-            let members: Vec<_> =
-                members.into_iter().map(|(name, value)| format!("{name}={}", lua(value))).collect();
-            format!("{{{}}}", members.join(","))
-        }
-        other => encode_value(other),
-    }
+    error.as_str().map_or_else(|| lua::block(error), str::to_owned)
 }
 
 /// Why a write was refused. All of these are the caller's to mend.
@@ -216,7 +227,7 @@ impl Rejection {
             Self::InvalidKey => "invalid primary key: '{id=\"expected a valid UUID\"}'".to_owned(),
             Self::Schema(errors) => counted("schema violation", &errors.lines()),
             Self::Exists(_) => {
-                format!("primary key violation on key '{}'", lua(&self.fields()))
+                format!("primary key violation on key '{}'", lua::literal(&self.fields()))
             }
             Self::DanglingReference { kind, id, .. } => format!(
                 "the foreign key '{{id=\"{id}\"}}' does not reference an existing '{kind}' entity."
@@ -225,20 +236,22 @@ impl Rejection {
                 format!("an existing '{by}' entity references this '{kind}' entity")
             }
             Self::NotUnique(key) => {
-                format!("UNIQUE violation detected on '{}'", lua(&Value::Object(key.clone())))
+                format!(
+                    "UNIQUE violation detected on '{}'",
+                    lua::literal(&Value::Object(key.clone()))
+                )
             }
             Self::NotFound(key) => {
                 let primary = if key.contains_key("id") { "primary key " } else { "" };
-                let key = lua(&Value::Object(key.clone()));
+                let key = lua::literal(&Value::Object(key.clone()));
                 format!("could not find the entity with {primary}'{key}'")
             }
-            Self::Unresolved { field, kind, by: (name, value) } => format!(
-                "foreign key unresolved ({field}.{name}: the foreign key cannot be resolved with \
-                 '{{{name}=\"{value}\"}}' for an existing '{kind}' entity)"
-            ),
+            Self::Unresolved { field, kind, by } => {
+                format!("foreign key unresolved ({field}.{}: {})", by.0, unresolved(*kind, by))
+            }
             Self::Declarative(errors) => format!(
                 "declarative config is invalid: {}",
-                lua(&Value::Object(errors.as_map().clone()))
+                lua::literal(&Value::Object(errors.as_map().clone()))
             ),
         }
     }
@@ -254,9 +267,16 @@ impl Rejection {
             Self::DanglingReference { field, id, .. } => json!({field: {"id": id}}),
             Self::Referenced { by, .. } => json!({"@referenced_by": by.name()}),
             Self::NotUnique(key) | Self::NotFound(key) => Value::Object(key.clone()),
-            Self::Unresolved { field, by: (name, value), .. } => json!({field: {name: value}}),
+            Self::Unresolved { field, kind, by } => {
+                json!({field: {by.0.as_str(): unresolved(*kind, by)}})
+            }
         }
     }
+}
+
+fn unresolved(kind: Kind, (name, value): &(String, String)) -> String {
+    let key = lua::literal(&json!({name.as_str(): value}));
+    format!("the foreign key cannot be resolved with '{key}' for an existing '{kind}' entity")
 }
 
 impl From<FieldErrors> for Rejection {

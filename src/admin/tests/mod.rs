@@ -1,7 +1,13 @@
 //! The Admin API as clients see it, each test on a log of its own.
 
 mod app;
+mod bodies;
+mod clients;
+mod cors;
+mod errors;
 mod lists;
 mod node;
+mod paths;
 mod sockets;
 mod verbs;
+mod writes;

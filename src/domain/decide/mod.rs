@@ -85,7 +85,7 @@ pub fn post(
     if config.find(entity.key()).is_some() {
         return Err(Rejection::Exists(entity.id()));
     }
-    accept(catalog, config, entity)
+    accept(catalog, config, entity, Times::Ours)
 }
 
 /// Creates or replaces the entity that `target` names; absent fields take their defaults.
@@ -107,7 +107,12 @@ pub fn put(
             }
         }
     }
-    accept(catalog, config, create(catalog, config, kind, body, fresh)?)
+    let times = Times::of(&body);
+    let entity = create(catalog, config, kind, body, fresh)?;
+    if id.is_none() && matches!(target, Target::Name(..)) && config.find(entity.key()).is_some() {
+        return Err(Rejection::Exists(entity.id()));
+    }
+    accept(catalog, config, entity, times)
 }
 
 /// Merges a patch into the entity that `target` names.
@@ -122,6 +127,7 @@ pub fn patch(
     let old = target.find(config, kind).ok_or_else(|| target.not_found())?;
     let schema = catalog.schema(kind);
     body.remove("id");
+    let times = Times::of(&body);
     resolve(catalog, config, schema, &mut body)?;
     // Shorthands speak about the patch alone, so that they cannot be outvoted by old values.
     schema.validate_shorthands(&body)?;
@@ -132,7 +138,11 @@ pub fn patch(
     merge(&schema.fields, &mut document, body);
     catalog.tidy(kind, &mut document)?;
     stamp(schema, &mut document, fresh, Stamp::Updated);
-    finish(catalog, config, kind, document)
+    let entity = into_entity(catalog, kind, document).map_err(|rejection| match rejection {
+        Rejection::Schema(errors) => errors.when_updating().into(),
+        other => other,
+    })?;
+    accept(catalog, config, entity, times)
 }
 
 /// Deletes an entity, and with it those that cascade.
@@ -225,17 +235,31 @@ fn into_entity(catalog: &Catalog, kind: Kind, mut body: Document) -> Result<Enti
     Entity::new(kind, &body).map_err(|_| FieldErrors::one("id", "expected a valid UUID").into())
 }
 
-fn finish(
-    catalog: &Catalog,
-    config: &Config,
-    kind: Kind,
-    document: Document,
-) -> Result<Decision, Rejection> {
-    accept(catalog, config, into_entity(catalog, kind, document)?)
+/// Whose the creation time of a written entity is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Times {
+    /// Ours: a new one alone is no change.
+    Ours,
+    /// The client's, who asked for it.
+    Given,
+}
+
+impl Times {
+    fn of(body: &Document) -> Self {
+        match body.get("created_at").is_some_and(|time| !time.is_null()) {
+            true => Self::Given,
+            false => Self::Ours,
+        }
+    }
 }
 
 /// Checks an entity against the others and says what changes.
-fn accept(catalog: &Catalog, config: &Config, entity: Entity) -> Result<Decision, Rejection> {
+fn accept(
+    catalog: &Catalog,
+    config: &Config,
+    entity: Entity,
+    times: Times,
+) -> Result<Decision, Rejection> {
     let document = entity.document();
     check_references(catalog, config, entity.kind(), &document)?;
     check_unique(catalog, config, &entity, &document)?;
@@ -243,17 +267,19 @@ fn accept(catalog: &Catalog, config: &Config, entity: Entity) -> Result<Decision
         check_protocols(catalog, config, &document)?;
     }
     if let Some(old) = config.find(entity.key())
-        && without_times(catalog.schema(entity.kind()), old.document())
-            == without_times(catalog.schema(entity.kind()), document)
+        && without_times(catalog.schema(entity.kind()), old.document(), times)
+            == without_times(catalog.schema(entity.kind()), document, times)
     {
         return Ok(Decision { changes: Vec::new(), entity: old.clone() });
     }
     Ok(Decision { changes: vec![Change::Upserted(entity.clone())], entity })
 }
 
-fn without_times(schema: &Schema, mut document: Document) -> Document {
+fn without_times(schema: &Schema, mut document: Document, times: Times) -> Document {
     for (name, field) in schema.fields.iter() {
-        if matches!(field.auto, Some(Auto::CreatedAt | Auto::UpdatedAt)) {
+        if field.auto == Some(Auto::UpdatedAt)
+            || field.auto == Some(Auto::CreatedAt) && times == Times::Ours
+        {
             document.remove(name);
         }
     }
