@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::app::App;
-use crate::admin::Options;
+use crate::admin::{Options, Tells};
 
 #[tokio::test]
 async fn every_answer_names_the_origin_it_is_for() {
@@ -55,6 +55,22 @@ async fn every_answer_names_the_origin_it_is_for() {
             let one = |name| answer.headers.get_all(name).iter().count();
             assert_eq!(one("access-control-allow-origin"), 1, "{shown}");
         }
+    }
+}
+
+#[tokio::test]
+async fn answers_tell_what_the_settings_let_them() {
+    let setting = |headers: &[&str]| headers.iter().map(|h| (*h).to_owned()).collect::<Vec<_>>();
+    for (headers, latency, server) in [
+        (setting(&["server_tokens", "latency_tokens"]), true, true),
+        (setting(&["x-kong-admin-latency"]), true, false),
+        (setting(&["server"]), false, true),
+        (setting(&["off"]), false, false),
+    ] {
+        let app = App::with(Options { tells: Tells::read(&headers), ..Options::default() }).await;
+        let answer = app.get("/services").await;
+        assert_eq!(!answer.header("x-kong-admin-latency").is_empty(), latency, "{headers:?}");
+        assert_eq!(!answer.header("server").is_empty(), server, "{headers:?}");
     }
 }
 

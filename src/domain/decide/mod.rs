@@ -1,6 +1,10 @@
 //! Deciding: what a write would change, or why it is refused. Pure; the writer appends what
 //! comes out (semantics: reference gateway-2, sections B.2 and B.3).
 
+mod whole;
+
+pub use whole::{assemble, check_changes};
+
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -443,69 +447,6 @@ fn check_protocols(
 fn protocols(document: &Document) -> Vec<String> {
     let list = document.get("protocols").and_then(Value::as_array);
     list.into_iter().flatten().filter_map(|p| p.as_str().map(str::to_owned)).collect()
-}
-
-/// Checks that a whole set of entities is a valid config: schemas, unique values, references.
-/// Returns it, or everything that is wrong, entity by entity.
-pub fn assemble(
-    catalog: &Catalog,
-    entities: impl IntoIterator<Item = Entity>,
-) -> Result<Config, Vec<(Key, Rejection)>> {
-    let mut config = Config::default();
-    let mut wrong = Vec::new();
-    let entities: Vec<_> = entities.into_iter().collect();
-    for entity in &entities {
-        let document = entity.document();
-        if config.find(entity.key()).is_some() {
-            wrong.push((entity.key(), Rejection::Exists(entity.id())));
-        } else if let Err(rejection) = catalog
-            .validate_received(entity.kind(), &document)
-            .map_err(Rejection::from)
-            .and_then(|()| check_unique(catalog, &config, entity, &document))
-        {
-            wrong.push((entity.key(), rejection));
-        }
-        config.apply(catalog, &Change::Upserted(entity.clone()));
-    }
-    for entity in &entities {
-        let document = entity.document();
-        if let Err(rejection) = check_references(catalog, &config, entity.kind(), &document) {
-            wrong.push((entity.key(), rejection));
-        }
-    }
-    if wrong.is_empty() { Ok(config) } else { Err(wrong) }
-}
-
-/// Checks the entities that changes bring and the references that they leave, against the config
-/// that they lead to. For a data plane that applies a delta.
-pub fn check_changes(
-    catalog: &Catalog,
-    after: &Config,
-    changes: &[Change],
-) -> Result<(), (Key, Rejection)> {
-    for change in changes {
-        let key = change.key();
-        match change {
-            Change::Upserted(entity) => {
-                let document = entity.document();
-                catalog
-                    .validate_received(key.kind, &document)
-                    .map_err(Rejection::from)
-                    .and_then(|()| check_unique(catalog, after, entity, &document))
-                    .and_then(|()| check_references(catalog, after, key.kind, &document))
-                    .map_err(|rejection| (key, rejection))?;
-            }
-            Change::Deleted(key) => {
-                for referrer in catalog.referrers(key.kind) {
-                    if after.referring(*key, *referrer, None).next().is_some() {
-                        let by = referrer.kind;
-                        return Err((*key, Rejection::Referenced { kind: key.kind, by }));
-                    }
-                }
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Returns whether a field of a kind is a reference.
