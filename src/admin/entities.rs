@@ -8,13 +8,14 @@ use super::body::Body;
 use super::call::Call;
 use super::error::ApiError;
 use super::place::{self, Named, Place};
+use super::read::View;
 use super::store::Decided;
 use super::{locate, read, reply};
 use crate::domain::canonical::Document;
 use crate::domain::catalog::Catalog;
 use crate::domain::config::Config;
 use crate::domain::decide::{self, Fresh, Target};
-use crate::domain::entity::{Entity, Kind};
+use crate::domain::entity::{Entity, Key, Kind};
 use crate::domain::event::EventKind;
 
 /// Answers a request for the entities of a kind.
@@ -58,8 +59,8 @@ async fn put(admin: &Admin, call: &Call, place: Place, kind: Kind) -> Result<Res
                 return Ok(decide::patch(&catalog, config, kind, &target, body, fresh)?.into());
             }
             Place::NestedEntity { parent, child, field } => {
-                adopt(&catalog, config, parent, field, &mut body)?;
-                locate::target(&catalog, child)?
+                let parent = adopt(&catalog, config, parent, field, &mut body)?;
+                locate::target_below(&catalog, config, parent, child, field, &mut body)?
             }
             Place::Foreign { child, field, .. } => {
                 let child = locate::entity(&catalog, config, child)?;
@@ -110,7 +111,10 @@ async fn patch(admin: &Admin, call: &Call, place: Place, kind: Kind) -> Result<R
     let decide = move |config: &Config, fresh: &mut Fresh<'_>| {
         let target = match &place {
             Place::Entity(named) if !place::patch_misses_plainly(kind) => {
-                locate::target(&catalog, named)?
+                match locate::target(&catalog, named)? {
+                    Target::Through(..) => Target::Id(locate::one(&catalog, config, &place)?.id()),
+                    target => target,
+                }
             }
             place => Target::Id(locate::one(&catalog, config, place)?.id()),
         };
@@ -134,17 +138,18 @@ async fn delete(admin: &Admin, call: &Call, place: Place) -> Result<Response, Ap
     write(admin, call, decide, StatusCode::NO_CONTENT).await
 }
 
-/// Puts the reference to the parent into a body, over what the body says.
+/// Puts the reference to the parent into a body, over what the body says; returns
+/// the parent.
 fn adopt(
     catalog: &Catalog,
     config: &Config,
     parent: &Named,
     field: &str,
     body: &mut Document,
-) -> Result<(), ApiError> {
-    let parent = locate::entity(catalog, config, parent)?;
-    body.insert(field.to_owned(), locate::reference_to(parent.key()));
-    Ok(())
+) -> Result<Key, ApiError> {
+    let parent = locate::entity(catalog, config, parent)?.key();
+    body.insert(field.to_owned(), locate::reference_to(parent));
+    Ok(parent)
 }
 
 async fn write<F>(
@@ -158,7 +163,11 @@ where
 {
     let (entity, head) = admin.0.store.write(call.origin(EventKind::Written), decide).await?;
     let response = match entity {
-        Some(entity) => reply::json(status, &read::show(&admin.0.catalog, &entity)),
+        Some(entity) => {
+            let (catalog, config) = (&*admin.0.catalog, head.snapshot.config());
+            let view = View { catalog, config, at: admin.0.clock.now() };
+            reply::json(status, &view.show(&entity))
+        }
         None => reply::empty(status),
     };
     Ok(reply::tag(response, head.config_hash))

@@ -27,6 +27,14 @@ pub enum ApiError {
         /// What is wrong, argument by argument.
         options: Option<Value>,
     },
+    /// A name in the path breaks the rules of its field.
+    #[error("{message}")]
+    InvalidName {
+        /// The unique field that the path is about.
+        field: &'static str,
+        /// What is wrong.
+        message: String,
+    },
     /// Nothing is at this path.
     #[error("Not found")]
     NotFound,
@@ -67,9 +75,10 @@ impl ApiError {
             Self::Rejected(Rejection::NotFound(_)) | Self::NotFound | Self::Missing(_) => {
                 StatusCode::NOT_FOUND
             }
-            Self::Rejected(_) | Self::Argument { .. } | Self::BadRequest(_) => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Rejected(_)
+            | Self::Argument { .. }
+            | Self::InvalidName { .. }
+            | Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -83,17 +92,29 @@ impl ApiError {
     pub fn body(&self) -> Value {
         let message = self.to_string();
         match self {
-            Self::Rejected(rejection) => json!({
-                "code": rejection.code(),
-                "name": rejection.name(),
-                "message": message,
-                "fields": rejection.fields(),
-            }),
+            Self::Rejected(rejection) => {
+                let mut body = json!({
+                    "code": rejection.code(), "name": rejection.name(), "message": message,
+                });
+                let details = match rejection {
+                    Rejection::Option { .. } => "options",
+                    _ => "fields",
+                };
+                let fields = rejection.fields();
+                if let (Value::Object(body), false) = (&mut body, fields.is_null()) {
+                    body.insert(details.into(), fields);
+                }
+                body
+            }
             Self::Argument { code, name, options: Some(options), .. } => {
                 json!({"code": code, "name": name, "message": message, "options": options})
             }
             Self::Argument { code, name, .. } => {
                 json!({"code": code, "name": name, "message": message})
+            }
+            Self::InvalidName { field, .. } => {
+                let name = format!("invalid unique {field}");
+                json!({"code": 10, "name": name, "message": message})
             }
             _ => json!({"message": message}),
         }

@@ -33,7 +33,7 @@ impl Tags {
         if catalog.schema(kind).fields.find("tags").is_none() {
             return Ok(None);
         }
-        call.argument("tags").map(Self::parse).transpose()
+        argument(call).map(Self::parse).transpose()
     }
 
     fn parse(text: &str) -> Result<Self, ApiError> {
@@ -75,6 +75,11 @@ impl Tags {
     }
 }
 
+/// Returns the text of the filter; of several, Kong reads the first.
+pub(super) fn argument(call: &Call) -> Option<&str> {
+    ["tags", "tags[]", "tags[1]"].into_iter().find_map(|name| call.argument(name))
+}
+
 /// Jumps from tag to tag to the next id that is not before any of theirs, so that a rare tag
 /// spares the walk over a common one.
 fn all<'c>(
@@ -102,12 +107,12 @@ fn all<'c>(
 }
 
 /// Merges the tags' lists, which are sorted.
-fn any<'c>(
+fn any(
     tags: Vec<Arc<str>>,
-    config: &'c Config,
+    config: &Config,
     kind: Kind,
     after: Option<Uuid>,
-) -> impl Iterator<Item = &'c Entity> {
+) -> impl Iterator<Item = &Entity> {
     let mut lists: Vec<_> =
         tags.iter().map(|tag| config.tagged_of(tag, kind, after).peekable()).collect();
     from_fn(move || {

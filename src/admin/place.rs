@@ -96,7 +96,8 @@ impl Place {
             let kind = nested.kind;
             return Some(Self::Nested { parent: named, kind, field, read_only: false });
         }
-        let (field, kind, _) = schema.foreign_fields().find(|(field, _, _)| *field == below)?;
+        let mut foreign = schema.foreign_fields().filter(|(f, _, _)| !schema.pathless.contains(f));
+        let (field, kind, _) = foreign.find(|(field, _, _)| *field == below)?;
         Some(Self::Foreign { child: named, field, kind })
     }
 
@@ -183,11 +184,16 @@ pub(super) fn patterns(catalog: &Catalog) -> Vec<String> {
         let (path, name) = (schema.admin_path, schema.kind);
         let entity = format!("/{path}/{{{name}}}");
         patterns.push(format!("/{path}"));
-        for (field, _, _) in schema.foreign_fields() {
+        for (field, _, _) in
+            schema.foreign_fields().filter(|(f, _, _)| !schema.pathless.contains(f))
+        {
             patterns.push(format!("{entity}/{field}"));
         }
         for referrer in catalog.referrers(schema.kind) {
             let nested = catalog.schema(referrer.kind);
+            if nested.unreachable {
+                continue;
+            }
             let list = format!("{entity}/{}", nested.nested_path);
             patterns.push(format!("{list}/{{{}}}", nested.kind));
             if nested.kind == target::KIND {
@@ -281,16 +287,8 @@ mod tests {
             .endpoint_key("key")
             .field("key", key)
             .field("consumer", Field::foreign(consumer::KIND, OnDelete::Cascade));
-        let catalog = Catalog::new(vec![PluginSchema {
-            name: "key-auth",
-            version: "3.9.1",
-            priority: 1250,
-            config: Field::record([]),
-            no_scopes: &[],
-            custom: Vec::new(),
-            rewrite: None,
-            kinds: vec![keys],
-        }]);
+        let plugin = PluginSchema::new("key-auth", "3.9.1", 1250, Field::record([]));
+        let catalog = Catalog::new(vec![plugin.kinds(vec![keys])]);
         let id = "00000000-0000-4000-8000-000000000001";
         for (path, logged) in [
             ("/key-auths/hush".to_owned(), "/key-auths/***".to_owned()),

@@ -2,6 +2,7 @@
 //! read is found first and rendered last, so that an answer that needs no body costs none.
 
 use axum::response::Response;
+use chrono::{DateTime, Utc};
 use http::StatusCode;
 use http::header::IF_NONE_MATCH;
 use serde_json::Value;
@@ -9,7 +10,7 @@ use serde_json::Value;
 use super::Admin;
 use super::call::Call;
 use super::error::ApiError;
-use super::filter::Tags;
+use super::filter::{self, Tags};
 use super::list::{self, Page};
 use super::place::{self, Place};
 use super::{locate, reply};
@@ -18,6 +19,7 @@ use crate::domain::config::Config;
 use crate::domain::decide::Target;
 use crate::domain::entity::{Entity, Kind};
 use crate::domain::kinds::consumer;
+use crate::domain::{lifetime, view};
 
 /// What a GET speaks of, in one config.
 enum Found<'c, 'a> {
@@ -30,44 +32,57 @@ enum Found<'c, 'a> {
 pub(super) fn read(admin: &Admin, call: &Call, place: &Place) -> Result<Response, ApiError> {
     let head = admin.0.store.head();
     let (catalog, config) = (&admin.0.catalog, head.snapshot.config());
-    let found = find(catalog, config, call, place)?;
+    let view = View { catalog, config, at: admin.0.clock.now() };
+    let found = find(&view, call, place)?;
     if call.headers.get(IF_NONE_MATCH) == Some(&reply::etag(head.config_hash)) {
         return Ok(reply::tag(reply::empty(StatusCode::NOT_MODIFIED), head.config_hash));
     }
     let response = match found {
-        Found::One(entity) => reply::json(StatusCode::OK, &show(catalog, entity)),
+        Found::One(entity) => reply::json(StatusCode::OK, &view.show(entity)),
         Found::Some(page, way) => {
-            let body = page.write(&way, |entity| show(catalog, entity));
+            let body = page.write(&way, |entity| view.show(entity));
             reply::text(StatusCode::OK, body, reply::JSON)
         }
     };
     Ok(reply::tag(response, head.config_hash))
 }
 
-fn find<'c, 'a>(
-    catalog: &Catalog,
-    config: &'c Config,
-    call: &'a Call,
-    place: &Place,
-) -> Result<Found<'c, 'a>, ApiError> {
-    match place {
-        Place::Collection(kind) => collection(catalog, config, call, *kind),
-        Place::Nested { .. } => nested(catalog, config, call, place),
-        place => locate::one(catalog, config, place).map(Found::One),
+/// What is seen of one config at one time.
+pub(super) struct View<'c> {
+    pub(super) catalog: &'c Catalog,
+    pub(super) config: &'c Config,
+    pub(super) at: DateTime<Utc>,
+}
+
+impl View<'_> {
+    /// Returns an entity as the Admin API shows it.
+    pub(super) fn show(&self, entity: &Entity) -> Value {
+        Value::Object(view::show(self.catalog, self.config, entity, self.at))
+    }
+
+    /// Returns whether an entity's time is not over.
+    fn lives(&self, entity: &Entity) -> bool {
+        !lifetime::is_over(self.catalog.schema(entity.kind()), entity, self.at)
     }
 }
 
-/// Returns an entity as the Admin API shows it.
-pub(super) fn show(catalog: &Catalog, entity: &Entity) -> Value {
-    Value::Object(catalog.present(entity.kind(), entity.document()))
+fn find<'c, 'a>(view: &View<'c>, call: &'a Call, place: &Place) -> Result<Found<'c, 'a>, ApiError> {
+    match place {
+        Place::Collection(kind) => collection(view, call, *kind),
+        Place::Nested { .. } => nested(view, call, place),
+        place => match locate::one(view.catalog, view.config, place)? {
+            entity if view.lives(entity) => Ok(Found::One(entity)),
+            _ => Err(ApiError::NotFound),
+        },
+    }
 }
 
 fn collection<'c, 'a>(
-    catalog: &Catalog,
-    config: &'c Config,
+    view: &View<'c>,
     call: &'a Call,
     kind: Kind,
 ) -> Result<Found<'c, 'a>, ApiError> {
+    let View { catalog, config, .. } = *view;
     if kind == consumer::KIND
         && let Some(custom_id) = call.argument("custom_id")
     {
@@ -77,11 +92,17 @@ fn collection<'c, 'a>(
     let (size, after) = (list::size(call)?, list::after(call)?);
     let mark = |entity: &&Entity| list::mark(entity.id());
     let page = match tags {
-        Some(tags) => Page::take(tags.select(config, kind, after), size, mark),
-        None => Page::take(config.of_kind(kind, after), size, mark),
+        Some(tags) => {
+            let tagged = tags.select(config, kind, after);
+            Page::take(tagged.filter(|entity| view.lives(entity)), size, mark)
+        }
+        None => {
+            let all = config.of_kind(kind, after);
+            Page::take(all.filter(|entity| view.lives(entity)), size, mark)
+        }
     };
-    let carried = ["tags", "size"].into_iter();
-    let carried = carried.filter_map(|name| Some((name, call.argument(name)?)));
+    let carried = [("tags", filter::argument(call)), ("size", call.argument("size"))].into_iter();
+    let carried = carried.filter_map(|(name, value)| Some((name, value?)));
     let path = format!("/{}", catalog.schema(kind).admin_path);
     Ok(Found::Some(page, list::Way { path, carried: carried.collect() }))
 }
@@ -95,12 +116,8 @@ fn by_custom_id<'c>(config: &'c Config, custom_id: &str) -> Result<Found<'c, 'st
     Ok(Found::Some(Page { items, offset: None }, list::Way::default()))
 }
 
-fn nested<'c>(
-    catalog: &Catalog,
-    config: &'c Config,
-    call: &Call,
-    place: &Place,
-) -> Result<Found<'c, 'static>, ApiError> {
+fn nested<'c>(view: &View<'c>, call: &Call, place: &Place) -> Result<Found<'c, 'static>, ApiError> {
+    let View { catalog, config, .. } = *view;
     let Place::Nested { parent, kind, field, read_only } = place else {
         return Err(ApiError::NotFound);
     };
@@ -120,7 +137,9 @@ fn nested<'c>(
         Page::take(children.into_iter().skip(skip), size, |_| next)
     } else {
         let children = locate::referring(config, above, *kind, field, list::after(call)?);
-        Page::take(children, size, |entity| list::mark(entity.id()))
+        Page::take(children.filter(|entity| view.lives(entity)), size, |entity| {
+            list::mark(entity.id())
+        })
     };
     Ok(Found::Some(page, list::Way { path, carried: Vec::new() }))
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::canonical::Document;
 use super::entity::Kind;
-use super::kinds::{self, plugin};
+use super::kinds::{self, plugin, vault};
 use super::rejection::FieldErrors;
 use super::schema::{self, Custom, Field, OnDelete, Rewrite, Schema, Type};
 
@@ -29,6 +29,47 @@ pub struct PluginSchema {
     pub rewrite: Option<Rewrite>,
     /// The kinds of its own entities.
     pub kinds: Vec<Schema>,
+    /// Whether this version has what runs it.
+    pub handled: bool,
+}
+
+impl PluginSchema {
+    /// Starts the schema of a plugin whose `config` is the record `config`.
+    pub fn new(name: &'static str, version: &'static str, priority: i32, config: Field) -> Self {
+        Self {
+            name,
+            version,
+            priority,
+            config,
+            no_scopes: &[],
+            custom: Vec::new(),
+            rewrite: None,
+            kinds: Vec::new(),
+            handled: true,
+        }
+    }
+
+    /// Names the scopes that must be null.
+    pub fn no_scopes(mut self, scopes: &'static [&'static str]) -> Self {
+        self.no_scopes = scopes;
+        self
+    }
+
+    /// Adds the kinds of its own entities.
+    pub fn kinds(mut self, kinds: Vec<Schema>) -> Self {
+        self.kinds = kinds;
+        self
+    }
+}
+
+/// What becomes of an enabled plugin that is described but that nothing here can run.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum UnsupportedPlugins {
+    /// It is refused when it is written.
+    #[default]
+    Refuse,
+    /// It is stored; data planes refuse the requests that it applies to.
+    Store,
 }
 
 /// A field of another kind that refers to a kind.
@@ -49,6 +90,8 @@ pub struct Catalog {
     by_path: BTreeMap<&'static str, usize>,
     referrers: BTreeMap<Kind, Vec<Referrer>>,
     plugins: BTreeMap<&'static str, PluginSchema>,
+    vaults: BTreeMap<&'static str, Field>,
+    unsupported: UnsupportedPlugins,
 }
 
 impl Catalog {
@@ -73,7 +116,31 @@ impl Catalog {
             }
         }
         let plugins = plugins.into_iter().map(|plugin| (plugin.name, plugin)).collect();
-        Self { schemas, by_name, by_path, referrers, plugins }
+        let unsupported = UnsupportedPlugins::default();
+        let vaults =
+            vault::BACKENDS.iter().filter_map(|name| Some((*name, vault::config_of(name)?)));
+        let vaults = vaults.collect();
+        Self { schemas, by_name, by_path, referrers, plugins, vaults, unsupported }
+    }
+
+    /// Says what becomes of enabled plugins that nothing here can run.
+    pub fn unsupported_plugins(mut self, unsupported: UnsupportedPlugins) -> Self {
+        self.unsupported = unsupported;
+        self
+    }
+
+    /// Returns the plugins that may be put to use here.
+    pub fn usable_plugins(&self) -> impl Iterator<Item = &PluginSchema> {
+        let all = self.unsupported == UnsupportedPlugins::Store;
+        self.plugins.values().filter(move |plugin| all || plugin.handled)
+    }
+
+    /// Returns the name of the plugin that a document enables and that nothing here can run.
+    pub fn unhandled<'d>(&self, kind: Kind, document: &'d Document) -> Option<&'d str> {
+        let name = document.get("name").and_then(Value::as_str)?;
+        let plugin = self.plugin_of(kind, document)?;
+        let enabled = document.get("enabled").is_none_or(|enabled| *enabled == true);
+        (enabled && !plugin.handled).then_some(name)
     }
 
     /// Returns the kind called `name`.
@@ -106,7 +173,8 @@ impl Catalog {
     pub fn nested(&self, parent: Kind, segment: &str) -> Option<(&Schema, &'static str)> {
         self.referrers(parent).iter().find_map(|referrer| {
             let schema = self.schema(referrer.kind);
-            (schema.nested_path == segment).then_some((schema, referrer.field))
+            (!schema.unreachable && schema.nested_path == segment)
+                .then_some((schema, referrer.field))
         })
     }
 
@@ -123,6 +191,11 @@ impl Catalog {
     /// Returns all plugin schemas by name.
     pub fn plugins(&self) -> impl Iterator<Item = &PluginSchema> {
         self.plugins.values()
+    }
+
+    /// Returns what the `config` of a vault's backend may hold.
+    pub fn vault(&self, backend: &str) -> Option<&Field> {
+        self.vaults.get(backend)
     }
 
     /// Expands shorthands, then fills absent fields with their defaults.
@@ -160,14 +233,15 @@ impl Catalog {
             }
         }
         schema::complete(&schema.fields, document, defaults);
-        let Some(plugin) = self.plugin_of(kind, document) else { return Ok(()) };
+        let Some(field) = self.config_field(kind, document) else { return Ok(()) };
+        let rewrite = self.plugin_of(kind, document).and_then(|plugin| plugin.rewrite);
         if defaults && !document.contains_key("config") {
             document.insert("config".into(), Value::Object(Map::new()));
         }
         if let (Type::Record(fields), Some(Value::Object(config))) =
-            (&plugin.config.ty, document.get_mut("config"))
+            (&field.ty, document.get_mut("config"))
         {
-            if let Some(rewrite) = plugin.rewrite.filter(|_| rewrites) {
+            if let Some(rewrite) = rewrite.filter(|_| rewrites) {
                 rewrite(config)?;
             }
             schema::complete(fields, config, defaults);
@@ -175,13 +249,27 @@ impl Catalog {
         Ok(())
     }
 
-    /// Checks a complete document, a plugin's `config` included.
+    /// Checks a complete document, a plugin's `config` included, and that an enabled plugin can
+    /// run, unless [`UnsupportedPlugins::Store`] is chosen.
     pub fn validate(&self, kind: Kind, document: &Document) -> Result<(), FieldErrors> {
-        self.check(kind, document, schema::UnknownNull::Refuse)
+        let checked = self.check(kind, document, schema::UnknownNull::Refuse);
+        match self.unhandled(kind, document) {
+            Some(name) if self.unsupported == UnsupportedPlugins::Refuse => {
+                let mut errors = checked.err().unwrap_or_default();
+                let text = format!(
+                    "this version has no handler for plugin '{name}': it can be stored with \
+                     'enabled' set to false, or with unsupported_plugins = store"
+                );
+                errors.insert("name", text.into());
+                Err(errors)
+            }
+            _ => checked,
+        }
     }
 
     /// Checks a document that came from a control plane: a field that is unknown here and null is
-    /// ignored, as the seed document says of data planes.
+    /// ignored, as the seed document says of data planes. A plugin that cannot run is valid: the
+    /// requests that it applies to are refused, rather than everything else with it.
     pub fn validate_received(&self, kind: Kind, document: &Document) -> Result<(), FieldErrors> {
         self.check(kind, document, schema::UnknownNull::Ignore)
     }
@@ -201,7 +289,26 @@ impl Catalog {
             }
             errors = found;
         }
+        if kind == vault::KIND {
+            errors.extend(self.check_vault(document, unknown));
+        }
         errors.into_result()
+    }
+
+    fn check_vault(&self, document: &Document, unknown: schema::UnknownNull) -> FieldErrors {
+        let mut errors = FieldErrors::default();
+        let Some(name) = document.get("name").and_then(Value::as_str) else { return errors };
+        let config = document.get("config").filter(|config| !config.is_null());
+        match (self.vault(name), config) {
+            (None, _) => errors.insert("name", format!("vault '{name}' is not installed").into()),
+            (Some(field), Some(config)) => {
+                if let Some(error) = schema::check_value(field, config, unknown) {
+                    errors.insert("config", error);
+                }
+            }
+            (Some(_), None) => {}
+        }
+        errors
     }
 
     fn check_plugin(&self, document: &Document, unknown: schema::UnknownNull) -> FieldErrors {
@@ -234,12 +341,25 @@ impl Catalog {
     /// Returns the document as the Admin API shows it: every field present, unset ones null.
     pub fn present(&self, kind: Kind, document: Document) -> Document {
         let mut shown = self.schema(kind).present(document);
-        if let Some(plugin) = self.plugin_of(kind, &shown)
+        if let Some(field) = self.config_field(kind, &shown)
             && let Some(config) = shown.get_mut("config")
         {
-            *config = schema::present_value(&plugin.config, config.take());
+            *config = schema::present_value(field, config.take());
         }
         shown
+    }
+
+    /// Returns what `config` of a document may hold, which its `name` says.
+    pub fn config_field(&self, kind: Kind, document: &Document) -> Option<&Field> {
+        self.config_of(kind, document.get("name")?.as_str()?)
+    }
+
+    /// Returns what `config` may hold in the entities of a kind that have this `name`.
+    pub fn config_of(&self, kind: Kind, name: &str) -> Option<&Field> {
+        if kind == vault::KIND {
+            return self.vault(name);
+        }
+        (kind == plugin::KIND).then(|| self.plugin(name).map(|plugin| &plugin.config)).flatten()
     }
 
     fn plugin_of(&self, kind: Kind, document: &Document) -> Option<&PluginSchema> {

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::canonical::encode_value;
-use super::entity::Kind;
+use super::entity::{Key, Kind};
 use super::lua;
 
 /// What is wrong with a document, field by field; `@entity` holds what concerns several fields.
@@ -150,6 +150,30 @@ fn text_of(error: &Value) -> String {
     error.as_str().map_or_else(|| lua::block(error), str::to_owned)
 }
 
+/// A reference by name that leads nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unresolved {
+    /// The foreign field.
+    pub field: &'static str,
+    /// The kind it refers to.
+    pub kind: Kind,
+    /// The unique field that was looked for.
+    pub name: &'static str,
+    /// Its value.
+    pub value: Value,
+}
+
+impl Unresolved {
+    fn line(&self) -> String {
+        format!("{}.{}: {}", self.field, self.name, self.why())
+    }
+
+    fn why(&self) -> String {
+        let (kind, key) = (self.kind, lua::literal(&json!({self.name: self.value})));
+        format!("the foreign key cannot be resolved with '{key}' for an existing '{kind}' entity")
+    }
+}
+
 /// Why a write was refused. All of these are the caller's to mend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rejection {
@@ -179,14 +203,21 @@ pub enum Rejection {
     NotUnique(Map<String, Value>),
     /// There is no such entity: its id, or its unique field and value.
     NotFound(Map<String, Value>),
-    /// A reference by name leads nowhere.
-    Unresolved {
-        /// The foreign field.
-        field: String,
-        /// The kind it refers to.
-        kind: Kind,
-        /// The name that was looked for: its field and value.
-        by: (String, String),
+    /// References by name lead nowhere.
+    Unresolved(Vec<Unresolved>),
+    /// An option beside the fields, such as `ttl`, is wrong.
+    Option {
+        /// Which.
+        name: &'static str,
+        /// What is wrong.
+        error: String,
+    },
+    /// A CA certificate cannot go: an entity lists its id.
+    Listed {
+        /// The certificate.
+        id: Uuid,
+        /// Who lists it.
+        by: Key,
     },
     /// A declarative configuration is not valid: the tree of what is wrong.
     Declarative(FieldErrors),
@@ -202,8 +233,10 @@ impl Rejection {
             Self::DanglingReference { .. } | Self::Referenced { .. } => 4,
             Self::NotUnique(_) => 5,
             Self::NotFound(_) => 6,
-            Self::Unresolved { .. } => 13,
+            Self::Option { .. } => 11,
+            Self::Unresolved(_) => 13,
             Self::Declarative(_) => 14,
+            Self::Listed { .. } => 19,
         }
     }
 
@@ -216,7 +249,9 @@ impl Rejection {
             Self::DanglingReference { .. } | Self::Referenced { .. } => "foreign key violation",
             Self::NotUnique(_) => "unique constraint violation",
             Self::NotFound(_) => "not found",
-            Self::Unresolved { .. } => "foreign keys unresolved",
+            Self::Option { .. } => "invalid options",
+            Self::Unresolved(_) => "foreign keys unresolved",
+            Self::Listed { .. } => "referenced by others",
             Self::Declarative(_) => "invalid declarative configuration",
         }
     }
@@ -246,8 +281,18 @@ impl Rejection {
                 let key = lua::literal(&Value::Object(key.clone()));
                 format!("could not find the entity with {primary}'{key}'")
             }
-            Self::Unresolved { field, kind, by } => {
-                format!("foreign key unresolved ({field}.{}: {})", by.0, unresolved(*kind, by))
+            Self::Unresolved(references) => {
+                let lines: Vec<_> = references.iter().map(Unresolved::line).collect();
+                match lines.as_slice() {
+                    [line] => format!("foreign key unresolved ({line})"),
+                    lines => {
+                        format!("{} foreign keys unresolved ({})", lines.len(), lines.join("; "))
+                    }
+                }
+            }
+            Self::Option { name, error } => format!("invalid option ({name}: {error})"),
+            Self::Listed { id, by } => {
+                format!("ca certificate {id} is still referenced by {} (id = {})", by.kind, by.id)
             }
             Self::Declarative(errors) => format!(
                 "declarative config is invalid: {}",
@@ -267,16 +312,18 @@ impl Rejection {
             Self::DanglingReference { field, id, .. } => json!({field: {"id": id}}),
             Self::Referenced { by, .. } => json!({"@referenced_by": by.name()}),
             Self::NotUnique(key) | Self::NotFound(key) => Value::Object(key.clone()),
-            Self::Unresolved { field, kind, by } => {
-                json!({field: {by.0.as_str(): unresolved(*kind, by)}})
+            Self::Unresolved(references) => {
+                let mut errors = FieldErrors::default();
+                for reference in references {
+                    let path = format!("{}.{}", reference.field, reference.name);
+                    errors.insert_path(&path, reference.why().into());
+                }
+                Value::Object(errors.0)
             }
+            Self::Option { name, error } => json!({*name: error}),
+            Self::Listed { .. } => Value::Null,
         }
     }
-}
-
-fn unresolved(kind: Kind, (name, value): &(String, String)) -> String {
-    let key = lua::literal(&json!({name.as_str(): value}));
-    format!("the foreign key cannot be resolved with '{key}' for an existing '{kind}' entity")
 }
 
 impl From<FieldErrors> for Rejection {

@@ -139,7 +139,8 @@ pub fn catalog(settings: &Settings) -> anyhow::Result<Catalog> {
         );
     }
     let bundled = named("bundled");
-    Ok(plugins::catalog(|name| bundled || named(name)))
+    let catalog = plugins::catalog(|name| bundled || named(name));
+    Ok(catalog.unsupported_plugins(settings.unsupported_plugins))
 }
 
 /// Sets up the log of this process; a node in the foreground logs to where it is told, too.

@@ -16,6 +16,7 @@ use super::source::Raw;
 use super::validate::{self, Checked};
 use super::values::{Value, Values};
 use super::{Settings, table};
+use crate::domain::catalog::UnsupportedPlugins;
 
 impl Settings {
     /// Types, checks and lays out what was set.
@@ -41,6 +42,10 @@ impl Settings {
             worker_processes: checked.worker_processes,
             daemon: values.flag("nginx_main_daemon"),
             plugins: values.list("plugins").to_vec(),
+            unsupported_plugins: match reader.text("unsupported_plugins") {
+                "store" => UnsupportedPlugins::Store,
+                _ => UnsupportedPlugins::Refuse,
+            },
             vaults: values.list("vaults").to_vec(),
             vault_env_prefix: values.text("vault_env_prefix").map(str::to_owned),
             cluster: reader.cluster(listeners.cluster),

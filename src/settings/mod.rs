@@ -44,6 +44,7 @@ use self::source::Raw;
 pub use self::source::Sources;
 pub use self::table::ALL as PROPERTIES;
 use self::values::{Value, Values};
+use crate::domain::catalog::UnsupportedPlugins;
 
 /// The level of Kong's Admin API and file format that this product implements.
 pub const KONG_VERSION: &str = "3.9.1";
@@ -69,6 +70,8 @@ pub struct Settings {
     pub daemon: bool,
     /// The plugins that may be used: names, or `bundled`.
     pub plugins: Vec<String>,
+    /// What becomes of enabled plugins that this version has no handler for.
+    pub unsupported_plugins: UnsupportedPlugins,
     /// The vaults that may be used: names, or `bundled`.
     pub vaults: Vec<String>,
     /// The environment vault's default prefix for variable names.

@@ -10,6 +10,7 @@ pub const ALL: &[Property] = &[
     // This product's own.
     Property::new("sqlite_path", Text, None),
     Property::new("admin_auth", Flag, Some("off")),
+    Property::new("unsupported_plugins", Enum(&["refuse", "store"]), Some("refuse")),
     // The node.
     Property::new("prefix", Text, Some("/usr/local/kong/")),
     Property::new(

@@ -55,19 +55,21 @@ impl App {
     }
 
     pub(super) async fn with(options: Options) -> Self {
-        Self::with_catalog(options, Catalog::new(Vec::new())).await
+        Self::of(Catalog::new(Vec::new()), options).await
     }
 
     /// Starts the API with every plugin of this binary.
     pub(super) async fn with_plugins() -> Self {
-        Self::with_catalog(Options::default(), crate::plugins::catalog(|_| true)).await
+        Self::of(crate::plugins::catalog(|_| true), Options::default()).await
     }
 
-    async fn with_catalog(options: Options, catalog: Catalog) -> Self {
+    /// Starts an API over the kinds of a catalog.
+    pub(super) async fn of(catalog: Catalog, options: Options) -> Self {
         let directory = std::env::temp_dir().join(format!("hybridctl-{}", Clock::System.id()));
         std::fs::create_dir(&directory).unwrap();
         let log = Arc::new(SqliteLog::open(&directory.join("log.db")).await.unwrap());
-        let (writer, task) = Writer::open(log, Arc::new(catalog), Clock::System).await.unwrap();
+        let catalog = Arc::new(catalog);
+        let (writer, task) = Writer::open(log, catalog, Clock::System).await.unwrap();
         let task = tokio::spawn(task.run(std::future::pending()));
         let fleet = Arc::new(Fleet::new(600));
         let node = NodeInfo {

@@ -55,6 +55,57 @@ async fn references_say_what_is_wrong_with_them() {
 }
 
 #[tokio::test]
+async fn all_references_that_lead_nowhere_are_told_at_once() {
+    let app = App::with_plugins().await;
+    let body = json!({
+        "name": "correlation-id",
+        "route": {"name": "r"},
+        "consumer": {"username": "u", "custom_id": "c"},
+    });
+    let why = |key: &str, kind: &str| {
+        format!(
+            "the foreign key cannot be resolved with '{{{key}}}' for an existing '{kind}' entity"
+        )
+    };
+    let (custom, user) = (why("custom_id=\"c\"", "consumers"), why("username=\"u\"", "consumers"));
+    let route = why("name=\"r\"", "routes");
+    let message = format!(
+        "3 foreign keys unresolved (consumer.custom_id: {custom}; consumer.username: {user}; \
+         route.name: {route})"
+    );
+    let fields = json!({
+        "consumer": {"custom_id": custom, "username": user},
+        "route": {"name": route},
+    });
+    let expected = refusal(13, "foreign keys unresolved", &message, &fields);
+    app.expect(("POST", "/plugins"), body, 400, expected).await;
+}
+
+#[tokio::test]
+async fn names_that_nothing_can_have_are_refused() {
+    let app = App::start().await;
+    app.populate().await;
+    let text = "invalid value 'a b': the only accepted ascii characters are alphanumerics or ., -, \
+                _, and ~";
+    let expected = json!({"code": 10, "name": "invalid unique name", "message": text});
+    for path in [
+        "/services/a%20b",
+        "/services/a%20b/routes",
+        "/services/s/routes/a%20b",
+        "/services/a%20b/routes/r",
+        "/routes/a+b/service",
+    ] {
+        app.expect(("GET", path), Value::Null, 400, expected.clone()).await;
+    }
+    for method in ["PUT", "PATCH", "DELETE"] {
+        let body = if method == "DELETE" { Value::Null } else { json!({"host": "a"}) };
+        app.expect((method, "/services/a%20b"), body, 400, expected.clone()).await;
+    }
+    // A consumer may be called anything.
+    assert_eq!(app.get("/consumers/a%20b").await.status, 404);
+}
+
+#[tokio::test]
 async fn errors_deeper_than_one_level_are_printed_as_lua_tables() {
     let app = App::start().await;
     let unhealthy = json!({"tcp_failures": 300, "timeouts": "x"});

@@ -5,6 +5,7 @@ mod bodies;
 mod clients;
 mod cors;
 mod errors;
+mod kinds;
 mod lists;
 mod node;
 mod paths;

@@ -1,11 +1,11 @@
-//! Checking what was decided elsewhere: a whole config, or the changes that lead to one.
+//! Checking what comes as a whole: all entities of a config, or the changes that lead to one.
 
-use super::super::catalog::Catalog;
-use super::super::config::Config;
-use super::super::entity::{Entity, Key};
-use super::super::event::Change;
-use super::super::rejection::Rejection;
-use super::{check_references, check_unique};
+use super::against::{check_references, check_unique};
+use crate::domain::catalog::Catalog;
+use crate::domain::config::Config;
+use crate::domain::entity::{Entity, Key};
+use crate::domain::event::Change;
+use crate::domain::rejection::Rejection;
 
 /// Checks that a whole set of entities is a valid config: schemas, unique values, references.
 /// Returns it, or everything that is wrong, entity by entity.

@@ -14,7 +14,6 @@ use super::canonical::Document;
 use super::catalog::Catalog;
 use super::config::{Config, reference};
 use super::entity::{Entity, EntityError, Kind};
-use super::kinds::plugin;
 use super::schema::{Auto, Field, Fields, Schema, Type};
 
 pub use parse::parse;
@@ -51,18 +50,12 @@ pub fn flat(catalog: &Catalog, entity: &Entity) -> Value {
             document.insert(field.into(), id.to_string().into());
         }
     }
-    if schema.kind == plugin::KIND
-        && let Some(plugin) = entity_plugin(catalog, &document)
+    if let Some(field) = catalog.config_field(schema.kind, &document)
         && let Some(config) = document.get_mut("config")
     {
-        mark_value(plugin, config);
+        mark_value(field, config);
     }
     Value::Object(document)
-}
-
-fn entity_plugin<'c>(catalog: &'c Catalog, document: &Document) -> Option<&'c Field> {
-    let name = document.get("name")?.as_str()?;
-    catalog.plugin(name).map(|plugin| &plugin.config)
 }
 
 fn mark_nulls(fields: &Fields, document: &mut Document) {

@@ -132,7 +132,10 @@ impl Reader<'_> {
         let nested: Vec<_> = catalog
             .referrers(schema.kind)
             .iter()
-            .filter(|referrer| schema.fields.find(referrer.kind.name()).is_none())
+            .filter(|referrer| {
+                // What a transient field lists is declared as entities of its own.
+                schema.fields.find(referrer.kind.name()).is_none_or(|field| field.transient)
+            })
             .filter_map(|referrer| Some((referrer, body.remove(referrer.kind.name())?)))
             .collect();
         let index = self.drafts.len();
@@ -272,7 +275,8 @@ impl Reader<'_> {
                 self.unique.insert((kind, field, text), id);
             }
         }
-        if let Some(key) = id::cache_key(schema, body)
+        if good
+            && let Some(key) = id::cache_key(schema, body)
             && self.unique.insert((kind, "cache_key", key.clone()), id).is_some()
         {
             let error = declared_twice(kind, "cache_key", &key);

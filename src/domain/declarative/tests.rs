@@ -6,21 +6,13 @@ use super::*;
 use crate::domain::catalog::PluginSchema;
 use crate::domain::decide::{Fresh, assemble, declare};
 use crate::domain::entity::Key;
-use crate::domain::kinds::{consumer, route, service, target, upstream};
+use crate::domain::kinds::{consumer, plugin, route, service, target, upstream};
 use crate::domain::rejection::Rejection;
 use uuid::Uuid;
 
 fn catalog() -> Catalog {
-    Catalog::new(vec![PluginSchema {
-        name: "marker",
-        version: "1.0.0",
-        priority: 1,
-        config: Field::record([("header", Field::string().default("x-marker"))]),
-        no_scopes: &[],
-        custom: Vec::new(),
-        rewrite: None,
-        kinds: Vec::new(),
-    }])
+    let config = Field::record([("header", Field::string().default("x-marker"))]);
+    Catalog::new(vec![PluginSchema::new("marker", "1.0.0", 1, config)])
 }
 
 fn read(tree: Value) -> Result<Config, Rejection> {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
+use crate::domain::pem;
 use crate::domain::schema::{Auto, Field, Validator};
 
 /// All protocols, in the order of Kong's messages.
@@ -385,6 +386,31 @@ fn is_host_name(text: &str) -> bool {
     text.len() <= 253
         && text.split('.').all(label)
         && (!all_numeric || text.parse::<std::net::Ipv4Addr>().is_ok() || !text.contains('.'))
+}
+
+/// A certificate and its chain in PEM, or a reference to a vault.
+pub fn certificate() -> Field {
+    text(|text| match pem::is_reference(text) {
+        true => Ok(()),
+        false => is_certificate(text),
+    })
+}
+
+/// A certificate in PEM.
+pub fn one_certificate() -> Field {
+    text(is_certificate)
+}
+
+fn is_certificate(text: &str) -> Result<(), String> {
+    pem::certificate(text).map(drop).map_err(|error| format!("invalid certificate: {error}"))
+}
+
+/// A private key in PEM, or a reference to a vault.
+pub fn private_key() -> Field {
+    text(|text| match pem::is_reference(text) {
+        true => Ok(()),
+        false => pem::private_key(text).map(drop).map_err(|error| format!("invalid key: {error}")),
+    })
 }
 
 /// A text under a rule that a closure states.

@@ -33,6 +33,8 @@ pub enum Check {
     Distinct(&'static [&'static str]),
     /// All or none must be set.
     MutuallyRequired(&'static [&'static str]),
+    /// At most one may be set.
+    MutuallyExclusive(&'static [&'static str]),
     /// If one field matches, another must.
     Conditional {
         /// The field looked at.
@@ -67,6 +69,12 @@ impl Check {
                 let set = names.iter().filter(|name| !is_empty(document, name)).count();
                 if set != 0 && set != names.len() {
                     let text = "all or none of these fields must be set: ";
+                    errors.entity(format!("{text}{}", quoted(names)));
+                }
+            }
+            Self::MutuallyExclusive(names) => {
+                if names.iter().filter(|name| !is_empty(document, name)).count() > 1 {
+                    let text = "only one or none of these fields must be set: ";
                     errors.entity(format!("{text}{}", quoted(names)));
                 }
             }

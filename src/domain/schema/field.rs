@@ -43,6 +43,8 @@ pub enum OnDelete {
     Restrict,
     /// They are deleted too.
     Cascade,
+    /// They are part of it and go with it, though its schema does not say so.
+    Owned,
 }
 
 /// How a field gets its value by itself.
@@ -106,6 +108,8 @@ pub struct Field {
     pub unique: bool,
     /// Whether times carry milliseconds.
     pub milliseconds: bool,
+    /// Whether the field is checked but not kept: other entities hold what it says.
+    pub transient: bool,
     /// The rules, in the order in which they are tried.
     pub validators: Vec<Validator>,
 }
@@ -121,6 +125,7 @@ impl Field {
             auto: None,
             unique: false,
             milliseconds: false,
+            transient: false,
             validators: Vec::new(),
         }
     }
@@ -208,6 +213,12 @@ impl Field {
     /// Makes an automatic time carry milliseconds.
     pub fn milliseconds(mut self) -> Self {
         self.milliseconds = true;
+        self
+    }
+
+    /// Checks the field, but does not keep it.
+    pub fn transient(mut self) -> Self {
+        self.transient = true;
         self
     }
 

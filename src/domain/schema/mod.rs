@@ -21,6 +21,7 @@ use serde_json::{Map, Value};
 
 use super::canonical::Document;
 use super::entity::Kind;
+use super::fresh::Fresh;
 use super::rejection::FieldErrors;
 
 /// Rewrites a body before defaults are applied, such as `url` into protocol, host, port, path.
@@ -54,6 +55,54 @@ pub struct Schema {
     pub shorthands: Vec<(&'static str, Field)>,
     /// Expands the shorthands.
     pub rewrite: Option<Rewrite>,
+    /// What becomes of a document that is known to be valid, such as hashing a password.
+    pub transforms: Vec<Transform>,
+    /// Whether entities end by themselves: see [`lifetime`](super::lifetime).
+    pub ttl: bool,
+    /// The field that may stand for the id in paths under a parent, if not the endpoint key.
+    pub nested_key: Option<&'static str>,
+    /// The kind whose names may stand for the id in paths.
+    pub named_by: Option<NamedBy>,
+    /// Whether no path leads to the kind.
+    pub unreachable: bool,
+    /// The foreign fields that make no paths.
+    pub pathless: &'static [&'static str],
+}
+
+/// Names that belong to another kind, as those of certificates are their SNIs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamedBy {
+    /// The kind that has the names.
+    pub kind: Kind,
+    /// Its unique field.
+    pub field: &'static str,
+    /// Its field that refers to what is named.
+    pub through: &'static str,
+    /// The transient field of what is named that lists its names.
+    pub list: &'static str,
+    /// What is said when a name leads nowhere.
+    pub absent: &'static str,
+}
+
+/// A change to a valid document before it is kept.
+#[derive(Clone, Copy)]
+pub struct Transform {
+    /// It runs when a body has one of these, not null.
+    pub inputs: &'static [&'static str],
+    /// Whether a document that was transformed before is left alone: a hash is not hashed again.
+    pub once: bool,
+    /// What it does.
+    pub run: TransformFn,
+}
+
+/// Changes a valid document; the texts of what it refuses are Kong's.
+pub type TransformFn = fn(&mut Document, &mut Fresh<'_>) -> Result<(), FieldErrors>;
+
+impl Transform {
+    /// Returns whether a body has what the transform reads.
+    pub fn reads(&self, body: &Document) -> bool {
+        self.inputs.iter().any(|name| body.get(*name).is_some_and(|value| !value.is_null()))
+    }
 }
 
 impl Schema {
@@ -71,6 +120,12 @@ impl Schema {
             custom: Vec::new(),
             shorthands: Vec::new(),
             rewrite: None,
+            transforms: Vec::new(),
+            ttl: false,
+            nested_key: None,
+            named_by: None,
+            unreachable: false,
+            pathless: &[],
         }
     }
 
@@ -125,6 +180,48 @@ impl Schema {
     /// Sets what expands the shorthands.
     pub fn rewrite(mut self, rewrite: Rewrite) -> Self {
         self.rewrite = Some(rewrite);
+        self
+    }
+
+    /// Adds a change to valid documents, made once when a body has one of `inputs`.
+    pub fn transform(mut self, inputs: &'static [&'static str], run: TransformFn) -> Self {
+        self.transforms.push(Transform { inputs, once: true, run });
+        self
+    }
+
+    /// Adds a change whose result depends on `inputs` alone, so that it may be made again.
+    pub fn derive(mut self, inputs: &'static [&'static str], run: TransformFn) -> Self {
+        self.transforms.push(Transform { inputs, once: false, run });
+        self
+    }
+
+    /// Lets entities end by themselves; adds the field for it.
+    pub fn ttl(mut self) -> Self {
+        self.ttl = true;
+        self.field(super::lifetime::FIELD, Field::integer())
+    }
+
+    /// Names the field that may stand for the id in paths under a parent.
+    pub fn nested_key(mut self, name: &'static str) -> Self {
+        self.nested_key = Some(name);
+        self
+    }
+
+    /// Lets the names of another kind stand for the id.
+    pub fn named_by(mut self, by: NamedBy) -> Self {
+        self.named_by = Some(by);
+        self
+    }
+
+    /// Keeps the kind out of all paths.
+    pub fn unreachable(mut self) -> Self {
+        (self.top_level, self.unreachable) = (false, true);
+        self
+    }
+
+    /// Keeps foreign fields from making paths.
+    pub fn pathless(mut self, fields: &'static [&'static str]) -> Self {
+        self.pathless = fields;
         self
     }
 

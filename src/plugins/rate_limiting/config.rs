@@ -4,7 +4,6 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::counters::{ByPeriod, PERIODS};
-use super::{NAME, PRIORITY};
 use crate::domain::canonical::Document;
 use crate::domain::catalog::PluginSchema;
 use crate::domain::kinds::typedef;
@@ -125,14 +124,9 @@ pub(super) fn schema() -> PluginSchema {
         ("sync_rate", Field::number().required().default(-1)),
     ]);
     PluginSchema {
-        name: NAME,
-        version: crate::plugins::VERSION,
-        priority: PRIORITY,
-        config: config.custom(order),
-        no_scopes: &[],
         custom: vec![any_limit, companions],
         rewrite: Some(nest_redis),
-        kinds: Vec::new(),
+        ..super::KIND.describe(config.custom(order))
     }
 }
 
@@ -248,7 +242,7 @@ mod tests {
     fn errors(config: Value) -> Value {
         let catalog = crate::plugins::catalog(|_| true);
         let mut document = json!({
-            "id": uuid::Uuid::from_u128(1), "name": NAME, "config": config, "created_at": 1,
+            "id": uuid::Uuid::from_u128(1), "name": "rate-limiting", "config": config, "created_at": 1,
             "updated_at": 1,
         });
         let document = document.as_object_mut().unwrap();

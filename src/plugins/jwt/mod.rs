@@ -1,0 +1,2 @@
+//! Stand-in for the plugin's own file.
+pub mod kind;

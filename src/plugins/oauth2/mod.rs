@@ -1,0 +1,3 @@
+//! Stand-in for the plugin's own file.
+pub mod kind;
+pub mod secret;
