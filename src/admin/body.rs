@@ -55,13 +55,18 @@ impl Body {
         Ok(Self { document: form::decode(fields), is_form: true })
     }
 
-    /// Returns the document as one of a kind; `stored_plugin` finds the name of the plugin that
-    /// a patch is for.
+    /// Returns whether the body is a form, whose values only a schema can tell.
+    pub(super) fn is_form(&self) -> bool {
+        self.is_form
+    }
+
+    /// Returns the document as one of a kind; `stored_plugin` is the name of the plugin that a
+    /// patch is for.
     pub(super) fn into_document(
         mut self,
         catalog: &Catalog,
         kind: Kind,
-        stored_plugin: impl FnOnce() -> Option<String>,
+        stored_plugin: Option<&str>,
     ) -> Document {
         match self.is_form {
             true => infer::infer(catalog, kind, &mut self.document, stored_plugin),

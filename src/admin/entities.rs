@@ -35,7 +35,7 @@ pub(super) async fn answer(
 }
 
 async fn post(admin: &Admin, call: &Call, place: Place, kind: Kind) -> Result<Response, ApiError> {
-    let body = Body::read(call)?.into_document(&admin.0.catalog, kind, || None);
+    let body = Body::read(call)?.into_document(&admin.0.catalog, kind, None);
     let catalog = admin.0.catalog.clone();
     let decide = move |config: &Config, fresh: &mut Fresh<'_>| {
         let mut body = body.clone();
@@ -48,7 +48,7 @@ async fn post(admin: &Admin, call: &Call, place: Place, kind: Kind) -> Result<Re
 }
 
 async fn put(admin: &Admin, call: &Call, place: Place, kind: Kind) -> Result<Response, ApiError> {
-    let body = Body::read(call)?.into_document(&admin.0.catalog, kind, || None);
+    let body = Body::read(call)?.into_document(&admin.0.catalog, kind, None);
     let catalog = admin.0.catalog.clone();
     let decide = move |config: &Config, fresh: &mut Fresh<'_>| {
         let mut body = body.clone();
@@ -102,12 +102,13 @@ fn link(
 
 async fn patch(admin: &Admin, call: &Call, place: Place, kind: Kind) -> Result<Response, ApiError> {
     let catalog = admin.0.catalog.clone();
-    let stored_plugin = || {
+    let body = Body::read(call)?;
+    let stored_plugin = body.is_form().then(|| {
         let head = admin.0.store.head();
         let entity = locate::one(&catalog, head.snapshot.config(), &place).ok()?;
         entity.document().get("name")?.as_str().map(str::to_owned)
-    };
-    let body = Body::read(call)?.into_document(&catalog, kind, stored_plugin);
+    });
+    let body = body.into_document(&catalog, kind, stored_plugin.flatten().as_deref());
     let decide = move |config: &Config, fresh: &mut Fresh<'_>| {
         let target = match &place {
             Place::Entity(named) if !place::patch_misses_plainly(kind) => {

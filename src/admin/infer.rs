@@ -8,12 +8,12 @@ use crate::domain::entity::Kind;
 use crate::domain::schema::{Field, Fields, Type};
 
 /// Turns texts into what their fields hold; what does not fit stays text, for the schema to refuse.
-/// `stored_plugin` finds the name of the plugin that a patch is for.
+/// `stored_plugin` is the name of the plugin that a patch is for.
 pub(super) fn infer(
     catalog: &Catalog,
     kind: Kind,
     document: &mut Document,
-    stored_plugin: impl FnOnce() -> Option<String>,
+    stored_plugin: Option<&str>,
 ) {
     let schema = catalog.schema(kind);
     infer_fields(&schema.fields, document);
@@ -22,8 +22,8 @@ pub(super) fn infer(
             infer_value(field, value);
         }
     }
-    let name = document.get("name").and_then(Value::as_str).map(str::to_owned);
-    let field = name.or_else(stored_plugin).and_then(|name| catalog.config_of(kind, &name));
+    let name = document.get("name").and_then(Value::as_str).or(stored_plugin);
+    let field = name.and_then(|name| catalog.config_of(kind, name));
     if let (Some(field), Some(config)) = (field, document.get_mut("config")) {
         infer_value(field, config);
     }
@@ -131,7 +131,7 @@ mod tests {
 
     fn inferred(kind: Kind, document: Value) -> Value {
         let Value::Object(mut document) = document else { panic!("a document is an object") };
-        infer(&Catalog::new(Vec::new()), kind, &mut document, || None);
+        infer(&Catalog::new(Vec::new()), kind, &mut document, None);
         document.into()
     }
 

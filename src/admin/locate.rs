@@ -92,7 +92,9 @@ pub(super) fn one<'c>(
             let child = entity(catalog, config, child)?;
             referred(config, child, field, *kind).ok_or(ApiError::NotFound)
         }
-        Place::Fixed(_) | Place::Collection(_) | Place::Nested { .. } => Err(ApiError::NotFound),
+        Place::Fixed(_) | Place::Schema(_) | Place::Collection(_) | Place::Nested { .. } => {
+            Err(ApiError::NotFound)
+        }
     }
 }
 

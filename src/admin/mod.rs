@@ -30,6 +30,7 @@ mod node;
 mod place;
 mod read;
 mod reply;
+mod schemas;
 pub mod serve;
 pub mod status;
 mod store;

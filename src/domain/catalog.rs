@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::canonical::Document;
 use super::entity::Kind;
-use super::kinds::{self, plugin, vault};
+use super::kinds::{self, plugin};
 use super::rejection::FieldErrors;
-use super::schema::{self, Custom, Field, OnDelete, Rewrite, Schema, Type};
+use super::schema::{self, Check, Custom, Field, Fields, OnDelete, Rewrite, Schema};
 
 /// What a plugin's entities may hold, and the kinds that it brings.
 #[derive(Clone)]
@@ -19,11 +19,14 @@ pub struct PluginSchema {
     pub version: &'static str,
     /// When it runs: higher first.
     pub priority: i32,
+    /// Its fields beside `config`, each in place of the one that all plugins have, in the order
+    /// in which they are shown: scopes that must be null, and `protocols`.
+    pub fields: Fields,
     /// The field `config`: a record.
     pub config: Field,
-    /// The scopes that must be null, such as `consumer`.
-    pub no_scopes: &'static [&'static str],
-    /// Rules in code over `config`; errors name their fields from the top, as `config.minute`.
+    /// Rules over several fields, named from the top, as `config.minute`.
+    pub checks: Vec<Check>,
+    /// Rules in code over `config`; errors name their fields from the top.
     pub custom: Vec<Custom>,
     /// Rewrites `config` before its defaults are applied.
     pub rewrite: Option<Rewrite>,
@@ -34,14 +37,15 @@ pub struct PluginSchema {
 }
 
 impl PluginSchema {
-    /// Starts the schema of a plugin whose `config` is the record `config`.
-    pub fn new(name: &'static str, version: &'static str, priority: i32, config: Field) -> Self {
+    /// Starts a schema whose `config` is empty.
+    pub fn new(name: &'static str, version: &'static str, priority: i32) -> Self {
         Self {
             name,
             version,
             priority,
-            config,
-            no_scopes: &[],
+            fields: Fields::default(),
+            config: Field::record([]),
+            checks: Vec::new(),
             custom: Vec::new(),
             rewrite: None,
             kinds: Vec::new(),
@@ -49,16 +53,47 @@ impl PluginSchema {
         }
     }
 
-    /// Names the scopes that must be null.
-    pub fn no_scopes(mut self, scopes: &'static [&'static str]) -> Self {
-        self.no_scopes = scopes;
+    /// Puts a field in place of the one that all plugins have.
+    pub fn field(mut self, name: &'static str, field: Field) -> Self {
+        self.fields.push(name, field);
         self
     }
 
-    /// Adds the kinds of its own entities.
-    pub fn kinds(mut self, kinds: Vec<Schema>) -> Self {
-        self.kinds = kinds;
+    /// Sets what `config` holds: a record.
+    pub fn config(mut self, config: Field) -> Self {
+        self.config = config;
         self
+    }
+
+    /// Adds a rule over several fields, named from the top.
+    pub fn check(mut self, check: Check) -> Self {
+        self.checks.push(check);
+        self
+    }
+
+    /// Adds a rule in code over `config`.
+    pub fn custom(mut self, custom: Custom) -> Self {
+        self.custom.push(custom);
+        self
+    }
+
+    /// Sets what rewrites `config` before its defaults are applied.
+    pub fn rewrite(mut self, rewrite: Rewrite) -> Self {
+        self.rewrite = Some(rewrite);
+        self
+    }
+
+    /// Adds a kind of the plugin's own entities.
+    pub fn kind(mut self, kind: Schema) -> Self {
+        self.kinds.push(kind);
+        self
+    }
+
+    /// Returns all fields that the plugin puts in place of those that all plugins have.
+    fn own_fields(&self) -> Fields {
+        let mut fields = self.fields.clone();
+        fields.push("config", self.config.clone());
+        fields
     }
 }
 
@@ -70,6 +105,16 @@ pub enum UnsupportedPlugins {
     Refuse,
     /// It is stored; data planes refuse the requests that it applies to.
     Store,
+}
+
+/// What documents of one kind and one `name` hold.
+struct Part {
+    /// All fields: the kind's, and those put in their place.
+    fields: Fields,
+    /// The fields that were put in place, as they are shown.
+    own: Fields,
+    /// The rules after the kind's own.
+    checks: Vec<Check>,
 }
 
 /// A field of another kind that refers to a kind.
@@ -90,7 +135,7 @@ pub struct Catalog {
     by_path: BTreeMap<&'static str, usize>,
     referrers: BTreeMap<Kind, Vec<Referrer>>,
     plugins: BTreeMap<&'static str, PluginSchema>,
-    vaults: BTreeMap<&'static str, Field>,
+    parts: BTreeMap<Kind, BTreeMap<&'static str, Part>>,
     unsupported: UnsupportedPlugins,
 }
 
@@ -115,12 +160,10 @@ impl Catalog {
                 });
             }
         }
+        let parts = parts(&schemas, &plugins);
         let plugins = plugins.into_iter().map(|plugin| (plugin.name, plugin)).collect();
         let unsupported = UnsupportedPlugins::default();
-        let vaults =
-            vault::BACKENDS.iter().filter_map(|name| Some((*name, vault::config_of(name)?)));
-        let vaults = vaults.collect();
-        Self { schemas, by_name, by_path, referrers, plugins, vaults, unsupported }
+        Self { schemas, by_name, by_path, referrers, plugins, parts, unsupported }
     }
 
     /// Says what becomes of enabled plugins that nothing here can run.
@@ -193,11 +236,6 @@ impl Catalog {
         self.plugins.values()
     }
 
-    /// Returns what the `config` of a vault's backend may hold.
-    pub fn vault(&self, backend: &str) -> Option<&Field> {
-        self.vaults.get(backend)
-    }
-
     /// Expands shorthands, then fills absent fields with their defaults.
     pub fn complete(&self, kind: Kind, document: &mut Document) -> Result<(), FieldErrors> {
         self.settle(kind, document, true, true)
@@ -232,21 +270,72 @@ impl Catalog {
                 rewrite(document)?;
             }
         }
-        schema::complete(&schema.fields, document, defaults);
-        let Some(field) = self.config_field(kind, document) else { return Ok(()) };
-        let rewrite = self.plugin_of(kind, document).and_then(|plugin| plugin.rewrite);
-        if defaults && !document.contains_key("config") {
-            document.insert("config".into(), Value::Object(Map::new()));
+        let fields = self.fields(kind, document);
+        if rewrites {
+            self.rewrite_config(kind, document, defaults)?;
+            schema::expand_fields(fields, document)?;
         }
-        if let (Type::Record(fields), Some(Value::Object(config))) =
-            (&field.ty, document.get_mut("config"))
-        {
-            if let Some(rewrite) = rewrite.filter(|_| rewrites) {
-                rewrite(config)?;
-            }
-            schema::complete(fields, config, defaults);
-        }
+        schema::complete(fields, document, defaults);
         Ok(())
+    }
+
+    fn rewrite_config(
+        &self,
+        kind: Kind,
+        document: &mut Document,
+        defaults: bool,
+    ) -> Result<(), FieldErrors> {
+        let plugin = self.plugin_of(kind, document);
+        let Some(rewrite) = plugin.and_then(|plugin| plugin.rewrite) else { return Ok(()) };
+        if defaults && !document.contains_key("config") {
+            document.insert("config".into(), Value::Object(Document::new()));
+        }
+        match document.get_mut("config") {
+            Some(Value::Object(config)) => rewrite(config),
+            _ => Ok(()),
+        }
+    }
+
+    /// Expands the shorthands of a patch for `old`, so that old values cannot outvote them.
+    pub fn expand_patch(
+        &self,
+        kind: Kind,
+        old: &Document,
+        patch: &mut Document,
+    ) -> Result<(), FieldErrors> {
+        let schema = self.schema(kind);
+        schema.validate_shorthands(patch)?;
+        if let Some(rewrite) = schema.rewrite {
+            rewrite(patch)?;
+        }
+        schema::expand_fields(self.patch_fields(kind, old, patch), patch)
+    }
+
+    /// Returns the fields that a patch of `old` speaks about.
+    pub fn patch_fields(&self, kind: Kind, old: &Document, patch: &Document) -> &Fields {
+        self.fields(kind, if patch.contains_key("name") { patch } else { old })
+    }
+
+    /// Returns the fields of a document: its kind's, and what its `name` puts in their place.
+    pub fn fields(&self, kind: Kind, document: &Document) -> &Fields {
+        match self.part(kind, document) {
+            Some(part) => &part.fields,
+            None => &self.schema(kind).fields,
+        }
+    }
+
+    /// Returns whether documents of a kind depend on their `name`.
+    fn has_parts(&self, kind: Kind) -> bool {
+        kind == plugin::KIND || self.parts.contains_key(&kind)
+    }
+
+    fn part(&self, kind: Kind, document: &Document) -> Option<&Part> {
+        self.parts.get(&kind)?.get(document.get("name")?.as_str()?)
+    }
+
+    /// Returns what `config` may hold in the entities of a kind that have this `name`.
+    pub fn config_of(&self, kind: Kind, name: &str) -> Option<&Field> {
+        self.parts.get(&kind)?.get(name)?.own.find("config")
     }
 
     /// Checks a complete document, a plugin's `config` included, and that an enabled plugin can
@@ -280,86 +369,52 @@ impl Catalog {
         document: &Document,
         unknown: schema::UnknownNull,
     ) -> Result<(), FieldErrors> {
-        let mut errors = self.schema(kind).validate(document, unknown).err().unwrap_or_default();
-        if kind == plugin::KIND {
-            let mut found = self.check_plugin(document, unknown);
-            // Of a plugin that is not there nothing else can be said.
-            if !found.has("name") {
-                found.extend(errors);
+        let part = self.part(kind, document);
+        if part.is_none() && self.has_parts(kind) {
+            // Of a document that may be anything nothing else can be said.
+            match document.get("name") {
+                None | Some(Value::Null) => {
+                    return Err(FieldErrors::one("name", "required field missing"));
+                }
+                Some(Value::String(name)) => {
+                    return Err(FieldErrors::one("name", no_part(kind, name)));
+                }
+                Some(_) => {}
             }
-            errors = found;
         }
-        if kind == vault::KIND {
-            errors.extend(self.check_vault(document, unknown));
+        let schema = self.schema(kind);
+        let (fields, checks) = match part {
+            Some(part) => (&part.fields, part.checks.as_slice()),
+            None => (&schema.fields, &[][..]),
+        };
+        let mut errors = schema.validate(fields, checks, document, unknown);
+        if let Some(plugin) = self.plugin_of(kind, document)
+            && !errors.has("config")
+            && let Some(Value::Object(config)) = document.get("config")
+        {
+            for custom in &plugin.custom {
+                errors.extend(custom(config));
+            }
         }
         errors.into_result()
     }
 
-    fn check_vault(&self, document: &Document, unknown: schema::UnknownNull) -> FieldErrors {
-        let mut errors = FieldErrors::default();
-        let Some(name) = document.get("name").and_then(Value::as_str) else { return errors };
-        let config = document.get("config").filter(|config| !config.is_null());
-        match (self.vault(name), config) {
-            (None, _) => errors.insert("name", format!("vault '{name}' is not installed").into()),
-            (Some(field), Some(config)) => {
-                if let Some(error) = schema::check_value(field, config, unknown) {
-                    errors.insert("config", error);
-                }
-            }
-            (Some(_), None) => {}
-        }
-        errors
-    }
-
-    fn check_plugin(&self, document: &Document, unknown: schema::UnknownNull) -> FieldErrors {
-        let mut errors = FieldErrors::default();
-        let Some(name) = document.get("name").and_then(Value::as_str) else { return errors };
-        let Some(plugin) = self.plugin(name) else {
-            let text = format!(
-                "plugin '{name}' not enabled; add it to the 'plugins' configuration property"
-            );
-            errors.insert("name", text.into());
-            return errors;
-        };
-        for scope in plugin.no_scopes {
-            if document.get(*scope).is_some_and(|value| !value.is_null()) {
-                errors.insert(scope, "value must be null".into());
-            }
-        }
-        if let Some(config) = document.get("config").filter(|config| !config.is_null()) {
-            if let Some(error) = schema::check_value(&plugin.config, config, unknown) {
-                errors.insert("config", error);
-            } else if let Value::Object(config) = config {
-                for custom in &plugin.custom {
-                    errors.extend(custom(config));
-                }
-            }
-        }
-        errors
-    }
-
     /// Returns the document as the Admin API shows it: every field present, unset ones null.
     pub fn present(&self, kind: Kind, document: Document) -> Document {
-        let mut shown = self.schema(kind).present(document);
-        if let Some(field) = self.config_field(kind, &shown)
-            && let Some(config) = shown.get_mut("config")
-        {
-            *config = schema::present_value(field, config.take());
-        }
-        shown
+        schema::present(self.fields(kind, &document), document)
     }
 
-    /// Returns what `config` of a document may hold, which its `name` says.
-    pub fn config_field(&self, kind: Kind, document: &Document) -> Option<&Field> {
-        self.config_of(kind, document.get("name")?.as_str()?)
+    /// Returns the description of the kind called `name`.
+    pub fn describe(&self, name: &str) -> Option<Value> {
+        let schema = self.find(name)?;
+        Some(schema::describe(&schema.fields, &schema.checks))
     }
 
-    /// Returns what `config` may hold in the entities of a kind that have this `name`.
-    pub fn config_of(&self, kind: Kind, name: &str) -> Option<&Field> {
-        if kind == vault::KIND {
-            return self.vault(name);
-        }
-        (kind == plugin::KIND).then(|| self.plugin(name).map(|plugin| &plugin.config)).flatten()
+    /// Returns the description of what documents of a kind and a `name` hold beyond the kind's
+    /// own fields: of a plugin, or of a sort of vaults.
+    pub fn describe_part(&self, kind: Kind, name: &str) -> Option<Value> {
+        let part = self.parts.get(&kind)?.get(name)?;
+        Some(schema::describe(&part.own, &part.checks))
     }
 
     fn plugin_of(&self, kind: Kind, document: &Document) -> Option<&PluginSchema> {
@@ -368,4 +423,36 @@ impl Catalog {
         }
         self.plugin(document.get("name")?.as_str()?)
     }
+}
+
+/// What Kong says of a name that is not there.
+fn no_part(kind: Kind, name: &str) -> String {
+    if kind == plugin::KIND {
+        format!("plugin '{name}' not enabled; add it to the 'plugins' configuration property")
+    } else {
+        format!("vault '{name}' is not installed")
+    }
+}
+
+/// Lays the fields of plugins, and of subschemas, over those of their kinds.
+fn parts(
+    schemas: &[Schema],
+    plugins: &[PluginSchema],
+) -> BTreeMap<Kind, BTreeMap<&'static str, Part>> {
+    let mut parts: BTreeMap<Kind, BTreeMap<_, _>> = BTreeMap::new();
+    for schema in schemas {
+        let mut add = |name, own: Fields, checks: &[Check]| {
+            let mut fields = schema.fields.clone();
+            own.iter().for_each(|(name, field)| fields.push(name, field.clone()));
+            let part = Part { fields, own, checks: checks.to_vec() };
+            parts.entry(schema.kind).or_default().insert(name, part);
+        };
+        for part in &schema.subschemas {
+            add(part.name, part.fields.clone(), &part.checks);
+        }
+        for plugin in plugins.iter().filter(|_| schema.kind == plugin::KIND) {
+            add(plugin.name, plugin.own_fields(), &plugin.checks);
+        }
+    }
+    parts
 }

@@ -43,6 +43,22 @@ impl FieldErrors {
         }
     }
 
+    /// Says what is wrong with a dotted field in place of what was said before.
+    pub fn set_path(&mut self, path: &str, error: Value) {
+        match path.split_once('.') {
+            None => drop(self.0.insert(path.to_owned(), error)),
+            Some((head, rest)) => {
+                let inner = match self.0.remove(head) {
+                    Some(Value::Object(inner)) => inner,
+                    _ => Map::new(),
+                };
+                let mut inner = Self(inner);
+                inner.set_path(rest, error);
+                self.0.insert(head.to_owned(), Value::Object(inner.0));
+            }
+        }
+    }
+
     /// Adds an error over several fields.
     pub fn entity(&mut self, text: impl Into<String>) {
         let list = self.0.entry(ENTITY).or_insert_with(|| Value::Array(Vec::new()));
@@ -56,6 +72,11 @@ impl FieldErrors {
         let mut parts = path.split('.');
         let first = parts.next().and_then(|part| self.0.get(part));
         parts.fold(first, |error, part| error.and_then(|e| e.get(part))).is_some()
+    }
+
+    /// Returns whether a field of the document itself is in error; `path` is not looked into.
+    pub fn has_top(&self, path: &str) -> bool {
+        self.0.contains_key(path)
     }
 
     /// Adds all errors of `other`.

@@ -6,12 +6,67 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use super::{BuildError, BuildInput, CredentialKind, Plugin, VERSION};
-use super::{correlation_id, key_auth, rate_limiting};
+use super::{
+    acl, acme, ai_prompt_decorator, ai_prompt_guard, ai_prompt_template, ai_proxy,
+    ai_request_transformer, ai_response_transformer, aws_lambda, azure_functions, basic_auth,
+    bot_detection, correlation_id, cors, datadog, file_log, grpc_gateway, grpc_web, hmac_auth,
+    http_log, ip_restriction, jwt, key_auth, ldap_auth, loggly, oauth2, opentelemetry,
+    post_function, pre_function, prometheus, proxy_cache, rate_limiting, redirect,
+    request_size_limiting, request_termination, request_transformer, response_ratelimiting,
+    response_transformer, session, standard_webhooks, statsd, syslog, tcp_log, udp_log, zipkin,
+};
 use crate::domain::catalog::{Catalog, PluginSchema};
+use crate::domain::kinds::typedef;
 use crate::domain::schema::Field;
 
 /// All plugins, higher priority first, then by name backwards, as Kong sorts them.
-pub const ALL: &[PluginKind] = &[correlation_id::KIND, key_auth::KIND, rate_limiting::KIND];
+pub const ALL: &[PluginKind] = &[
+    pre_function::KIND,
+    correlation_id::KIND,
+    zipkin::KIND,
+    bot_detection::KIND,
+    cors::KIND,
+    session::KIND,
+    acme::KIND,
+    jwt::KIND,
+    oauth2::KIND,
+    key_auth::KIND,
+    ldap_auth::KIND,
+    basic_auth::KIND,
+    hmac_auth::KIND,
+    grpc_gateway::KIND,
+    ip_restriction::KIND,
+    request_size_limiting::KIND,
+    acl::KIND,
+    rate_limiting::KIND,
+    response_ratelimiting::KIND,
+    request_transformer::KIND,
+    response_transformer::KIND,
+    redirect::KIND,
+    ai_request_transformer::KIND,
+    ai_prompt_template::KIND,
+    ai_prompt_decorator::KIND,
+    ai_prompt_guard::KIND,
+    ai_proxy::KIND,
+    ai_response_transformer::KIND,
+    standard_webhooks::KIND,
+    aws_lambda::KIND,
+    azure_functions::KIND,
+    proxy_cache::KIND,
+    opentelemetry::KIND,
+    prometheus::KIND,
+    http_log::KIND,
+    statsd::KIND,
+    datadog::KIND,
+    file_log::KIND,
+    udp_log::KIND,
+    tcp_log::KIND,
+    loggly::KIND,
+    syslog::KIND,
+    grpc_web::KIND,
+    request_termination::KIND,
+    post_function::KIND,
+];
 
 /// A plugin that this version knows.
 pub struct PluginKind {
@@ -52,12 +107,18 @@ impl PluginKind {
 
     /// Starts its schema with what `config` may hold.
     pub(super) fn describe(&self, config: Field) -> PluginSchema {
-        PluginSchema::new(self.name, VERSION, self.priority, config)
+        PluginSchema::new(self.name, VERSION, self.priority).config(config)
     }
 
-    /// Returns what its entities may hold.
+    /// Returns what its entities may hold; of the protocols those of HTTP, unless it says
+    /// otherwise.
     pub fn schema(&self) -> PluginSchema {
-        PluginSchema { handled: self.handler.is_some(), ..(self.schema)() }
+        let mut schema = (self.schema)();
+        schema.handled = self.handler.is_some();
+        match schema.fields.find("protocols") {
+            Some(_) => schema,
+            None => schema.field("protocols", typedef::protocols_http()),
+        }
     }
 }
 

@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::*;
-use crate::domain::catalog::PluginSchema;
+use crate::domain::catalog::{Catalog, PluginSchema};
+use crate::domain::kinds::plugin;
 use crate::domain::kinds::tests::{fill, fill_all};
+use crate::domain::rejection::FieldErrors;
 use crate::domain::schema::{Type, UnknownNull};
 
 /// Builds a global plugin instance.
@@ -34,6 +36,40 @@ pub(crate) fn build_scoped(
         state: &state,
         clock: &Clock::System,
     })
+}
+
+/// Completes a config as a write does and returns it, or what is wrong with it.
+fn settle(kind: &PluginKind, config: Value) -> Result<Value, FieldErrors> {
+    let catalog = Catalog::new(vec![kind.schema()]);
+    let mut document = json!({
+        "id": Uuid::from_u128(77), "created_at": 1, "updated_at": 1, "name": kind.name,
+        "config": config, "enabled": false,
+    });
+    let document = document.as_object_mut().unwrap();
+    catalog.complete(plugin::KIND, document)?;
+    catalog.validate(plugin::KIND, document)?;
+    Ok(document["config"].take())
+}
+
+/// Returns a config as a write completes it.
+pub(crate) fn completed(kind: &PluginKind, config: Value) -> Value {
+    settle(kind, config).unwrap()
+}
+
+/// Asserts that configs are valid.
+pub(crate) fn accepts(kind: &PluginKind, configs: &[Value]) {
+    for config in configs {
+        let errors = settle(kind, config.clone()).err();
+        assert_eq!(errors, None, "{}: {config}", kind.name);
+    }
+}
+
+/// Asserts that configs are refused, and with which errors.
+pub(crate) fn refuses(kind: &PluginKind, cases: &[(Value, Value)]) {
+    for (config, errors) in cases {
+        let found = settle(kind, config.clone()).err().and_then(FieldErrors::into_value);
+        assert_eq!(found.as_ref(), Some(errors), "{}: {config}", kind.name);
+    }
 }
 
 /// Returns a scope without route and service.

@@ -17,7 +17,7 @@ pub(super) fn catalog() -> Catalog {
         ("generator", Field::string().required().default("uuid#counter")),
         ("echo_downstream", Field::boolean().required().default(false)),
     ]);
-    Catalog::new(vec![PluginSchema::new("correlation-id", "3.9.0", 100_001, config)])
+    Catalog::new(vec![PluginSchema::new("correlation-id", "3.9.0", 100_001).config(config)])
 }
 
 pub(super) fn made(kind: Kind, body: Value) -> Entity {

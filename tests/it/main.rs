@@ -12,5 +12,6 @@ mod layers;
 mod log_contract;
 mod offline;
 mod process;
+mod schemas;
 mod source;
 mod tidy;

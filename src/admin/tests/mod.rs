@@ -9,6 +9,7 @@ mod kinds;
 mod lists;
 mod node;
 mod paths;
+mod schemas;
 mod sockets;
 mod verbs;
 mod writes;

@@ -22,7 +22,7 @@ use super::entity::{Entity, Key, Kind};
 use super::event::Change;
 use super::lifetime;
 use super::rejection::{FieldErrors, Rejection};
-use super::schema::{NamedBy, Schema, Transform, merge, normalise};
+use super::schema::{Mark, NamedBy, Schema, Transform, merge, normalise};
 
 pub use super::fresh::Fresh;
 pub use names::names_of;
@@ -144,15 +144,12 @@ pub fn patch(
     body.remove("id");
     let times = Times::of(&body);
     resolve(catalog, config, schema, &mut body)?;
-    // Shorthands speak about the patch alone, so that they cannot be outvoted by old values.
-    schema.validate_shorthands(&body)?;
-    if let Some(rewrite) = schema.rewrite {
-        rewrite(&mut body)?;
-    }
     let transforms = schema.transforms.iter().filter(|transform| transform.reads(&body));
     let transforms: Vec<_> = transforms.copied().collect();
     let mut document = old.document();
-    merge(&schema.fields, &mut document, body);
+    catalog.expand_patch(kind, &document, &mut body)?;
+    let fields = catalog.patch_fields(kind, &document, &body);
+    merge(fields, &mut document, body);
     catalog.tidy(kind, &mut document)?;
     stamp(schema, &mut document, fresh, Stamp::Updated);
     lifetime::put(&mut document, ttl, fresh.at);
@@ -249,7 +246,7 @@ impl Made {
     ) -> Result<Self, Rejection> {
         catalog.validate(kind, &document)?;
         let schema = catalog.schema(kind);
-        let transient = schema.fields.iter().filter(|(_, field)| field.transient);
+        let transient = schema.fields.iter().filter(|(_, field)| field.is(Mark::Transient));
         let beside = transient.filter_map(|(name, _)| document.remove_entry(name)).collect();
         for transform in transforms {
             (transform.run)(&mut document, fresh)?;

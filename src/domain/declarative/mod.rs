@@ -44,16 +44,11 @@ pub fn export(catalog: &Catalog, config: &Config) -> Value {
 pub fn flat(catalog: &Catalog, entity: &Entity) -> Value {
     let schema = catalog.schema(entity.kind());
     let mut document = entity.document();
-    mark_nulls(&schema.fields, &mut document);
+    mark_nulls(catalog.fields(schema.kind, &document), &mut document);
     for (field, _, _) in schema.foreign_fields() {
         if let Some(id) = document.get(field).and_then(reference) {
             document.insert(field.into(), id.to_string().into());
         }
-    }
-    if let Some(field) = catalog.config_field(schema.kind, &document)
-        && let Some(config) = document.get_mut("config")
-    {
-        mark_value(field, config);
     }
     Value::Object(document)
 }
@@ -62,7 +57,9 @@ fn mark_nulls(fields: &Fields, document: &mut Document) {
     for (name, field) in fields.iter() {
         match document.get_mut(name) {
             Some(value) => mark_value(field, value),
-            None if field.default.is_some() || field.auto == Some(Auto::Secret) => {
+            None if field.default.as_ref().is_some_and(|default| !default.is_null())
+                || field.auto == Some(Auto::Secret) =>
+            {
                 document.insert(name.to_owned(), Value::Null);
             }
             None => {}

@@ -13,7 +13,7 @@ use crate::domain::decide::{self, Fresh};
 use crate::domain::entity::{Entity, Key, Kind};
 use crate::domain::kinds::{route, typedef};
 use crate::domain::rejection::{FieldErrors, Rejection};
-use crate::domain::schema::{Field, Schema, UnknownNull, check_value};
+use crate::domain::schema::{Field, Mark, Schema, UnknownNull, check_value};
 
 /// Reads a declarative tree into its entities, each valid under its schema and with references
 /// that resolve. Absent ids are derived from names; absent times are `fresh`'s.
@@ -134,7 +134,7 @@ impl Reader<'_> {
             .iter()
             .filter(|referrer| {
                 // What a transient field lists is declared as entities of its own.
-                schema.fields.find(referrer.kind.name()).is_none_or(|field| field.transient)
+                schema.fields.find(referrer.kind.name()).is_none_or(|f| f.is(Mark::Transient))
             })
             .filter_map(|referrer| Some((referrer, body.remove(referrer.kind.name())?)))
             .collect();

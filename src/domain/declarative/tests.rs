@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 fn catalog() -> Catalog {
     let config = Field::record([("header", Field::string().default("x-marker"))]);
-    Catalog::new(vec![PluginSchema::new("marker", "1.0.0", 1, config)])
+    Catalog::new(vec![PluginSchema::new("marker", "1.0.0", 1).config(config)])
 }
 
 fn read(tree: Value) -> Result<Config, Rejection> {

@@ -10,7 +10,7 @@ use crate::domain::entity::Kind;
 use crate::domain::fresh::Fresh;
 use crate::domain::pem;
 use crate::domain::rejection::FieldErrors;
-use crate::domain::schema::{Auto, Field, Schema};
+use crate::domain::schema::{Auto, Check, Field, Schema};
 
 /// The kind.
 pub const KIND: Kind = Kind::new("ca_certificates");
@@ -41,10 +41,10 @@ pub fn schema() -> Schema {
         .field("id", typedef::id())
         .field("created_at", Field::integer().auto(Auto::CreatedAt))
         .field("updated_at", Field::integer().auto(Auto::UpdatedAt))
-        .field("cert", typedef::one_certificate().required())
+        .field("cert", typedef::certificate().required())
         .field("cert_digest", Field::string().unique())
         .field("tags", typedef::tags())
-        .custom(is_one_ca)
+        .check(Check::custom(&["cert"], is_one_ca))
         .transform(&["cert"], refuse_expired)
         .derive(&["cert"], digest)
 }

@@ -2,7 +2,6 @@
 //! A.6). Their names are entities of their own: see [`sni`].
 
 use serde::Deserialize;
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::{sni, typedef};
@@ -61,39 +60,50 @@ pub fn schema() -> Schema {
         .field("id", typedef::id())
         .field("created_at", Field::integer().auto(Auto::CreatedAt))
         .field("updated_at", Field::integer().auto(Auto::UpdatedAt))
-        .field("cert", typedef::certificate().required())
-        .field("key", typedef::private_key().required())
-        .field("cert_alt", typedef::certificate())
-        .field("key_alt", typedef::private_key())
+        .field("cert", typedef::certificate().required().referenceable())
+        .field("key", typedef::private_key().required().referenceable().encrypted())
+        .field("cert_alt", typedef::certificate().optional().referenceable())
+        .field("key_alt", typedef::private_key().optional().referenceable().encrypted())
         .field("tags", typedef::tags())
-        .field("snis", Field::array(typedef::wildcard_host()).transient())
+        .field("snis", Field::array(typedef::wildcard_host()).optional().transient())
         .check(Check::MutuallyRequired(&["cert_alt", "key_alt"]))
-        .custom(keys_match)
+        .check(Check::custom(&["cert", "key"], key_matches))
+        .check(Check::custom(&["cert_alt", "key_alt"], alternative_key_matches))
+        .check(Check::custom(&["cert", "cert_alt"], types_differ))
 }
 
-/// Each certificate has its own key, and the second one a key of another type.
-fn keys_match(document: &Document) -> FieldErrors {
+fn certified(document: &Document, field: &str) -> Option<PublicKey> {
+    let certificate = pem::certificate(document.get(field)?.as_str()?);
+    certificate.ok().map(|certificate| certificate.key)
+}
+
+fn private(document: &Document, field: &str) -> Option<PublicKey> {
+    pem::private_key(document.get(field)?.as_str()?).ok()
+}
+
+/// Refuses with `text` when both keys are there and are not one.
+fn same(cert: Option<PublicKey>, key: Option<PublicKey>, text: &str) -> FieldErrors {
     let mut errors = FieldErrors::default();
-    // What cannot be read is in error already, and a reference says nothing yet.
-    let read = |field: &str, of: fn(&str) -> Option<PublicKey>| {
-        document.get(field).and_then(Value::as_str).and_then(of)
-    };
-    let certified = |text: &str| pem::certificate(text).ok().map(|certificate| certificate.key);
-    let private = |text: &str| pem::private_key(text).ok();
-    let (cert, key) = (read("cert", certified), read("key", private));
-    let (cert_alt, key_alt) = (read("cert_alt", certified), read("key_alt", private));
-    let differ = |a: &Option<PublicKey>, b: &Option<PublicKey>| {
-        a.as_ref().zip(b.as_ref()).is_some_and(|(a, b)| a != b)
-    };
-    if differ(&cert, &key) {
-        errors.entity("certificate does not match key");
+    if cert.zip(key).is_some_and(|(cert, key)| cert != key) {
+        errors.entity(text);
     }
-    if differ(&cert_alt, &key_alt) {
-        errors.entity("alternative certificate does not match key");
-    }
-    if let (Some(cert), Some(alt)) = (cert, cert_alt)
-        && cert.same_type(&alt)
-    {
+    errors
+}
+
+fn key_matches(document: &Document) -> FieldErrors {
+    let (cert, key) = (certified(document, "cert"), private(document, "key"));
+    same(cert, key, "certificate does not match key")
+}
+
+fn alternative_key_matches(document: &Document) -> FieldErrors {
+    let (cert, key) = (certified(document, "cert_alt"), private(document, "key_alt"));
+    same(cert, key, "alternative certificate does not match key")
+}
+
+fn types_differ(document: &Document) -> FieldErrors {
+    let mut errors = FieldErrors::default();
+    let both = certified(document, "cert").zip(certified(document, "cert_alt"));
+    if both.is_some_and(|(cert, alternative)| cert.same_type(&alternative)) {
         errors.entity(
             "certificate and alternative certificate need to have different type (e.g. RSA and \
              ECDSA), the provided certificates were both of the same type",

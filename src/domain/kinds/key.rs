@@ -66,22 +66,25 @@ impl std::fmt::Debug for PemPair {
 
 /// Returns the schema.
 pub fn schema() -> Schema {
-    let pair = Field::record([("private_key", Field::string()), ("public_key", Field::string())]);
+    let half = || Field::string().optional().referenceable();
+    let pair = [("private_key", half().encrypted()), ("public_key", half())];
+    let either = Check::AtLeastOneOf(&["private_key", "public_key"]);
+    let pair = Field::record(pair).optional().check(either).custom(is_pair);
     Schema::new(KIND)
         .endpoint_key("name")
         .cache_key(&["kid", "set"])
         .field("id", typedef::id())
-        .field("set", Field::foreign(key_set::KIND, OnDelete::Cascade))
-        .field("name", Field::string().unique())
+        .field("set", Field::foreign(key_set::KIND, OnDelete::Cascade).optional())
+        .field("name", Field::string().optional().unique())
         .field("kid", Field::string().required())
-        .field("jwk", Field::string())
-        .field("pem", pair.optional().custom(is_pair))
+        .field("jwk", Field::string().encrypted().referenceable())
+        .field("pem", pair)
         .field("tags", typedef::tags())
         .field("created_at", Field::integer().auto(Auto::CreatedAt))
         .field("updated_at", Field::integer().auto(Auto::UpdatedAt))
         .check(Check::MutuallyExclusive(&["jwk", "pem"]))
         .check(Check::AtLeastOneOf(&["jwk", "pem"]))
-        .custom(is_jwk)
+        .check(Check::custom(&["jwk", "pem", "kid"], is_jwk))
 }
 
 fn is_jwk(document: &Document) -> FieldErrors {
@@ -104,9 +107,6 @@ fn is_jwk(document: &Document) -> FieldErrors {
 fn is_pair(value: &Value) -> Result<(), String> {
     let text = |name: &str| value.get(name).and_then(Value::as_str);
     let (private, public) = (text("private_key"), text("public_key"));
-    if private.is_none() && public.is_none() {
-        return Err("need to supply a PEM formatted public and/or private key.".into());
-    }
     if [private, public].into_iter().flatten().any(pem::is_reference) {
         return Ok(());
     }

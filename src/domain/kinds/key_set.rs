@@ -33,7 +33,7 @@ pub fn schema() -> Schema {
         .paths("key-sets", "key-sets")
         .endpoint_key("name")
         .field("id", typedef::id())
-        .field("name", Field::string().unique())
+        .field("name", Field::string().optional().unique())
         .field("tags", typedef::tags())
         .field("created_at", Field::integer().auto(Auto::CreatedAt))
         .field("updated_at", Field::integer().auto(Auto::UpdatedAt))

@@ -10,7 +10,7 @@ use super::{Reference, service, typedef};
 use crate::domain::canonical::Document;
 use crate::domain::entity::Kind;
 use crate::domain::rejection::FieldErrors;
-use crate::domain::schema::{Auto, Field, OnDelete, Schema, Validator};
+use crate::domain::schema::{Auto, Field, OnDelete, Schema};
 
 /// The kind.
 pub const KIND: Kind = Kind::new("routes");
@@ -91,7 +91,7 @@ pub fn schema() -> Schema {
     let protocols = Field::set(typedef::protocol())
         .required()
         .len_min(1)
-        .rule(Validator::ExclusiveSubsets(EXCLUSIVE))
+        .exclusive_subsets(EXCLUSIVE)
         .default(serde_json::json!(["http", "https"]));
     Schema::new(KIND)
         .endpoint_key("name")

@@ -65,12 +65,11 @@ pub struct Service {
 /// Returns the schema.
 pub fn schema() -> Schema {
     let timeout = || Field::integer().default(60000).between(1, 2_147_483_646);
-    let tls_only = |then_field| Check::Conditional {
-        if_field: "protocol",
-        if_match: Match::NotOneOf(TLS),
-        then_field,
-        then_match: Match::Null,
+    let tls_only = |field| {
+        let other = Match::not_one_of(TLS.iter().copied());
+        Check::conditional("protocol", other, field, Match::eq(Value::Null))
     };
+    let pathless = Match::one_of(PATHLESS.iter().copied());
     Schema::new(KIND)
         .endpoint_key("name")
         .field("id", typedef::id())
@@ -88,15 +87,10 @@ pub fn schema() -> Schema {
         .field("tags", typedef::tags())
         .field("client_certificate", Field::foreign(certificate::KIND, OnDelete::Restrict))
         .field("tls_verify", Field::boolean())
-        .field("tls_verify_depth", Field::integer().between(0, 64))
+        .field("tls_verify_depth", Field::integer().default(Value::Null).between(0, 64))
         .field("ca_certificates", Field::array(typedef::uuid()))
         .field("enabled", Field::boolean().required().default(true))
-        .check(Check::Conditional {
-            if_field: "protocol",
-            if_match: Match::OneOf(PATHLESS),
-            then_field: "path",
-            then_match: Match::Null,
-        })
+        .check(Check::conditional("protocol", pathless, "path", Match::eq(Value::Null)))
         .check(tls_only("client_certificate"))
         .check(tls_only("tls_verify"))
         .check(tls_only("tls_verify_depth"))

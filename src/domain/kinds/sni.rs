@@ -35,7 +35,7 @@ pub fn schema() -> Schema {
         .endpoint_key("name")
         .pathless(&["certificate"])
         .field("id", typedef::id())
-        .field("name", typedef::wildcard_host().required().unique())
+        .field("name", typedef::wildcard_host().required().unique().unique_across_workspaces())
         .field("created_at", Field::integer().auto(Auto::CreatedAt))
         .field("updated_at", Field::integer().auto(Auto::UpdatedAt))
         .field("tags", typedef::tags())

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::domain::canonical::Document;
-use crate::domain::schema::{Auto, Field, Fields, Type, UnknownNull, Validator, check_value};
+use crate::domain::schema::{Auto, Field, Fields, Mark, Type, UnknownNull, Validator, check_value};
 
 /// Returns a value that fills a field, every field of its records included.
 pub(crate) fn fill(field: &Field) -> Value {
@@ -32,11 +32,12 @@ pub(crate) fn fill(field: &Field) -> Value {
         Type::Record(fields) => Value::Object(fill_all(fields)),
         Type::Foreign { .. } => json!({"id": Uuid::from_u128(9)}),
         Type::Abstract => json!({}),
+        Type::Json(_) => json!("text"),
     }
 }
 
 pub(crate) fn fill_all(fields: &Fields) -> Document {
-    let kept = fields.iter().filter(|(_, field)| !field.transient);
+    let kept = fields.iter().filter(|(_, field)| !field.is(Mark::Transient));
     kept.map(|(name, field)| (name.to_owned(), fill(field))).collect()
 }
 
@@ -47,9 +48,10 @@ fn full(schema: &Schema) -> Document {
     if let Some(ids) = document.get_mut("ca_certificates") {
         *ids = json!([Uuid::from_u128(8)]);
     }
-    if schema.kind == vault::KIND {
-        let config = vault::config_of("env").unwrap();
-        document.insert("config".into(), fill(&config));
+    // What is abstract, the name says.
+    if let Some(part) = schema.subschemas.first() {
+        document.insert("name".into(), part.name.into());
+        document.extend(fill_all(&part.fields));
     }
     document
 }
@@ -68,7 +70,9 @@ fn what_a_schema_requires_is_all_that_its_struct_needs() {
     for entry in ALL {
         let schema = (entry.schema)();
         let mut document = full(&schema);
-        let optional = |field: &Field| !field.required && field.auto.is_none();
+        let abstracted = |field: &Field| matches!(field.ty, Type::Abstract);
+        let optional =
+            |field: &Field| !field.required && field.auto.is_none() && !abstracted(field);
         for (name, _) in schema.fields.iter().filter(|(_, field)| optional(field)) {
             document.remove(name);
         }

@@ -169,45 +169,43 @@ pub fn schema() -> Schema {
         .field("use_srv_name", Field::boolean().default(false))
         .rewrite(settle_algorithm);
     companions(schema)
-        .check(Check::Distinct(&["hash_on_header", "hash_fallback_header"]))
-        .check(Check::Distinct(&["hash_on_query_arg", "hash_fallback_query_arg"]))
-        .check(Check::Distinct(&["hash_on_uri_capture", "hash_fallback_uri_capture"]))
 }
 
 /// What a way of hashing asks of the other fields.
 fn companions(mut schema: Schema) -> Schema {
-    let needs = |if_field, value, then_field| Check::Conditional {
-        if_field,
-        if_match: Match::OneOf(value),
-        then_field,
-        then_match: Match::Required,
+    let needs = |if_field, pattern, then_field| {
+        Check::conditional(if_field, Match::matches(pattern), then_field, Match::required())
     };
-    let fallback = |value, allowed| Check::Conditional {
-        if_field: "hash_on",
-        if_match: Match::OneOf(value),
-        then_field: "hash_fallback",
-        then_match: Match::OneOf(allowed),
-    };
-    let differs = |value| Check::Conditional {
-        if_field: "hash_on",
-        if_match: Match::OneOf(value),
-        then_field: "hash_fallback",
-        then_match: Match::NotOneOf(value),
+    let fallback = |pattern, allowed: &[&'static str]| {
+        let allowed = Match::one_of(allowed.iter().copied());
+        Check::conditional("hash_on", Match::matches(pattern), "hash_fallback", allowed)
     };
     for check in [
-        needs("hash_on", &["header"], "hash_on_header"),
-        needs("hash_fallback", &["header"], "hash_fallback_header"),
-        needs("hash_on", &["cookie"], "hash_on_cookie"),
-        needs("hash_fallback", &["cookie"], "hash_on_cookie"),
-        fallback(&["none"], &["none"]),
-        fallback(&["cookie"], &["none"]),
-        differs(&["consumer"]),
-        differs(&["ip"]),
-        differs(&["path"]),
-        needs("hash_on", &["query_arg"], "hash_on_query_arg"),
-        needs("hash_fallback", &["query_arg"], "hash_fallback_query_arg"),
-        needs("hash_on", &["uri_capture"], "hash_on_uri_capture"),
-        needs("hash_fallback", &["uri_capture"], "hash_fallback_uri_capture"),
+        needs("hash_on", "^header$", "hash_on_header"),
+        needs("hash_fallback", "^header$", "hash_fallback_header"),
+        needs("hash_on", "^cookie$", "hash_on_cookie"),
+        needs("hash_fallback", "^cookie$", "hash_on_cookie"),
+        fallback("^none$", &["none"]),
+        fallback("^cookie$", &["none"]),
+        fallback(
+            "^consumer$",
+            &["none", "ip", "header", "cookie", "path", "query_arg", "uri_capture"],
+        ),
+        fallback(
+            "^ip$",
+            &["none", "consumer", "header", "cookie", "path", "query_arg", "uri_capture"],
+        ),
+        fallback(
+            "^path$",
+            &["none", "consumer", "header", "cookie", "query_arg", "ip", "uri_capture"],
+        ),
+        Check::Distinct(&["hash_on_header", "hash_fallback_header"]),
+        needs("hash_on", "^query_arg$", "hash_on_query_arg"),
+        needs("hash_fallback", "^query_arg$", "hash_fallback_query_arg"),
+        Check::Distinct(&["hash_on_query_arg", "hash_fallback_query_arg"]),
+        needs("hash_on", "^uri_capture$", "hash_on_uri_capture"),
+        needs("hash_fallback", "^uri_capture$", "hash_fallback_uri_capture"),
+        Check::Distinct(&["hash_on_uri_capture", "hash_fallback_uri_capture"]),
     ] {
         schema = schema.check(check);
     }

@@ -1,12 +1,11 @@
 //! Vaults: where referenced secrets are kept (reference gateway-1, section A.7; gateway-4, part H).
 
 use serde::Deserialize;
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::typedef;
 use crate::domain::entity::Kind;
-use crate::domain::schema::{Auto, Field, Schema};
+use crate::domain::schema::{Auto, Field, Schema, Subschema};
 
 /// The kind.
 pub const KIND: Kind = Kind::new("vaults");
@@ -53,48 +52,30 @@ pub struct EnvConfig {
     pub prefix: Option<String>,
 }
 
-/// Returns the schema. What `config` may hold, [`config_of`] knows.
+/// Returns the schema.
 pub fn schema() -> Schema {
+    let prefix = Field::string()
+        .required()
+        .unique()
+        .unique_across_workspaces()
+        .not_one_of(BACKENDS.iter().copied())
+        .matches("^[a-z][a-z%d-]-[a-z%d]+$");
     Schema::new(KIND)
         .endpoint_key("prefix")
         .cache_key(&["prefix"])
         .field("id", typedef::id())
-        .field("prefix", Field::string().required().unique().custom(prefix))
+        .field("prefix", prefix)
         .field("name", Field::string().required())
         .field("description", Field::string())
         .field("config", Field::abstract_record())
         .field("created_at", Field::integer().auto(Auto::CreatedAt))
         .field("updated_at", Field::integer().auto(Auto::UpdatedAt))
         .field("tags", typedef::tags())
+        .subschema(env())
 }
 
-/// Returns the field `config` of a backend.
-pub fn config_of(backend: &str) -> Option<Field> {
-    let variable = |value: &Value| {
-        let text = value.as_str().unwrap_or_default();
-        let begins = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_' || c == '-');
-        let good = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        match begins && text.chars().all(good) {
-            true => Ok(()),
-            false => Err(format!("invalid value: {text}")),
-        }
-    };
-    match backend {
-        "env" => Some(Field::record([("prefix", Field::string().custom(variable))])),
-        _ => None,
-    }
-}
-
-/// A prefix is a lower-case word that is no backend's name.
-fn prefix(value: &Value) -> Result<(), String> {
-    let text = value.as_str().unwrap_or_default();
-    if BACKENDS.contains(&text) {
-        return Err(format!("must not be one of: {}", BACKENDS.join(", ")));
-    }
-    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let word = text.len() >= 2
-        && text.starts_with(|c: char| c.is_ascii_lowercase())
-        && text.chars().all(good)
-        && !text.ends_with('-');
-    if word { Ok(()) } else { Err(format!("invalid value: {text}")) }
+/// What vaults of the backend `env` hold.
+fn env() -> Subschema {
+    let prefix = Field::string().matches("^[%a_-][%a%d_-]*$");
+    Subschema::new("env").field("config", Field::record([("prefix", prefix)]).required())
 }

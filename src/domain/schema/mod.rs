@@ -1,7 +1,7 @@
 //! The schema engine: what a kind's documents may hold, as data.
 //!
 //! One schema is the source for validation and Kong's error texts, defaults, unique values,
-//! references, the Admin API's paths and the data plane's own check
+//! references, the Admin API's paths, the data plane's own check and what `GET /schemas/…` shows
 //! (behaviour: reference gateway-1, section A.1).
 //!
 //! To add a kind: a file in `domain/kinds/` with `schema()` and its typed struct, and a line in
@@ -9,19 +9,36 @@
 
 mod check;
 mod complete;
+mod condition;
+mod describe;
 mod field;
+mod named;
+mod pattern;
+mod rules;
+mod shorthand;
+#[cfg(test)]
+mod tests;
+mod transform;
 mod validate;
+mod validator;
 
-pub use check::{Check, Match};
+pub use check::{Check, Names};
 pub use complete::{complete, merge, normalise};
-pub use field::{Auto, Field, Fields, OnDelete, Rule, Type, Validator};
+pub use condition::Match;
+pub use describe::{describe, describe_field};
+pub use field::{Auto, Field, Fields, Mark, OnDelete, Type};
+pub use named::NamedBy;
+pub use pattern::Pattern;
+pub use shorthand::{Deprecation, Expand, Shorthand, expand, expand_fields};
+pub use transform::{Transform, TransformFn};
+use validate::is_reference;
 pub use validate::{UnknownNull, value_with as check_value};
+pub use validator::{Refusal, Rule, Validator};
 
 use serde_json::{Map, Value};
 
 use super::canonical::Document;
 use super::entity::Kind;
-use super::fresh::Fresh;
 use super::rejection::FieldErrors;
 
 /// Rewrites a body before defaults are applied, such as `url` into protocol, host, port, path.
@@ -67,41 +84,38 @@ pub struct Schema {
     pub unreachable: bool,
     /// The foreign fields that make no paths.
     pub pathless: &'static [&'static str],
+    /// What a document may hold beyond, by its field `name`.
+    pub subschemas: Vec<Subschema>,
 }
 
-/// Names that belong to another kind, as those of certificates are their SNIs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NamedBy {
-    /// The kind that has the names.
-    pub kind: Kind,
-    /// Its unique field.
-    pub field: &'static str,
-    /// Its field that refers to what is named.
-    pub through: &'static str,
-    /// The transient field of what is named that lists its names.
-    pub list: &'static str,
-    /// What is said when a name leads nowhere.
-    pub absent: &'static str,
+/// What documents of one `name` hold in place of a kind's abstract fields, such as the vaults of
+/// one sort.
+#[derive(Clone)]
+pub struct Subschema {
+    /// The value of the field `name`.
+    pub name: &'static str,
+    /// Its fields, each in place of the kind's own.
+    pub fields: Fields,
+    /// The rules over several fields, after the kind's own.
+    pub checks: Vec<Check>,
 }
 
-/// A change to a valid document before it is kept.
-#[derive(Clone, Copy)]
-pub struct Transform {
-    /// It runs when a body has one of these, not null.
-    pub inputs: &'static [&'static str],
-    /// Whether a document that was transformed before is left alone: a hash is not hashed again.
-    pub once: bool,
-    /// What it does.
-    pub run: TransformFn,
-}
+impl Subschema {
+    /// Starts the part of a schema for documents of this name.
+    pub fn new(name: &'static str) -> Self {
+        Self { name, fields: Fields::default(), checks: Vec::new() }
+    }
 
-/// Changes a valid document; the texts of what it refuses are Kong's.
-pub type TransformFn = fn(&mut Document, &mut Fresh<'_>) -> Result<(), FieldErrors>;
+    /// Adds a field.
+    pub fn field(mut self, name: &'static str, field: Field) -> Self {
+        self.fields.push(name, field);
+        self
+    }
 
-impl Transform {
-    /// Returns whether a body has what the transform reads.
-    pub fn reads(&self, body: &Document) -> bool {
-        self.inputs.iter().any(|name| body.get(*name).is_some_and(|value| !value.is_null()))
+    /// Adds a rule over several fields.
+    pub fn check(mut self, check: Check) -> Self {
+        self.checks.push(check);
+        self
     }
 }
 
@@ -126,6 +140,7 @@ impl Schema {
             named_by: None,
             unreachable: false,
             pathless: &[],
+            subschemas: Vec::new(),
         }
     }
 
@@ -150,6 +165,12 @@ impl Schema {
     /// Adds a field.
     pub fn field(mut self, name: &'static str, field: Field) -> Self {
         self.fields.push(name, field);
+        self
+    }
+
+    /// Adds what documents of one `name` hold.
+    pub fn subschema(mut self, subschema: Subschema) -> Self {
+        self.subschemas.push(subschema);
         self
     }
 
@@ -198,7 +219,7 @@ impl Schema {
     /// Lets entities end by themselves; adds the field for it.
     pub fn ttl(mut self) -> Self {
         self.ttl = true;
-        self.field(super::lifetime::FIELD, Field::integer())
+        self.field(super::lifetime::FIELD, Field::integer().hidden())
     }
 
     /// Names the field that may stand for the id in paths under a parent.
@@ -238,9 +259,20 @@ impl Schema {
         self.fields.iter().filter(|(_, field)| field.unique).map(|(name, _)| name)
     }
 
-    /// Checks a complete document: every field, then the checks whose fields are valid.
-    pub fn validate(&self, document: &Document, unknown: UnknownNull) -> Result<(), FieldErrors> {
-        validate::validate(self, document, unknown)
+    /// Checks a complete document: every field, then the checks, `more` of a subschema included.
+    pub fn validate(
+        &self,
+        fields: &Fields,
+        more: &[Check],
+        document: &Document,
+        unknown: UnknownNull,
+    ) -> FieldErrors {
+        let checks = self.checks.iter().chain(more);
+        let mut errors = validate::document(fields, checks, document, unknown);
+        for custom in &self.custom {
+            errors.extend(custom(document));
+        }
+        errors
     }
 
     /// Checks the input-only fields, before they are expanded.
@@ -253,14 +285,10 @@ impl Schema {
         }
         errors.into_result()
     }
-
-    /// Returns the document as the Admin API shows it: every field present, unset ones null.
-    pub fn present(&self, document: Document) -> Document {
-        fill_nulls(&self.fields, document)
-    }
 }
 
-fn fill_nulls(fields: &Fields, mut document: Document) -> Document {
+/// Returns a document as the Admin API shows it: every field present, unset ones null.
+pub fn present(fields: &Fields, mut document: Document) -> Document {
     let mut shown = Map::new();
     for (name, field) in fields.iter() {
         let value = document.remove(name).unwrap_or(Value::Null);
@@ -270,12 +298,21 @@ fn fill_nulls(fields: &Fields, mut document: Document) -> Document {
     shown
 }
 
-/// Returns a value as the Admin API shows it: in records every field present, unset ones null.
-pub fn present_value(field: &Field, value: Value) -> Value {
+/// Returns a value as the Admin API shows it: in records every field present, unset ones null,
+/// and the old names of renamed fields.
+fn present_value(field: &Field, value: Value) -> Value {
     match (&field.ty, value) {
-        (Type::Record(fields), Value::Object(object)) => Value::Object(fill_nulls(fields, object)),
+        (Type::Record(fields), Value::Object(object)) => {
+            let mut shown = present(fields, object);
+            shorthand::show(&field.shorthands, &mut shown);
+            Value::Object(shown)
+        }
         (Type::Array(element) | Type::Set(element), Value::Array(items)) => {
             items.into_iter().map(|item| present_value(element, item)).collect()
+        }
+        (Type::Map(_, values), Value::Object(object)) => {
+            let shown = object.into_iter().map(|(name, v)| (name, present_value(values, v)));
+            Value::Object(shown.collect())
         }
         (_, value) => value,
     }

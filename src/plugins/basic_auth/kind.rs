@@ -44,7 +44,7 @@ pub fn schema() -> Schema {
         .field("created_at", Field::integer().auto(Auto::CreatedAt))
         .field("consumer", Field::foreign(consumer::KIND, OnDelete::Cascade).required())
         .field("username", Field::string().required().unique())
-        .field("password", Field::string().required())
+        .field("password", Field::string().required().encrypted())
         .field("tags", typedef::tags())
         .transform(&["password"], hash_password)
 }

@@ -4,12 +4,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::domain::canonical::Document;
 use crate::domain::entity::Kind;
 use crate::domain::kinds::{Reference, consumer, typedef};
 use crate::domain::pem;
-use crate::domain::rejection::FieldErrors;
-use crate::domain::schema::{Auto, Field, OnDelete, Schema};
+use crate::domain::schema::{Auto, Check, Field, Match, OnDelete, Schema, Validator};
 
 /// The kind.
 pub const KIND: Kind = Kind::new("jwt_secrets");
@@ -43,7 +41,8 @@ const ALGORITHMS: &[&str] = &[
 ];
 
 /// The algorithms whose public key is checked on write; that of ES* is not, as in Kong.
-const KEYED: &[&str] = &["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"];
+const KEYED: &[&str] =
+    &["^RS256$", "^RS384$", "^RS512$", "^PS256$", "^PS384$", "^PS512$", "^EdDSA$"];
 
 /// Returns the schema.
 pub fn schema() -> Schema {
@@ -54,28 +53,23 @@ pub fn schema() -> Schema {
         .field("id", typedef::id())
         .field("created_at", Field::integer().auto(Auto::CreatedAt))
         .field("consumer", Field::foreign(consumer::KIND, OnDelete::Cascade).required())
-        .field("key", Field::string().unique().auto(Auto::Secret))
+        .field("key", Field::string().optional().unique().auto(Auto::Secret))
         .field("secret", Field::string().auto(Auto::Secret))
         .field("rsa_public_key", Field::string())
-        .field("algorithm", { Field::string().default("HS256").one_of(ALGORITHMS.iter().copied()) })
+        .field("algorithm", Field::string().default("HS256").one_of(ALGORITHMS.iter().copied()))
         .field("tags", typedef::tags())
-        .custom(has_key)
+        .check(Check::conditional(
+            "algorithm",
+            Match::match_any(KEYED.iter().copied()),
+            "rsa_public_key",
+            Match::required().and(Validator::code(is_key)),
+        ))
 }
 
-fn has_key(document: &Document) -> FieldErrors {
-    let mut errors = FieldErrors::default();
-    let text = |name: &str| document.get(name).and_then(Value::as_str);
-    if !text("algorithm").is_some_and(|algorithm| KEYED.contains(&algorithm)) {
-        return errors;
+fn is_key(value: &Value) -> Result<(), String> {
+    let text = value.as_str().unwrap_or_default();
+    match pem::public_key(text).is_ok() || pem::private_key(text).is_ok() {
+        true => Ok(()),
+        false => Err("invalid key".to_owned()),
     }
-    let error = match text("rsa_public_key") {
-        None => "required field missing",
-        Some(key) if pem::public_key(key).is_ok() || pem::private_key(key).is_ok() => {
-            return errors;
-        }
-        Some(_) => "invalid key",
-    };
-    errors.insert("rsa_public_key", error.into());
-    errors.entity("failed conditional validation given value of field 'algorithm'");
-    errors
 }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::authentication::{admit, challenge, refuse, unauthorized};
 use super::directory::{Credential, id_value};
 use super::exchange::Exchange;
+use super::typedef::flag;
 use super::{
     BuildError, BuildInput, CredentialKind, Flow, Handler, Phases, Plugin, PluginKind, Scope, Step,
 };
@@ -73,7 +74,6 @@ pub struct KeyCredential {
 }
 
 fn schema() -> PluginSchema {
-    let flag = |default: bool| Field::boolean().required().default(default);
     let config = Field::record([
         (
             "key_names",
@@ -85,9 +85,9 @@ fn schema() -> PluginSchema {
         ("key_in_query", flag(true)),
         ("key_in_body", flag(false)),
         ("run_on_preflight", flag(true)),
-        ("realm", Field::string()),
+        ("realm", Field::string().optional()),
     ]);
-    KIND.describe(config).no_scopes(&["consumer"]).kinds(vec![credential_schema()])
+    KIND.describe(config).field("consumer", typedef::no_consumer()).kind(credential_schema())
 }
 
 fn credential_schema() -> Schema {
@@ -98,7 +98,7 @@ fn credential_schema() -> Schema {
         .field("id", typedef::id())
         .field("created_at", Field::integer().auto(Auto::CreatedAt))
         .field("consumer", Field::foreign(consumer::KIND, OnDelete::Cascade).required())
-        .field("key", Field::string().unique().auto(Auto::Secret))
+        .field("key", Field::string().optional().unique().auto(Auto::Secret))
         .field("tags", typedef::tags())
         .ttl()
 }

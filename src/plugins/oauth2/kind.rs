@@ -104,11 +104,6 @@ pub struct Code {
     pub ttl: Option<i64>,
 }
 
-/// Returns the schemas.
-pub fn schemas() -> Vec<Schema> {
-    vec![credentials(), tokens(), codes()]
-}
-
 /// Returns the schema of clients.
 pub fn credentials() -> Schema {
     Schema::new(CREDENTIALS)
@@ -119,10 +114,10 @@ pub fn credentials() -> Schema {
         .field("created_at", Field::integer().auto(Auto::CreatedAt))
         .field("consumer", Field::foreign(consumer::KIND, OnDelete::Cascade).required())
         .field("name", Field::string().required())
-        .field("client_id", Field::string().unique().auto(Auto::Secret))
-        .field("client_secret", Field::string().auto(Auto::Secret))
+        .field("client_id", Field::string().optional().unique().auto(Auto::Secret))
+        .field("client_secret", Field::string().optional().auto(Auto::Secret).encrypted())
         .field("hash_secret", Field::boolean().required().default(false))
-        .field("redirect_uris", Field::array(Field::string().custom(redirect_uri)))
+        .field("redirect_uris", Field::array(Field::string().custom(redirect_uri)).optional())
         .field("tags", typedef::tags())
         .field("client_type", {
             Field::string().required().default("confidential").one_of(["confidential", "public"])
@@ -137,13 +132,13 @@ pub fn tokens() -> Schema {
         .cache_key(&["access_token"])
         .field("id", typedef::id())
         .field("created_at", Field::integer().auto(Auto::CreatedAt))
-        .field("service", Field::foreign(service::KIND, OnDelete::Cascade))
+        .field("service", scope(service::KIND))
         .field("credential", Field::foreign(CREDENTIALS, OnDelete::Cascade).required())
         .field("token_type", Field::string().required().default("bearer").one_of(["bearer"]))
         .field("expires_in", Field::integer().required())
-        .field("access_token", Field::string().unique().auto(Auto::Secret))
-        .field("refresh_token", Field::string().unique())
-        .field("authenticated_userid", Field::string())
+        .field("access_token", Field::string().optional().unique().auto(Auto::Secret))
+        .field("refresh_token", Field::string().optional().unique())
+        .field("authenticated_userid", Field::string().optional())
         .field("scope", Field::string())
         .ttl()
 }
@@ -156,15 +151,20 @@ pub fn codes() -> Schema {
         .cache_key(&["code"])
         .field("id", typedef::id())
         .field("created_at", Field::integer().auto(Auto::CreatedAt))
-        .field("service", Field::foreign(service::KIND, OnDelete::Cascade))
+        .field("service", scope(service::KIND))
         .field("credential", Field::foreign(CREDENTIALS, OnDelete::Cascade).required())
-        .field("code", Field::string().unique().auto(Auto::Secret))
-        .field("authenticated_userid", Field::string())
+        .field("code", Field::string().optional().unique().auto(Auto::Secret))
+        .field("authenticated_userid", Field::string().optional())
         .field("scope", Field::string())
-        .field("challenge", Field::string())
-        .field("challenge_method", Field::string().one_of(["S256"]))
-        .field("plugin", Field::foreign(plugin::KIND, OnDelete::Cascade))
+        .field("challenge", Field::string().optional())
+        .field("challenge_method", Field::string().optional().one_of(["S256"]))
+        .field("plugin", scope(plugin::KIND))
         .ttl()
+}
+
+/// What a token or code is limited to.
+fn scope(kind: Kind) -> Field {
+    Field::foreign(kind, OnDelete::Cascade).default(Value::Null)
 }
 
 fn redirect_uri(value: &Value) -> Result<(), String> {

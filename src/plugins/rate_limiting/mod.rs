@@ -17,9 +17,14 @@ use super::{BuildError, BuildInput, Handler, Phases, Plugin, PluginKind, Scope, 
 use config::{Config, LimitBy};
 use counters::{ByPeriod, CounterKey, Counters, Identifier, PERIODS, Usage};
 
+const NAME: &str = "rate-limiting";
+
 /// The plugin.
-pub const KIND: PluginKind = PluginKind::new("rate-limiting", 910, config::schema)
-    .handled(Handler { check: super::reads::<Config>, build, credentials: &[] });
+pub const KIND: PluginKind = PluginKind::new(NAME, 910, config::schema).handled(Handler {
+    check: super::reads::<Config>,
+    build,
+    credentials: &[],
+});
 
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");

@@ -10,28 +10,14 @@ use serde_json::{Value, json};
 
 use super::app::App;
 use crate::admin::Options;
+use crate::domain::catalog::UnsupportedPlugins;
 use crate::plugins;
 
 /// Starts an API with the kinds of all plugins.
 async fn start() -> App {
-    App::of(catalog(), Options::default()).await
-}
-
-fn catalog() -> crate::domain::catalog::Catalog {
-    use crate::domain::catalog::PluginSchema;
-    use crate::domain::schema::Field;
-    let mut all: Vec<_> = plugins::ALL.iter().map(plugins::PluginKind::schema).collect();
-    let mut kinds = vec![
-        plugins::basic_auth::kind::schema(),
-        plugins::jwt::kind::schema(),
-        plugins::acl::kind::schema(),
-        plugins::hmac_auth::kind::schema(),
-        plugins::session::kind::schema(),
-        plugins::acme::kind::schema(),
-    ];
-    kinds.extend(plugins::oauth2::kind::schemas());
-    all.push(PluginSchema::new("stand-in", "1", 1, Field::record([])).kinds(kinds));
-    crate::domain::catalog::Catalog::new(all)
+    let catalog = plugins::catalog(|_| true);
+    let catalog = catalog.unsupported_plugins(UnsupportedPlugins::Store);
+    App::with_catalog(Options::default(), catalog).await
 }
 
 /// Creates an entity, and checks that a GET shows what the POST answered and that it has these
