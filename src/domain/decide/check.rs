@@ -1,6 +1,6 @@
 //! Checking a document as if it were created, for clients that ask before they write.
 
-use super::{Fresh, build};
+use super::{Fresh, complete, settle};
 use crate::domain::canonical::Document;
 use crate::domain::catalog::Catalog;
 use crate::domain::entity::Kind;
@@ -17,5 +17,6 @@ pub fn check(
     body: Document,
     fresh: &mut Fresh<'_>,
 ) -> Result<(), Rejection> {
-    build(catalog, kind, body, fresh).map(drop)
+    let (mut document, transforms) = complete(catalog, kind, body, fresh)?;
+    settle(catalog, kind, &mut document, &transforms, fresh).map(drop)
 }
