@@ -30,6 +30,11 @@ async fn services() {
         "tls_verify_depth": 3, "ca_certificates": ["00000000-0000-4000-8000-000000000001"],
     });
     accept(&app, "/services", tls, json!({"tls_verify_depth": 3})).await;
+}
+
+#[tokio::test]
+async fn services_that_are_refused() {
+    let app = start().await;
     let conditional = "failed conditional validation given value of field 'protocol'";
     let not_null = |field: &str| json!({field: "value must be null", "@entity": [conditional]});
     let with = |more: Value| {
