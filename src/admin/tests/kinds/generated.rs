@@ -21,7 +21,7 @@ use crate::domain::schema::{Field, Mark, Schema, Type, UnknownNull, Validator, c
 use crate::snapshot::Snapshot;
 
 /// How many documents are sent.
-const DOCUMENTS: usize = 600;
+const DOCUMENTS: usize = 400;
 
 /// The fields that are shown otherwise than they were sent: hashed, settled, derived, or given by
 /// the path.
@@ -98,6 +98,9 @@ fn holds(shown: &Value, sent: &Value) -> bool {
         (Value::Array(shown), Value::Array(sent)) => {
             shown.len() == sent.len() && shown.iter().zip(sent).all(|(a, b)| holds(a, b))
         }
+        // To Kong an empty list and an empty object are one.
+        (Value::Array(shown), Value::Object(sent)) => shown.is_empty() && sent.is_empty(),
+        (Value::Object(shown), Value::Array(sent)) => shown.is_empty() && sent.is_empty(),
         (Value::Number(shown), Value::Number(sent)) => shown.as_f64() == sent.as_f64(),
         (shown, sent) => shown == sent,
     }
