@@ -12,7 +12,7 @@ use super::call::{self, Call};
 use super::error::ApiError;
 use super::place::{Fixed, Place};
 use super::serve::Peer;
-use super::{Admin, clustering, cors, entities, history, node, place, reply, status};
+use super::{Admin, clustering, cors, entities, history, node, place, reply, schemas, status};
 
 /// Answers one request. Whatever fails, the answer carries the headers that a browser needs.
 pub(super) async fn dispatch(State(admin): State<Admin>, request: Request) -> Response {
@@ -59,6 +59,7 @@ async fn answer(admin: &Admin, request: Request, request_id: String) -> Result<R
     let call = Call::read(request, request_id, admin.0.options.body_bytes_max).await?;
     match (&place, place.kind()) {
         (Place::Fixed(fixed), _) => answer_fixed(admin, &call, *fixed).await,
+        (Place::Schema(schema), _) => schemas::answer(admin, &call, schema),
         (_, Some(kind)) => entities::answer(admin, call, place, kind).await,
         (_, None) => Err(ApiError::NotFound),
     }

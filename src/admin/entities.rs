@@ -66,7 +66,9 @@ fn find<'c>(catalog: &Catalog, config: &'c Config, place: &Place) -> Result<&'c 
             let child = locate::entity(catalog, config, child)?;
             locate::referred(config, child, field, *kind).ok_or(ApiError::NotFound)
         }
-        Place::Fixed(_) | Place::Collection(_) | Place::Nested { .. } => Err(ApiError::NotFound),
+        Place::Fixed(_) | Place::Schema(_) | Place::Collection(_) | Place::Nested { .. } => {
+            Err(ApiError::NotFound)
+        }
     }
 }
 

@@ -28,6 +28,7 @@ mod multipart;
 mod node;
 mod place;
 mod reply;
+mod schemas;
 pub mod serve;
 pub mod status;
 mod store;

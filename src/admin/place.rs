@@ -3,6 +3,7 @@
 
 use percent_encoding::percent_decode_str;
 
+use super::schemas::{self, SchemaPlace};
 use crate::domain::catalog::Catalog;
 use crate::domain::decide::Target;
 use crate::domain::entity::Kind;
@@ -23,6 +24,8 @@ pub(super) struct Named {
 pub(super) enum Place {
     /// No entities.
     Fixed(Fixed),
+    /// A description of schemas, or a check against one.
+    Schema(SchemaPlace),
     /// All entities of a kind.
     Collection(Kind),
     /// One entity.
@@ -69,6 +72,9 @@ impl Place {
             return Some(Self::Fixed(*fixed));
         }
         let segments: Vec<_> = path.strip_prefix('/')?.split('/').collect();
+        if let Some(schema) = SchemaPlace::resolve(&segments) {
+            return Some(Self::Schema(schema));
+        }
         let schema = catalog.by_path(segments.first()?)?;
         match segments.as_slice() {
             [_] => Some(Self::Collection(schema.kind)),
@@ -103,6 +109,7 @@ impl Place {
     /// Returns the methods that the place knows, sorted, as `Allow` has them.
     pub(super) fn methods(&self) -> &'static str {
         match self {
+            Self::Schema(schema) => schema.methods(),
             Self::Fixed(Fixed::Rollback) => "OPTIONS, POST",
             Self::Fixed(_) | Self::Nested { read_only: true, .. } => "GET, HEAD, OPTIONS",
             Self::Collection(_) | Self::Nested { .. } => "GET, HEAD, OPTIONS, POST",
@@ -115,7 +122,7 @@ impl Place {
     /// Returns the kind of the entities that the place holds.
     pub(super) fn kind(&self) -> Option<Kind> {
         match self {
-            Self::Fixed(_) => None,
+            Self::Fixed(_) | Self::Schema(_) => None,
             Self::Collection(kind) | Self::Nested { kind, .. } | Self::Foreign { kind, .. } => {
                 Some(*kind)
             }
@@ -170,6 +177,7 @@ pub(super) fn patch_misses_plainly(kind: Kind) -> bool {
 /// Returns every path as `/endpoints` shows it, `/a/z` before `/ab`.
 pub(super) fn patterns(catalog: &Catalog) -> Vec<String> {
     let mut patterns: Vec<String> = FIXED.iter().map(|(path, _)| (*path).to_owned()).collect();
+    patterns.extend(schemas::PATTERNS.iter().map(|path| (*path).to_owned()));
     for schema in catalog.schemas().filter(|schema| schema.top_level) {
         let (path, name) = (schema.admin_path, schema.kind);
         let entity = format!("/{path}/{{{name}}}");

@@ -131,6 +131,8 @@ pub struct Referrer {
 /// All kinds and plugin schemas.
 pub struct Catalog {
     schemas: Vec<Schema>,
+    /// Kinds that are described but hold no entities.
+    shown: Vec<Schema>,
     by_name: BTreeMap<&'static str, usize>,
     by_path: BTreeMap<&'static str, usize>,
     referrers: BTreeMap<Kind, Vec<Referrer>>,
@@ -162,8 +164,9 @@ impl Catalog {
         }
         let parts = parts(&schemas, &plugins);
         let plugins = plugins.into_iter().map(|plugin| (plugin.name, plugin)).collect();
+        let shown = kinds::shown::schemas();
         let unsupported = UnsupportedPlugins::default();
-        Self { schemas, by_name, by_path, referrers, plugins, parts, unsupported }
+        Self { schemas, shown, by_name, by_path, referrers, plugins, parts, unsupported }
     }
 
     /// Says what becomes of enabled plugins that nothing here can run.
@@ -196,9 +199,14 @@ impl Catalog {
         self.by_name.get(name).and_then(|i| self.schemas.get(*i))
     }
 
+    /// Returns the schema of the kind called `name`, also when it holds no entities here.
+    pub fn described(&self, name: &str) -> Option<&Schema> {
+        self.find(name).or_else(|| self.shown.iter().find(|schema| schema.kind.name() == name))
+    }
+
     /// Returns the schema of a kind of this catalog.
     pub fn schema(&self, kind: Kind) -> &Schema {
-        self.find(kind.name()).expect("kinds are only made from the catalog's schemas")
+        self.described(kind.name()).expect("kinds are only made from the catalog's schemas")
     }
 
     /// Returns all schemas; a kind comes after those that it refers to.
@@ -323,6 +331,11 @@ impl Catalog {
         }
     }
 
+    /// Returns whether documents of a kind depend on their `name`.
+    fn has_parts(&self, kind: Kind) -> bool {
+        kind == plugin::KIND || self.parts.contains_key(&kind)
+    }
+
     fn part(&self, kind: Kind, document: &Document) -> Option<&Part> {
         self.parts.get(&kind)?.get(document.get("name")?.as_str()?)
     }
@@ -359,15 +372,17 @@ impl Catalog {
         unknown: schema::UnknownNull,
     ) -> Result<(), FieldErrors> {
         let part = self.part(kind, document);
-        if kind == plugin::KIND
-            && part.is_none()
-            && let Some(name) = document.get("name").and_then(Value::as_str)
-        {
-            // Of a plugin that is not there nothing else can be said.
-            let text = format!(
-                "plugin '{name}' not enabled; add it to the 'plugins' configuration property"
-            );
-            return Err(FieldErrors::one("name", text));
+        if part.is_none() && self.has_parts(kind) {
+            // Of a document that may be anything nothing else can be said.
+            match document.get("name") {
+                None | Some(Value::Null) => {
+                    return Err(FieldErrors::one("name", "required field missing"));
+                }
+                Some(Value::String(name)) => {
+                    return Err(FieldErrors::one("name", no_part(kind, name)));
+                }
+                Some(_) => {}
+            }
         }
         let schema = self.schema(kind);
         let (fields, checks) = match part {
@@ -383,13 +398,6 @@ impl Catalog {
                 errors.extend(custom(config));
             }
         }
-        if part.is_none()
-            && !schema.subschemas.is_empty()
-            && let Some(name) = document.get("name").and_then(Value::as_str)
-        {
-            let one = kind.name().strip_suffix('s').unwrap_or(kind.name());
-            errors.insert("name", format!("{one} '{name}' is not installed").into());
-        }
         errors.into_result()
     }
 
@@ -400,7 +408,7 @@ impl Catalog {
 
     /// Returns the description of the kind called `name`.
     pub fn describe(&self, name: &str) -> Option<Value> {
-        let schema = self.find(name)?;
+        let schema = self.described(name)?;
         Some(schema::describe(&schema.fields, &schema.checks))
     }
 
@@ -416,6 +424,15 @@ impl Catalog {
             return None;
         }
         self.plugin(document.get("name")?.as_str()?)
+    }
+}
+
+/// What Kong says of a name that is not there.
+fn no_part(kind: Kind, name: &str) -> String {
+    if kind == plugin::KIND {
+        format!("plugin '{name}' not enabled; add it to the 'plugins' configuration property")
+    } else {
+        format!("vault '{name}' is not installed")
     }
 }
 

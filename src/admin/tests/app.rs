@@ -55,11 +55,19 @@ impl App {
     }
 
     pub(super) async fn with(options: Options) -> Self {
+        Self::with_catalog(options, Catalog::new(Vec::new())).await
+    }
+
+    /// Starts the API with every plugin of this binary.
+    pub(super) async fn with_plugins() -> Self {
+        Self::with_catalog(Options::default(), crate::plugins::catalog(|_| true)).await
+    }
+
+    async fn with_catalog(options: Options, catalog: Catalog) -> Self {
         let directory = std::env::temp_dir().join(format!("hybridctl-{}", Clock::System.id()));
         std::fs::create_dir(&directory).unwrap();
         let log = Arc::new(SqliteLog::open(&directory.join("log.db")).await.unwrap());
-        let catalog = Arc::new(Catalog::new(Vec::new()));
-        let (writer, task) = Writer::open(log, catalog, Clock::System).await.unwrap();
+        let (writer, task) = Writer::open(log, Arc::new(catalog), Clock::System).await.unwrap();
         let task = tokio::spawn(task.run(std::future::pending()));
         let fleet = Arc::new(Fleet::new(600));
         let node = NodeInfo {

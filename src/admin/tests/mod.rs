@@ -3,5 +3,6 @@
 mod app;
 mod lists;
 mod node;
+mod schemas;
 mod sockets;
 mod verbs;

@@ -1,6 +1,10 @@
 //! Deciding: what a write would change, or why it is refused. Pure; the writer appends what
 //! comes out (semantics: reference gateway-2, sections B.2 and B.3).
 
+mod check;
+
+pub use check::check;
+
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use uuid::Uuid;

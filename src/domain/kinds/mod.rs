@@ -8,6 +8,7 @@ pub mod consumer;
 pub mod plugin;
 pub mod route;
 pub mod service;
+pub mod shown;
 pub mod target;
 pub mod typedef;
 pub mod upstream;

@@ -20,15 +20,9 @@ pub fn describe<'c>(fields: &Fields, checks: impl IntoIterator<Item = &'c Check>
     json!({"entity_checks": list_checks(checks), "fields": list(fields, Place::Record)})
 }
 
-/// Returns the description of one record, such as a plugin's `config`.
-pub fn describe_record(record: &Field) -> Value {
-    let mut shown = field(record, Place::Record);
-    if let Some(members) = shown.as_object_mut() {
-        members.retain(|name, _| {
-            matches!(name.as_str(), "fields" | "entity_checks" | "shorthand_fields")
-        });
-    }
-    shown
+/// Returns the description of one field, such as a plugin's `config`.
+pub fn describe_field(declared: &Field) -> Value {
+    field(declared, Place::Record)
 }
 
 fn list(fields: &Fields, place: Place) -> Value {

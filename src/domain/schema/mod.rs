@@ -23,7 +23,7 @@ mod validator;
 pub use check::{Check, Names};
 pub use complete::{complete, merge, normalise};
 pub use condition::Match;
-pub use describe::{describe, describe_record};
+pub use describe::{describe, describe_field};
 pub use field::{Auto, Field, Fields, Mark, OnDelete, Type};
 pub use pattern::Pattern;
 pub use shorthand::{Deprecation, Expand, Shorthand, expand, expand_fields};
