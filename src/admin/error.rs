@@ -83,12 +83,20 @@ impl ApiError {
     pub fn body(&self) -> Value {
         let message = self.to_string();
         match self {
-            Self::Rejected(rejection) => json!({
-                "code": rejection.code(),
-                "name": rejection.name(),
-                "message": message,
-                "fields": rejection.fields(),
-            }),
+            Self::Rejected(rejection) => {
+                let mut body = json!({
+                    "code": rejection.code(), "name": rejection.name(), "message": message,
+                });
+                let details = match rejection {
+                    Rejection::Option { .. } => "options",
+                    _ => "fields",
+                };
+                let fields = rejection.fields();
+                if let (Value::Object(body), false) = (&mut body, fields.is_null()) {
+                    body.insert(details.into(), fields);
+                }
+                body
+            }
             Self::Argument { code, name, options: Some(options), .. } => {
                 json!({"code": code, "name": name, "message": message, "options": options})
             }

@@ -5,7 +5,6 @@ use serde_json::{Number, Value};
 use crate::domain::canonical::Document;
 use crate::domain::catalog::Catalog;
 use crate::domain::entity::Kind;
-use crate::domain::kinds::plugin;
 use crate::domain::schema::{Field, Fields, Type};
 
 /// Turns texts into what their fields hold; what does not fit stays text, for the schema to refuse.
@@ -23,12 +22,10 @@ pub(super) fn infer(
             infer_value(field, value);
         }
     }
-    if kind == plugin::KIND {
-        let name = document.get("name").and_then(Value::as_str).or(stored_plugin);
-        let schema = name.and_then(|name| catalog.plugin(name));
-        if let (Some(schema), Some(config)) = (schema, document.get_mut("config")) {
-            infer_value(&schema.config, config);
-        }
+    let name = document.get("name").and_then(Value::as_str).or(stored_plugin);
+    let field = name.and_then(|name| catalog.config_of(kind, name));
+    if let (Some(field), Some(config)) = (field, document.get_mut("config")) {
+        infer_value(field, config);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Lists: pages, offsets and the filter by tags (reference gateway-2, section B.5).
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::GeneralPurpose;
@@ -56,11 +57,47 @@ impl<T> Page<T> {
         show: impl FnMut(T) -> Value,
     ) -> Value {
         let data: Vec<Value> = self.items.into_iter().map(show).collect();
-        let Some(offset) = self.offset else { return json!({"data": data, "next": null}) };
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        query.append_pair("offset", &offset).extend_pairs(carried);
-        json!({"data": data, "next": format!("{path}?{}", query.finish()), "offset": offset})
+        match self.offset {
+            Some(offset) => {
+                json!({"data": data, "next": next(path, carried, &offset), "offset": offset})
+            }
+            None => json!({"data": data, "next": null}),
+        }
     }
+
+    /// Writes the answer item by item, as [`Page::answer`].
+    pub(super) fn write(self, way: &Way<'_>, mut show: impl FnMut(T) -> Value) -> String {
+        let mut body = String::from("{\"data\":[");
+        for (at, item) in self.items.into_iter().enumerate() {
+            let comma = if at > 0 { "," } else { "" };
+            // Writing to a string cannot fail.
+            let _ = write!(body, "{comma}{}", show(item));
+        }
+        body.push_str("],\"next\":");
+        match self.offset {
+            Some(offset) => {
+                let next = Value::from(next(&way.path, &way.carried, &offset));
+                let _ = write!(body, "{next},\"offset\":{}}}", Value::from(offset));
+            }
+            None => body.push_str("null}"),
+        }
+        body
+    }
+}
+
+/// The way back to a list: its path, and its arguments but for the offset.
+#[derive(Default)]
+pub(super) struct Way<'a> {
+    /// The path.
+    pub(super) path: String,
+    /// The arguments.
+    pub(super) carried: Vec<(&'static str, &'a str)>,
+}
+
+fn next(path: &str, carried: &[(&str, &str)], offset: &str) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("offset", offset).extend_pairs(carried);
+    format!("{path}?{}", query.finish())
 }
 
 /// Returns the page size that a call asks for.

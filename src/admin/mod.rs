@@ -1,7 +1,7 @@
 //! The Admin API, generic over kinds, and the status API (reference gateway-2-admin-api.md).
 //!
 //! A request is read once (`call`), its path is resolved against the catalog (`place`), and one
-//! handler per verb serves every kind (`entities`). Reads come from the head's config without a
+//! handler per verb serves every kind (`read`, `entities`). Reads come from the head's config without a
 //! lock; writes are decisions handed to the writer, which appends them to the log.
 //!
 //! Invariants:
@@ -27,6 +27,7 @@ mod locate;
 mod multipart;
 mod node;
 mod place;
+mod read;
 mod reply;
 mod schemas;
 pub mod serve;

@@ -1,7 +1,7 @@
 //! Places: what a path names. All paths of entities come from the catalog
 //! (reference gateway-1, section A.9).
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::schemas::{self, SchemaPlace};
 use crate::domain::catalog::Catalog;
@@ -102,7 +102,8 @@ impl Place {
             let kind = nested.kind;
             return Some(Self::Nested { parent: named, kind, field, read_only: false });
         }
-        let (field, kind, _) = schema.foreign_fields().find(|(field, _, _)| *field == below)?;
+        let mut foreign = schema.foreign_fields().filter(|(f, _, _)| !schema.pathless.contains(f));
+        let (field, kind, _) = foreign.find(|(field, _, _)| *field == below)?;
         Some(Self::Foreign { child: named, field, kind })
     }
 
@@ -138,6 +139,15 @@ impl Named {
         let text = percent_decode_str(&spaced).decode_utf8().ok()?.into_owned();
         (!text.is_empty()).then_some(Self { kind, text })
     }
+}
+
+/// What a segment may hold as it is.
+const PLAIN: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
+
+/// Returns a name as a segment of a path.
+pub(super) fn segment(name: &str) -> String {
+    utf8_percent_encode(name, PLAIN).to_string()
 }
 
 /// Returns a path as the access log may show it: a name that is a secret, such as an API key,
@@ -182,11 +192,16 @@ pub(super) fn patterns(catalog: &Catalog) -> Vec<String> {
         let (path, name) = (schema.admin_path, schema.kind);
         let entity = format!("/{path}/{{{name}}}");
         patterns.push(format!("/{path}"));
-        for (field, _, _) in schema.foreign_fields() {
+        for (field, _, _) in
+            schema.foreign_fields().filter(|(f, _, _)| !schema.pathless.contains(f))
+        {
             patterns.push(format!("{entity}/{field}"));
         }
         for referrer in catalog.referrers(schema.kind) {
             let nested = catalog.schema(referrer.kind);
+            if nested.unreachable {
+                continue;
+            }
             let list = format!("{entity}/{}", nested.nested_path);
             patterns.push(format!("{list}/{{{}}}", nested.kind));
             if nested.kind == target::KIND {

@@ -17,11 +17,12 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 const LATENCY: HeaderName = HeaderName::from_static("x-kong-admin-latency");
 const OUR_VERSION: HeaderName = HeaderName::from_static("x-hybridctl-version");
 
+/// The type of JSON answers.
+pub(super) const JSON: &str = "application/json; charset=utf-8";
+
 /// Returns a JSON answer.
 pub(super) fn json(status: StatusCode, value: &Value) -> Response {
-    let mut response = text(status, value.to_string(), "application/json; charset=utf-8");
-    *response.status_mut() = status;
-    response
+    text(status, value.to_string(), JSON)
 }
 
 /// Returns an answer with a text of this type.

@@ -224,7 +224,8 @@ impl Catalog {
     pub fn nested(&self, parent: Kind, segment: &str) -> Option<(&Schema, &'static str)> {
         self.referrers(parent).iter().find_map(|referrer| {
             let schema = self.schema(referrer.kind);
-            (schema.nested_path == segment).then_some((schema, referrer.field))
+            (!schema.unreachable && schema.nested_path == segment)
+                .then_some((schema, referrer.field))
         })
     }
 
@@ -338,6 +339,11 @@ impl Catalog {
 
     fn part(&self, kind: Kind, document: &Document) -> Option<&Part> {
         self.parts.get(&kind)?.get(document.get("name")?.as_str()?)
+    }
+
+    /// Returns what `config` may hold in the entities of a kind that have this `name`.
+    pub fn config_of(&self, kind: Kind, name: &str) -> Option<&Field> {
+        self.parts.get(&kind)?.get(name)?.own.find("config")
     }
 
     /// Checks a complete document, a plugin's `config` included, and that an enabled plugin can

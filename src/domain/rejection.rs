@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::canonical::encode_value;
-use super::entity::Kind;
+use super::entity::{Key, Kind};
 
 /// What is wrong with a document, field by field; `@entity` holds what concerns several fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -198,6 +198,20 @@ pub enum Rejection {
         /// The name that was looked for: its field and value.
         by: (String, String),
     },
+    /// An option beside the fields, such as `ttl`, is wrong.
+    Option {
+        /// Which.
+        name: &'static str,
+        /// What is wrong.
+        error: String,
+    },
+    /// A CA certificate cannot go: an entity lists its id.
+    Listed {
+        /// The certificate.
+        id: Uuid,
+        /// Who lists it.
+        by: Key,
+    },
     /// A declarative configuration is not valid: the tree of what is wrong.
     Declarative(FieldErrors),
 }
@@ -212,8 +226,10 @@ impl Rejection {
             Self::DanglingReference { .. } | Self::Referenced { .. } => 4,
             Self::NotUnique(_) => 5,
             Self::NotFound(_) => 6,
+            Self::Option { .. } => 11,
             Self::Unresolved { .. } => 13,
             Self::Declarative(_) => 14,
+            Self::Listed { .. } => 19,
         }
     }
 
@@ -226,7 +242,9 @@ impl Rejection {
             Self::DanglingReference { .. } | Self::Referenced { .. } => "foreign key violation",
             Self::NotUnique(_) => "unique constraint violation",
             Self::NotFound(_) => "not found",
+            Self::Option { .. } => "invalid options",
             Self::Unresolved { .. } => "foreign keys unresolved",
+            Self::Listed { .. } => "referenced by others",
             Self::Declarative(_) => "invalid declarative configuration",
         }
     }
@@ -257,6 +275,10 @@ impl Rejection {
                 "foreign key unresolved ({field}.{name}: the foreign key cannot be resolved with \
                  '{{{name}=\"{value}\"}}' for an existing '{kind}' entity)"
             ),
+            Self::Option { name, error } => format!("invalid option ({name}: {error})"),
+            Self::Listed { id, by } => {
+                format!("ca certificate {id} is still referenced by {} (id = {})", by.kind, by.id)
+            }
             Self::Declarative(errors) => format!(
                 "declarative config is invalid: {}",
                 lua(&Value::Object(errors.as_map().clone()))
@@ -276,6 +298,8 @@ impl Rejection {
             Self::Referenced { by, .. } => json!({"@referenced_by": by.name()}),
             Self::NotUnique(key) | Self::NotFound(key) => Value::Object(key.clone()),
             Self::Unresolved { field, by: (name, value), .. } => json!({field: {name: value}}),
+            Self::Option { name, error } => json!({*name: error}),
+            Self::Listed { .. } => Value::Null,
         }
     }
 }

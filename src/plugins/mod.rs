@@ -12,8 +12,8 @@
 //! To add a plugin: a file with its schema and `KIND`, a line in [`ALL`], and its config struct and
 //! handler. Without a handler a plugin is described only (see [`unhandled`]).
 
-mod acl;
-mod acme;
+pub mod acl;
+pub mod acme;
 mod ai_prompt_decorator;
 mod ai_prompt_guard;
 mod ai_prompt_template;
@@ -24,7 +24,7 @@ mod ai_transformer;
 pub mod authentication;
 mod aws_lambda;
 mod azure_functions;
-mod basic_auth;
+pub mod basic_auth;
 pub mod body;
 mod bot_detection;
 pub mod correlation_id;
@@ -36,16 +36,16 @@ mod file_log;
 mod functions;
 mod grpc_gateway;
 mod grpc_web;
-mod hmac_auth;
+pub mod hmac_auth;
 mod http_log;
 mod ip_restriction;
-mod jwt;
+pub mod jwt;
 pub mod key_auth;
 mod ldap_auth;
 mod limits;
 mod llm;
 mod loggly;
-mod oauth2;
+pub mod oauth2;
 mod opentelemetry;
 mod post_function;
 mod pre_function;
@@ -59,7 +59,7 @@ mod request_termination;
 mod request_transformer;
 mod response_ratelimiting;
 mod response_transformer;
-mod session;
+pub mod session;
 mod standard_webhooks;
 pub mod state;
 mod statsd;

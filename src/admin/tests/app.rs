@@ -63,7 +63,8 @@ impl App {
         Self::with_catalog(Options::default(), crate::plugins::catalog(|_| true)).await
     }
 
-    async fn with_catalog(options: Options, catalog: Catalog) -> Self {
+    /// Starts the API over the kinds and plugins of a catalog.
+    pub(super) async fn with_catalog(options: Options, catalog: Catalog) -> Self {
         let directory = std::env::temp_dir().join(format!("hybridctl-{}", Clock::System.id()));
         std::fs::create_dir(&directory).unwrap();
         let log = Arc::new(SqliteLog::open(&directory.join("log.db")).await.unwrap());

@@ -46,8 +46,7 @@ async fn nested_pages_lead_back_under_their_parent() {
     }
     let page = app.get("/services/s/routes?size=2&tags=nope").await.json();
     let next = page["next"].as_str().unwrap();
-    let id = app.get("/services/s").await.json()["id"].as_str().unwrap().to_owned();
-    assert!(next.starts_with(&format!("/services/{id}/routes?offset=")), "{next}");
+    assert!(next.starts_with("/services/s/routes?offset="), "{next}");
     assert_eq!(app.get(next).await.json()["data"].as_array().unwrap().len(), 1);
 
     app.create("/upstreams", json!({"name": "u"})).await;

@@ -231,7 +231,8 @@ fn index_value(value: &Value) -> Option<Arc<str>> {
 
 /// The value of a schema's composite key: null counts, so two global plugins of a name collide.
 fn cache_key(schema: &Schema, document: &Document) -> Option<Arc<str>> {
-    if schema.cache_key.is_empty() {
+    // A key of one field is a unique field, which has an index already.
+    if schema.cache_key.len() < 2 {
         return None;
     }
     let parts = schema.cache_key.iter().map(|name| {

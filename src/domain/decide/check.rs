@@ -18,6 +18,6 @@ pub fn check(
     fresh: &mut Fresh<'_>,
 ) -> Result<(), Rejection> {
     catalog.complete(kind, &mut body)?;
-    stamp(catalog.schema(kind), &mut body, fresh, Stamp::Created);
+    stamp(catalog.fields(kind, &body), &mut body, fresh, Stamp::Created);
     Ok(catalog.validate(kind, &body)?)
 }

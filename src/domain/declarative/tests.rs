@@ -6,7 +6,7 @@ use super::*;
 use crate::domain::catalog::PluginSchema;
 use crate::domain::decide::{Fresh, assemble, declare};
 use crate::domain::entity::Key;
-use crate::domain::kinds::{consumer, route, service, target, upstream};
+use crate::domain::kinds::{consumer, plugin, route, service, target, upstream};
 use crate::domain::rejection::Rejection;
 use uuid::Uuid;
 

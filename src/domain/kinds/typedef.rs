@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
+use crate::domain::pem;
 use crate::domain::schema::{Auto, Check, Field, OnDelete, Validator};
 
 /// All protocols, in the order of Kong's messages.
@@ -395,6 +396,18 @@ fn is_host_name(text: &str) -> bool {
     text.len() <= 253
         && text.split('.').all(label)
         && (!all_numeric || text.parse::<std::net::Ipv4Addr>().is_ok() || !text.contains('.'))
+}
+
+/// A certificate, and its chain, in PEM.
+pub fn certificate() -> Field {
+    text(|text| {
+        pem::certificate(text).map(drop).map_err(|error| format!("invalid certificate: {error}"))
+    })
+}
+
+/// A private key in PEM.
+pub fn private_key() -> Field {
+    text(|text| pem::private_key(text).map(drop).map_err(|error| format!("invalid key: {error}")))
 }
 
 /// A text under a rule that a closure states.

@@ -6,11 +6,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::typedef;
+use super::{Reference, certificate, typedef};
 use crate::domain::canonical::Document;
 use crate::domain::entity::Kind;
 use crate::domain::rejection::FieldErrors;
-use crate::domain::schema::{Auto, Check, Field, Match, Schema};
+use crate::domain::schema::{Auto, Check, Field, Match, OnDelete, Schema};
 
 /// The kind.
 pub const KIND: Kind = Kind::new("upstreams");
@@ -58,6 +58,8 @@ pub struct Upstream {
     pub tags: Vec<String>,
     /// The Host that goes upstream.
     pub host_header: Option<String>,
+    /// What the targets are shown.
+    pub client_certificate: Option<Reference>,
     /// Whether the name of an SRV record becomes the Host.
     pub use_srv_name: Option<bool>,
 }
@@ -144,8 +146,8 @@ pub fn schema() -> Schema {
         .endpoint_key("name")
         .field("id", typedef::id())
         .field("created_at", Field::integer().auto(Auto::CreatedAt))
-        .field("updated_at", Field::integer().auto(Auto::UpdatedAt))
         .field("name", Field::string().required().unique().custom(host_name))
+        .field("updated_at", Field::integer().auto(Auto::UpdatedAt))
         .field("algorithm", {
             Field::string().default("round-robin").one_of(ALGORITHMS.iter().copied())
         })
@@ -163,6 +165,7 @@ pub fn schema() -> Schema {
         .field("healthchecks", healthchecks())
         .field("tags", typedef::tags())
         .field("host_header", typedef::host_with_optional_port())
+        .field("client_certificate", Field::foreign(certificate::KIND, OnDelete::Restrict))
         .field("use_srv_name", Field::boolean().default(false))
         .rewrite(settle_algorithm);
     companions(schema)

@@ -79,6 +79,12 @@ impl Match {
         Self { rules: vec![rule], ..Self::default() }
     }
 
+    /// Asks for one more rule.
+    pub fn and(mut self, rule: Validator) -> Self {
+        self.rules.push(rule);
+        self
+    }
+
     /// Returns what is wrong with `value`, if anything, under `field` as the schema has it.
     pub(super) fn error(&self, field: Option<&Field>, value: &Value) -> Option<Value> {
         match field {

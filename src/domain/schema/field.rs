@@ -44,6 +44,8 @@ pub enum OnDelete {
     Restrict,
     /// They are deleted too.
     Cascade,
+    /// They are part of it and go with it, though its schema does not say so.
+    Owned,
 }
 
 /// How a field gets its value by itself.

@@ -12,11 +12,13 @@ mod complete;
 mod condition;
 mod describe;
 mod field;
+mod named;
 mod pattern;
 mod rules;
 mod shorthand;
 #[cfg(test)]
 mod tests;
+mod transform;
 mod validate;
 mod validator;
 
@@ -25,8 +27,10 @@ pub use complete::{complete, merge, normalise};
 pub use condition::Match;
 pub use describe::{describe, describe_field};
 pub use field::{Auto, Field, Fields, Mark, OnDelete, Type};
+pub use named::NamedBy;
 pub use pattern::Pattern;
 pub use shorthand::{Deprecation, Expand, Shorthand, expand, expand_fields};
+pub use transform::{Transform, TransformFn};
 use validate::is_reference;
 pub use validate::{UnknownNull, value_with as check_value};
 pub use validator::{Refusal, Rule, Validator};
@@ -68,6 +72,18 @@ pub struct Schema {
     pub shorthands: Vec<(&'static str, Field)>,
     /// Expands the shorthands.
     pub rewrite: Option<Rewrite>,
+    /// What becomes of a document that is known to be valid, such as hashing a password.
+    pub transforms: Vec<Transform>,
+    /// Whether entities end by themselves: see [`lifetime`](super::lifetime).
+    pub ttl: bool,
+    /// The field that may stand for the id in paths under a parent, if not the endpoint key.
+    pub nested_key: Option<&'static str>,
+    /// The kind whose names may stand for the id in paths.
+    pub named_by: Option<NamedBy>,
+    /// Whether no path leads to the kind.
+    pub unreachable: bool,
+    /// The foreign fields that make no paths.
+    pub pathless: &'static [&'static str],
     /// What a document may hold beyond, by its field `name`.
     pub subschemas: Vec<Subschema>,
 }
@@ -118,6 +134,12 @@ impl Schema {
             custom: Vec::new(),
             shorthands: Vec::new(),
             rewrite: None,
+            transforms: Vec::new(),
+            ttl: false,
+            nested_key: None,
+            named_by: None,
+            unreachable: false,
+            pathless: &[],
             subschemas: Vec::new(),
         }
     }
@@ -179,6 +201,48 @@ impl Schema {
     /// Sets what expands the shorthands.
     pub fn rewrite(mut self, rewrite: Rewrite) -> Self {
         self.rewrite = Some(rewrite);
+        self
+    }
+
+    /// Adds a change to valid documents, made once when a body has one of `inputs`.
+    pub fn transform(mut self, inputs: &'static [&'static str], run: TransformFn) -> Self {
+        self.transforms.push(Transform { inputs, once: true, run });
+        self
+    }
+
+    /// Adds a change whose result depends on `inputs` alone, so that it may be made again.
+    pub fn derive(mut self, inputs: &'static [&'static str], run: TransformFn) -> Self {
+        self.transforms.push(Transform { inputs, once: false, run });
+        self
+    }
+
+    /// Lets entities end by themselves; adds the field for it.
+    pub fn ttl(mut self) -> Self {
+        self.ttl = true;
+        self.field(super::lifetime::FIELD, Field::integer().hidden())
+    }
+
+    /// Names the field that may stand for the id in paths under a parent.
+    pub fn nested_key(mut self, name: &'static str) -> Self {
+        self.nested_key = Some(name);
+        self
+    }
+
+    /// Lets the names of another kind stand for the id.
+    pub fn named_by(mut self, by: NamedBy) -> Self {
+        self.named_by = Some(by);
+        self
+    }
+
+    /// Keeps the kind out of all paths.
+    pub fn unreachable(mut self) -> Self {
+        (self.top_level, self.unreachable) = (false, true);
+        self
+    }
+
+    /// Keeps foreign fields from making paths.
+    pub fn pathless(mut self, fields: &'static [&'static str]) -> Self {
+        self.pathless = fields;
         self
     }
 

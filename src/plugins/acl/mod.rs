@@ -1,5 +1,7 @@
 //! `acl`: which groups of consumers may pass (reference gateway-4, section F.2).
 
+pub mod kind;
+
 use super::PluginKind;
 use super::typedef::{flag, texts};
 use crate::domain::catalog::PluginSchema;
@@ -18,6 +20,7 @@ fn schema() -> PluginSchema {
         ("always_use_authenticated_groups", flag(false)),
     ]))
     .field("consumer", typedef::no_consumer())
+    .kind(kind::schema())
     .check(Check::OnlyOneOf(lists))
     .check(Check::AtLeastOneOf(lists))
 }

@@ -1,6 +1,8 @@
 //! `acme`: gets certificates from a certificate authority by itself
 //! (reference gateway-4, section F.3).
 
+pub mod kind;
+
 mod storage;
 
 use super::PluginKind;
@@ -40,6 +42,7 @@ fn schema() -> PluginSchema {
     let plugin = KIND
         .describe(config)
         .field("consumer", typedef::no_consumer())
+        .kind(kind::schema())
         .field("service", typedef::no_service())
         .field("route", typedef::no_route());
     storage::checks().into_iter().fold(plugin.check(terms()), PluginSchema::check)

@@ -1,5 +1,7 @@
 //! `basic-auth`: a name and a password tell who is calling (reference gateway-4, section F.2).
 
+pub mod kind;
+
 use super::PluginKind;
 use super::typedef::flag;
 use crate::domain::catalog::PluginSchema;
@@ -16,6 +18,7 @@ fn schema() -> PluginSchema {
         ("realm", Field::string().required().default("service")),
     ]))
     .field("consumer", typedef::no_consumer())
+    .kind(kind::schema())
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! `hmac-auth`: a signature over the request tells who is calling
 //! (reference gateway-4, section F.2).
 
+pub mod kind;
+
 use serde_json::json;
 
 use super::PluginKind;
@@ -24,6 +26,7 @@ fn schema() -> PluginSchema {
         ("realm", Field::string().optional()),
     ]))
     .field("consumer", typedef::no_consumer())
+    .kind(kind::schema())
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! `jwt`: a signed token tells who is calling (reference gateway-4, section F.2).
 
+pub mod kind;
+
 use serde_json::json;
 
 use super::PluginKind;
@@ -26,6 +28,7 @@ fn schema() -> PluginSchema {
         ("realm", Field::string().optional()),
     ]))
     .field("consumer", typedef::no_consumer())
+    .kind(kind::schema())
     .check(Check::conditional(
         "config.maximum_expiration",
         Match::gt(0.0),

@@ -66,7 +66,7 @@ pub struct KeyCredential {
     pub consumer: Reference,
     /// The key.
     pub key: String,
-    /// How many seconds it is accepted for; 0 is for ever.
+    /// How many seconds after its creation it is accepted; 0 is for ever.
     pub ttl: Option<i64>,
     /// Labels.
     #[serde(default)]
@@ -94,12 +94,13 @@ fn credential_schema() -> Schema {
     Schema::new(CREDENTIALS)
         .paths("key-auths", "key-auth")
         .endpoint_key("key")
+        .cache_key(&["key"])
         .field("id", typedef::id())
         .field("created_at", Field::integer().auto(Auto::CreatedAt))
         .field("consumer", Field::foreign(consumer::KIND, OnDelete::Cascade).required())
-        .field("key", Field::string().unique().auto(Auto::Secret))
-        .field("ttl", Field::integer().between(0, 100_000_000))
+        .field("key", Field::string().optional().unique().auto(Auto::Secret))
         .field("tags", typedef::tags())
+        .ttl()
 }
 
 fn read(entity: &Entity) -> Result<Credential, EntityError> {

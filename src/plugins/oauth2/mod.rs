@@ -1,5 +1,8 @@
 //! `oauth2`: hands out access tokens and asks for them (reference gateway-4, section F.2).
 
+pub mod kind;
+pub mod secret;
+
 use serde_json::Value;
 
 use super::PluginKind;
@@ -48,7 +51,11 @@ fn schema() -> PluginSchema {
         "scopes",
         Match::required(),
     ));
-    KIND.describe(config).field("consumer", typedef::no_consumer())
+    KIND.describe(config)
+        .field("consumer", typedef::no_consumer())
+        .kind(kind::credentials())
+        .kind(kind::tokens())
+        .kind(kind::codes())
 }
 
 fn one_flow(config: &Value) -> Result<(), String> {

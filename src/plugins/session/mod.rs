@@ -1,5 +1,7 @@
 //! `session`: remembers in a cookie who was authenticated (reference gateway-4, section F.2).
 
+pub mod kind;
+
 use serde_json::{Map, Value, json};
 
 use super::PluginKind;
@@ -44,6 +46,7 @@ fn schema() -> PluginSchema {
     ]);
     KIND.describe(with_old_names(config))
         .field("consumer", typedef::no_consumer())
+        .kind(kind::schema())
         .field("protocols", typedef::protocols())
 }
 
