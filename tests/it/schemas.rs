@@ -10,7 +10,13 @@ use serde_json::Value;
 use crate::source::root;
 
 /// Kong's schemas that ours do not equal yet. An entry whose schema is equal fails the test.
-const NOT_YET: &[&str] = &["entities/routes.expressions"];
+const NOT_YET: &[&str] = &[
+    "entities/keys",
+    "entities/routes",
+    "entities/routes.expressions",
+    "entities/targets",
+    "entities/upstreams",
+];
 
 /// What differs for good: the schema, where in it, and why.
 const ACCEPTED: &[(&str, &str, &str)] = &[
