@@ -33,7 +33,7 @@ pub(super) async fn dispatch(State(admin): State<Admin>, request: Request) -> Re
 
     let latency_ms = started.elapsed().as_millis();
     cors::admit(&mut response, &admin.0.options.gui_origins, origin);
-    reply::sign(&mut response, &request_id, admin.0.options.latency_header.then_some(latency_ms));
+    reply::sign(&mut response, &request_id, admin.0.options.tells, latency_ms);
     if method == Method::HEAD {
         reply::behead(&mut response);
     }

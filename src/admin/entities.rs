@@ -102,10 +102,13 @@ fn link(
 
 async fn patch(admin: &Admin, call: &Call, place: Place, kind: Kind) -> Result<Response, ApiError> {
     let catalog = admin.0.catalog.clone();
-    let stored_plugin = locate::one(&catalog, admin.0.store.head().snapshot.config(), &place)
-        .ok()
-        .and_then(|entity| entity.document().get("name")?.as_str().map(str::to_owned));
-    let body = Body::read(call)?.into_document(&catalog, kind, stored_plugin.as_deref());
+    let body = Body::read(call)?;
+    let stored_plugin = body.is_form().then(|| {
+        let head = admin.0.store.head();
+        let entity = locate::one(&catalog, head.snapshot.config(), &place).ok()?;
+        entity.document().get("name")?.as_str().map(str::to_owned)
+    });
+    let body = body.into_document(&catalog, kind, stored_plugin.flatten().as_deref());
     let decide = move |config: &Config, fresh: &mut Fresh<'_>| {
         let target = match &place {
             Place::Entity(named) if !place::patch_misses_plainly(kind) => {

@@ -27,6 +27,14 @@ pub enum ApiError {
         /// What is wrong, argument by argument.
         options: Option<Value>,
     },
+    /// A name in the path breaks the rules of its field.
+    #[error("{message}")]
+    InvalidName {
+        /// The unique field that the path is about.
+        field: &'static str,
+        /// What is wrong.
+        message: String,
+    },
     /// Nothing is at this path.
     #[error("Not found")]
     NotFound,
@@ -67,9 +75,10 @@ impl ApiError {
             Self::Rejected(Rejection::NotFound(_)) | Self::NotFound | Self::Missing(_) => {
                 StatusCode::NOT_FOUND
             }
-            Self::Rejected(_) | Self::Argument { .. } | Self::BadRequest(_) => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Rejected(_)
+            | Self::Argument { .. }
+            | Self::InvalidName { .. }
+            | Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -102,6 +111,10 @@ impl ApiError {
             }
             Self::Argument { code, name, .. } => {
                 json!({"code": code, "name": name, "message": message})
+            }
+            Self::InvalidName { field, .. } => {
+                let name = format!("invalid unique {field}");
+                json!({"code": 10, "name": name, "message": message})
             }
             _ => json!({"message": message}),
         }

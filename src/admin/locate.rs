@@ -11,11 +11,23 @@ use crate::domain::catalog::{Catalog, Referrer};
 use crate::domain::config::{Config, reference};
 use crate::domain::decide::Target;
 use crate::domain::entity::{Entity, Key, Kind};
-use crate::domain::schema::OnDelete;
+use crate::domain::schema::{OnDelete, UnknownNull, check_value};
 
-/// Returns what a segment names: an id, or the value of the kind's endpoint key.
+/// Returns what a segment names: an id, or the value of the kind's endpoint key. Kong refuses a
+/// text that no entity could have as its key.
 pub(super) fn target(catalog: &Catalog, named: &Named) -> Result<Target, ApiError> {
-    Ok(Target::parse(catalog.schema(named.kind), &named.text)?)
+    let target = Target::parse(catalog.schema(named.kind), &named.text)?;
+    let (kind, name) = match &target {
+        Target::Id(_) => return Ok(target),
+        Target::Name(name, _) => (named.kind, *name),
+        Target::Through(by, _) => (by.kind, by.field),
+    };
+    let field = catalog.schema(kind).fields.find(name).filter(|field| field.unique);
+    let text = Value::from(named.text.as_str());
+    match field.and_then(|field| check_value(field, &text, UnknownNull::Refuse)) {
+        Some(Value::String(message)) => Err(ApiError::InvalidName { field: name, message }),
+        _ => Ok(target),
+    }
 }
 
 /// Returns what a segment under a parent names, for a PUT of `body` there. A name that is unique
@@ -42,10 +54,12 @@ pub(super) fn target_below(
 
 fn parse_below(catalog: &Catalog, named: &Named) -> Result<Target, ApiError> {
     let schema = catalog.schema(named.kind);
-    match (Target::parse(schema, &named.text), schema.nested_key) {
-        (Ok(Target::Id(id)), _) => Ok(Target::Id(id)),
-        (_, Some(key)) => Ok(Target::Name(key, named.text.clone())),
-        (parsed, None) => Ok(parsed?),
+    match schema.nested_key {
+        None => target(catalog, named),
+        Some(key) => match Target::parse(schema, &named.text) {
+            Ok(Target::Id(id)) => Ok(Target::Id(id)),
+            _ => Ok(Target::Name(key, named.text.clone())),
+        },
     }
 }
 

@@ -19,6 +19,7 @@ mod cors;
 mod dispatch;
 mod entities;
 mod error;
+mod filter;
 mod form;
 mod history;
 mod infer;
@@ -41,6 +42,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+pub use self::reply::Tells;
 use self::status::StatusSource;
 use self::store::Store;
 use crate::clock::Clock;
@@ -88,15 +90,19 @@ pub struct NodeInfo {
 pub struct Options {
     /// The origins of the browser pages that may call; empty admits every origin.
     pub gui_origins: Vec<String>,
-    /// Whether answers carry `X-Kong-Admin-Latency`.
-    pub latency_header: bool,
+    /// What answers tell of how they came about.
+    pub tells: Tells,
     /// The largest request body that is read, in bytes.
     pub body_bytes_max: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { gui_origins: Vec::new(), latency_header: true, body_bytes_max: BODY_BYTES_MAX }
+        Self {
+            gui_origins: Vec::new(),
+            tells: Tells { latency: true, server: true },
+            body_bytes_max: BODY_BYTES_MAX,
+        }
     }
 }
 

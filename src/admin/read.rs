@@ -10,7 +10,8 @@ use serde_json::Value;
 use super::Admin;
 use super::call::Call;
 use super::error::ApiError;
-use super::list::{self, Page, Tags};
+use super::filter::{self, Tags};
+use super::list::{self, Page};
 use super::place::{self, Place};
 use super::{locate, reply};
 use crate::domain::catalog::Catalog;
@@ -90,7 +91,7 @@ fn collection<'c, 'a>(
     let tags = Tags::read(catalog, kind, call)?;
     let (size, after) = (list::size(call)?, list::after(call)?);
     let mark = |entity: &&Entity| list::mark(entity.id());
-    let page = match &tags {
+    let page = match tags {
         Some(tags) => {
             let tagged = tags.select(config, kind, after);
             Page::take(tagged.filter(|entity| view.lives(entity)), size, mark)
@@ -100,8 +101,8 @@ fn collection<'c, 'a>(
             Page::take(all.filter(|entity| view.lives(entity)), size, mark)
         }
     };
-    let carried = ["tags", "size"].into_iter();
-    let carried = carried.filter_map(|name| Some((name, call.argument(name)?)));
+    let carried = [("tags", filter::argument(call)), ("size", call.argument("size"))].into_iter();
+    let carried = carried.filter_map(|(name, value)| Some((name, value?)));
     let path = format!("/{}", catalog.schema(kind).admin_path);
     Ok(Found::Some(page, list::Way { path, carried: carried.collect() }))
 }

@@ -19,8 +19,12 @@ use tokio_rustls::TlsAcceptor;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) SocketAddr);
 
-/// A client that has not sent its handshake or its headers by then is dropped.
+/// A client that has not sent its handshake by then is dropped.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A client that has not sent the headers of its next request by then is dropped. Clients keep idle
+/// connections for use again; nginx, and so Kong, gives them this long.
+const IDLE: Duration = Duration::from_secs(75);
 
 /// How long requests under way may still take after the stop.
 const GRACE: Duration = Duration::from_secs(10);
@@ -97,7 +101,7 @@ async fn serve_stream(
         hyper::service::Service::call(&service, request)
     });
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
     let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
     if let Err(error) = graceful.watch(connection).await {
         tracing::debug!(%peer, %error, "admin connection ended early");

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::canonical::Document;
 use super::entity::Kind;
+use super::kinds::route::{self, Flavour};
 use super::kinds::{self, plugin};
 use super::rejection::FieldErrors;
 use super::schema::{self, Check, Custom, Field, Fields, OnDelete, Rewrite, Schema};
@@ -144,7 +145,15 @@ pub struct Catalog {
 impl Catalog {
     /// Builds the catalog of the core kinds, the given plugins and their kinds.
     pub fn new(plugins: Vec<PluginSchema>) -> Self {
-        let core = kinds::ALL.iter().map(|entry| (entry.schema)());
+        Self::with_flavour(Flavour::default(), plugins)
+    }
+
+    /// Builds the catalog for routes of a flavour.
+    pub fn with_flavour(flavour: Flavour, plugins: Vec<PluginSchema>) -> Self {
+        let core = kinds::ALL.iter().map(|entry| match (entry.schema)() {
+            schema if schema.kind == route::KIND => route::schema_of(flavour),
+            schema => schema,
+        });
         let schemas: Vec<_> =
             core.chain(plugins.iter().flat_map(|plugin| plugin.kinds.clone())).collect();
         let index = |name: fn(&Schema) -> &'static str| {

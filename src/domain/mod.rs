@@ -18,6 +18,7 @@ pub mod fresh;
 pub mod hash;
 pub mod kinds;
 pub mod lifetime;
+mod lua;
 pub mod pem;
 pub mod rejection;
 pub mod schema;

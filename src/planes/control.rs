@@ -14,7 +14,7 @@ use super::node;
 use super::tasks::Tasks;
 use crate::admin::serve::serve;
 use crate::admin::status::{StatusApi, StatusSource, Unready};
-use crate::admin::{Admin, Api, NodeInfo, Options, Parts};
+use crate::admin::{Admin, Api, NodeInfo, Options, Parts, Tells};
 use crate::clock::Clock;
 use crate::domain::catalog::UnsupportedPlugins;
 use crate::fleet::Fleet;
@@ -78,7 +78,9 @@ impl Control {
         let mut status = Vec::new();
         // In a traditional node the data half serves it: it knows the traffic.
         if has_cluster {
-            let status_api = StatusApi::new(status_source, clock.clone(), true).router();
+            let status_api =
+                StatusApi::new(status_source, clock.clone(), Tells::read(&settings.proxy.headers))
+                    .router();
             status = serve_all(&mut tasks, settings, Face::Status, status_api, &clock)?;
         }
         let mut addresses = Vec::new();
@@ -164,7 +166,8 @@ fn admin(
                 .ok()
                 .filter(|max| *max > 0)
                 .unwrap_or(usize::MAX),
-            ..Options::default()
+            gui_origins: settings.admin.gui_origins.clone(),
+            tells: Tells::read(&settings.proxy.headers),
         },
     })
 }

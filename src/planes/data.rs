@@ -14,6 +14,7 @@ use super::listen::{self, Face};
 use super::node;
 use super::origin::{self, Start};
 use super::tasks::Tasks;
+use crate::admin::Tells;
 use crate::admin::status::{StatusApi, StatusSource, Unready};
 use crate::balancer::Resolver;
 use crate::clock::Clock;
@@ -109,7 +110,9 @@ impl Data {
         let server = proxy(settings, &handle, access_log, &clock)?;
         let mut tasks = Tasks::new();
         let status_source = Arc::new(status(&handle, &server));
-        let status_api = StatusApi::new(status_source, clock.clone(), true).router();
+        let status_api =
+            StatusApi::new(status_source, clock.clone(), Tells::read(&settings.proxy.headers))
+                .router();
         let status = serve_all(&mut tasks, settings, Face::Status, status_api, &clock)?;
         tasks.spawn(sweep(handle.clone(), tasks.stopped()));
         let (state, link) = watch::channel(LinkState::default());

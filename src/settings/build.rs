@@ -73,6 +73,7 @@ impl Settings {
         self.proxy.client_max_body_size = checked.client_max_body_size;
         self.proxy.client_body_buffer_size = checked.client_body_buffer_size;
         self.admin.client_max_body_size = checked.admin_max_body_size;
+        self.admin.gui_origins = checked.gui_origins;
         self.tls.proxy = checked.proxy_pairs;
         self.tls.admin = checked.admin_pairs;
         self.tls.status = checked.status_pairs;
@@ -220,6 +221,7 @@ impl Reader<'_> {
             listen,
             auth: self.values.flag("admin_auth"),
             client_max_body_size: 0,
+            gui_origins: Vec::new(),
             access_log: self.owned("admin_access_log"),
             error_log: self.owned("admin_error_log"),
         }

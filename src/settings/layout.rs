@@ -228,6 +228,8 @@ pub struct Admin {
     pub auth: bool,
     /// The largest request body in bytes.
     pub client_max_body_size: u64,
+    /// The origins of `admin_gui_url`: pages of others may not read answers; none admits all.
+    pub gui_origins: Vec<String>,
     /// A path below the prefix, an absolute one, or `off`.
     pub access_log: String,
     /// As `access_log`.

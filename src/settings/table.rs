@@ -74,7 +74,7 @@ pub const ALL: &[Property] = &[
     Property::new("stream_listen", List, Some("off")).missing(),
     Property::new("cluster_listen", List, Some("0.0.0.0:8005")),
     Property::new("admin_gui_listen", List, Some("0.0.0.0:8002, 0.0.0.0:8445 ssl")).missing(),
-    Property::new("admin_gui_url", Text, None).missing(),
+    Property::new("admin_gui_url", List, None),
     Property::new("admin_gui_path", Text, Some("/")).missing(),
     Property::new("admin_gui_api_url", Text, None).missing(),
     Property::new("admin_gui_csp_header", Flag, Some("off")).missing(),

@@ -197,6 +197,17 @@ fn labels_have_bounds_and_a_shape() {
 }
 
 #[test]
+fn the_admin_api_knows_the_origins_of_its_pages() {
+    let origins = |urls: &str| load(&[("KONG_ADMIN_GUI_URL", urls)]).unwrap().admin.gui_origins;
+    assert_eq!(load(&[]).unwrap().admin.gui_origins, Vec::<String>::new());
+    assert_eq!(origins("http://localhost:8002"), ["http://localhost:8002"]);
+    let urls = "https://a.example/manager/?x#y, http://[::1]:8002/";
+    assert_eq!(origins(urls), ["https://a.example", "http://[::1]:8002"]);
+    let found = messages(&[("KONG_ADMIN_GUI_URL", "localhost:8002")]);
+    assert_eq!(found, ["admin_gui_url: expected scheme and host in 'localhost:8002'"]);
+}
+
+#[test]
 fn proxy_servers_are_plain_urls() {
     let with = |url: &str| messages(&[("KONG_PROXY_SERVER", url)]).pop().unwrap_or_default();
     assert_eq!(with("http://user:pass@proxy:3128"), "");

@@ -135,6 +135,22 @@ impl App {
         self.send_raw(method, path, &headers, body).await
     }
 
+    /// Asserts that a request is answered with this status and, unless null, this body.
+    pub(super) async fn expect(
+        &self,
+        (method, path): (&str, &str),
+        body: Value,
+        status: u16,
+        expected: Value,
+    ) {
+        let shown = format!("{method} {path} {body}");
+        let answer = self.send(method, path, body).await;
+        assert_eq!(answer.status.as_u16(), status, "{shown}: {}", answer.text);
+        if !expected.is_null() {
+            assert_eq!(answer.json(), expected, "{shown}");
+        }
+    }
+
     /// Creates an entity and returns its id.
     pub(super) async fn create(&self, path: &str, body: Value) -> String {
         let answer = self.send("POST", path, body).await;

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::Decision;
+use super::stamp::Times;
 use crate::domain::canonical::Document;
 use crate::domain::catalog::Catalog;
 use crate::domain::config::{Config, reference};
@@ -15,13 +16,14 @@ use crate::domain::event::Change;
 use crate::domain::kinds::{ca_certificate, plugin, route, service};
 use crate::domain::lifetime;
 use crate::domain::rejection::{FieldErrors, Rejection};
-use crate::domain::schema::{Auto, OnDelete, Schema};
+use crate::domain::schema::{OnDelete, Schema};
 
 /// Checks an entity against the others and says what changes.
 pub(super) fn accept(
     catalog: &Catalog,
     config: &Config,
     entity: Entity,
+    times: Times,
     at: DateTime<Utc>,
 ) -> Result<Decision, Rejection> {
     let document = entity.document();
@@ -31,8 +33,8 @@ pub(super) fn accept(
         check_protocols(catalog, config, &document)?;
     }
     if let Some(old) = config.find(entity.key())
-        && without_times(catalog.schema(entity.kind()), old.document())
-            == without_times(catalog.schema(entity.kind()), document)
+        && times.strip(catalog.schema(entity.kind()), old.document())
+            == times.strip(catalog.schema(entity.kind()), document)
     {
         return Ok(Decision { changes: Vec::new(), entity: old.clone() });
     }
@@ -42,15 +44,6 @@ pub(super) fn accept(
     }
     changes.push(Change::Upserted(entity.clone()));
     Ok(Decision { changes, entity })
-}
-
-fn without_times(schema: &Schema, mut document: Document) -> Document {
-    for (name, field) in schema.fields.iter() {
-        if matches!(field.auto, Some(Auto::CreatedAt | Auto::UpdatedAt)) {
-            document.remove(name);
-        }
-    }
-    document
 }
 
 /// Checks that unique values are free; those whose time is over give way and are returned.

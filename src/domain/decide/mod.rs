@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use self::names::Names;
 use self::resolve::resolve;
-use self::stamp::{Stamp, lower_case_ids, stamp};
+use self::stamp::{Stamp, Times, lower_case_ids, stamp};
 use super::canonical::Document;
 use super::catalog::Catalog;
 use super::config::{Config, reference};
@@ -124,6 +124,10 @@ pub fn put(
         body.insert("id".into(), id.to_string().into());
     }
     let made = create(catalog, config, kind, body, fresh)?;
+    if id.is_none() && !matches!(target, Target::Id(_)) && config.find(made.entity.key()).is_some()
+    {
+        return Err(Rejection::Exists(made.entity.id()));
+    }
     made.accept(catalog, config, Names::Exactly, fresh)
 }
 
@@ -140,6 +144,7 @@ pub fn patch(
     let schema = catalog.schema(kind);
     let ttl = lifetime::take(schema, &mut body)?;
     body.remove("id");
+    let times = Times::of(&body);
     resolve(catalog, config, schema, &mut body)?;
     let transforms = schema.transforms.iter().filter(|transform| transform.reads(&body));
     let transforms: Vec<_> = transforms.copied().collect();
@@ -150,7 +155,12 @@ pub fn patch(
     catalog.tidy(kind, &mut document)?;
     stamp(catalog.fields(kind, &document), &mut document, fresh, Stamp::Updated);
     lifetime::put(&mut document, ttl, fresh.at);
-    let made = Made::new(catalog, kind, document, &transforms, fresh)?;
+    let made = Made::new(catalog, kind, document, &transforms, fresh);
+    let mut made = made.map_err(|rejection| match rejection {
+        Rejection::Schema(errors) => errors.when_updating().into(),
+        other => other,
+    })?;
+    made.times = times;
     made.accept(catalog, config, Names::Given, fresh)
 }
 
@@ -172,14 +182,25 @@ fn create(
     mut body: Document,
     fresh: &mut Fresh<'_>,
 ) -> Result<Made, Rejection> {
+    resolve(catalog, config, catalog.schema(kind), &mut body)?;
+    build(catalog, kind, body, fresh)
+}
+
+/// Makes an entity of a body whose references are ids.
+fn build(
+    catalog: &Catalog,
+    kind: Kind,
+    mut body: Document,
+    fresh: &mut Fresh<'_>,
+) -> Result<Made, Rejection> {
     let schema = catalog.schema(kind);
     let ttl = lifetime::take(schema, &mut body)?;
-    resolve(catalog, config, schema, &mut body)?;
+    let times = Times::of(&body);
     catalog.complete(kind, &mut body)?;
     stamp(catalog.fields(kind, &body), &mut body, fresh, Stamp::Created);
     lifetime::put(&mut body, ttl, fresh.at);
     let transforms: Vec<_> = schema.transforms.iter().filter(|t| t.reads(&body)).copied().collect();
-    Made::new(catalog, kind, body, &transforms, fresh)
+    Ok(Made { times, ..Made::new(catalog, kind, body, &transforms, fresh)? })
 }
 
 /// Makes an entity of a body whose references are ids.
@@ -193,7 +214,7 @@ pub fn make(
     body: Document,
     fresh: &mut Fresh<'_>,
 ) -> Result<Entity, Rejection> {
-    Ok(create(catalog, &Config::default(), kind, body, fresh)?.entity)
+    Ok(build(catalog, kind, body, fresh)?.entity)
 }
 
 /// Makes an entity of a declared body whose references are ids. Unlike with [`make`], a time that
@@ -224,6 +245,7 @@ pub fn declare(
 struct Made {
     entity: Entity,
     beside: Document,
+    times: Times,
 }
 
 impl Made {
@@ -245,7 +267,7 @@ impl Made {
         lower_case_ids(schema, &mut document);
         let entity = Entity::new(kind, &document)
             .map_err(|_| FieldErrors::one("id", "expected a valid UUID"))?;
-        Ok(Self { entity, beside })
+        Ok(Self { entity, beside, times: Times::Ours })
     }
 
     /// Checks the entity against the others and says what changes.
@@ -256,7 +278,7 @@ impl Made {
         names: Names,
         fresh: &mut Fresh<'_>,
     ) -> Result<Decision, Rejection> {
-        let decision = against::accept(catalog, config, self.entity, fresh.at)?;
+        let decision = against::accept(catalog, config, self.entity, self.times, fresh.at)?;
         match catalog.schema(decision.entity.kind()).named_by {
             Some(by) => names::settle(catalog, config, by, decision, &self.beside, names, fresh),
             None => Ok(decision),

@@ -85,7 +85,9 @@ pub(super) fn settle(
         body.insert(by.field.into(), name.into());
         body.insert(by.through.into(), serde_json::json!({"id": key.id.to_string()}));
         let made = create(catalog, &after, by.kind, body, fresh)?;
-        decision.changes.extend(accept(catalog, &after, made.entity, fresh.at)?.changes);
+        decision
+            .changes
+            .extend(accept(catalog, &after, made.entity, made.times, fresh.at)?.changes);
     }
     Ok(decision)
 }

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::domain::canonical::Document;
 use crate::domain::fresh::Fresh;
+use crate::domain::lifetime;
 use crate::domain::schema::{Auto, Fields, Schema};
 
 /// Which automatic times are set.
@@ -13,6 +14,37 @@ pub(super) enum Stamp {
     Created,
     Updated,
     Declared,
+}
+
+/// Whose the creation time of a written entity is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Times {
+    /// Ours: a new one alone is no change.
+    Ours,
+    /// The client's, who asked for it.
+    Given,
+}
+
+impl Times {
+    /// Returns whose the creation time of a body is.
+    pub(super) fn of(body: &Document) -> Self {
+        match body.get("created_at").is_some_and(|time| !time.is_null()) {
+            true => Self::Given,
+            false => Self::Ours,
+        }
+    }
+
+    /// Removes the times that make no difference to an entity.
+    pub(super) fn strip(self, schema: &Schema, mut document: Document) -> Document {
+        // What ends at a time from its creation is another one when that moves.
+        let ours = self == Self::Ours && !document.contains_key(lifetime::FIELD);
+        for (name, field) in schema.fields.iter() {
+            if field.auto == Some(Auto::UpdatedAt) || field.auto == Some(Auto::CreatedAt) && ours {
+                document.remove(name);
+            }
+        }
+        document
+    }
 }
 
 /// Fills in automatic fields, those of records too: a plugin's `config` may hold a secret.

@@ -164,12 +164,14 @@ fn type_error(
 
 /// A reference is `{"id": uuid}` once names have been resolved.
 fn foreign(value: &Value) -> Option<Value> {
-    let Value::Object(object) = value else { return Some("missing primary key".into()) };
-    match object.get("id") {
-        Some(Value::String(id)) if is_uuid(id) => None,
-        Some(_) => Some(serde_json::json!({"id": "expected a valid UUID"})),
-        None => Some("missing primary key".into()),
-    }
+    let text = match value.get("id") {
+        Some(Value::String(id)) if is_uuid(id) => return None,
+        Some(Value::Null) => "required field missing",
+        Some(Value::String(_)) => "expected a valid UUID",
+        Some(_) => "expected a string",
+        None => "missing primary key",
+    };
+    Some(serde_json::json!({"id": text}))
 }
 
 /// The errors of a list: null for good items, as long as the last bad index.

@@ -25,6 +25,7 @@ pub(super) struct Checked {
     pub(super) client_max_body_size: u64,
     pub(super) client_body_buffer_size: u64,
     pub(super) admin_max_body_size: u64,
+    pub(super) gui_origins: Vec<String>,
     pub(super) proxy_pairs: Vec<PemPair>,
     pub(super) admin_pairs: Vec<PemPair>,
     pub(super) status_pairs: Vec<PemPair>,
@@ -76,6 +77,7 @@ pub(super) fn check(
         client_max_body_size,
         client_body_buffer_size,
         admin_max_body_size,
+        gui_origins: rules.gui_origins(),
         proxy_pairs,
         admin_pairs,
         status_pairs,
@@ -100,6 +102,23 @@ impl Rules<'_> {
         if !holds {
             self.error(message);
         }
+    }
+
+    /// Reads the origins of the pages that may use the Admin API: a path does not belong to one.
+    fn gui_origins(&mut self) -> Vec<String> {
+        let mut origins = Vec::new();
+        for url in self.values.list("admin_gui_url") {
+            let parts = url.split_once("://").map(|(scheme, rest)| {
+                (scheme, rest.split(['/', '?', '#']).next().unwrap_or_default())
+            });
+            match parts {
+                Some((scheme, authority)) if !scheme.is_empty() && !authority.is_empty() => {
+                    origins.push(format!("{scheme}://{authority}"));
+                }
+                _ => self.error(format!("admin_gui_url: expected scheme and host in '{url}'")),
+            }
+        }
+        origins
     }
 
     /// Reads one value as PEM; a bad one is an error and nothing.
