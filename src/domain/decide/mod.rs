@@ -190,17 +190,48 @@ fn create(
 fn build(
     catalog: &Catalog,
     kind: Kind,
-    mut body: Document,
+    body: Document,
     fresh: &mut Fresh<'_>,
 ) -> Result<Made, Rejection> {
+    let times = Times::of(&body);
+    let (document, transforms) = complete(catalog, kind, body, fresh)?;
+    Ok(Made { times, ..Made::new(catalog, kind, document, &transforms, fresh)? })
+}
+
+/// Fills what a body leaves open; returns it with the transforms that it asks for.
+fn complete(
+    catalog: &Catalog,
+    kind: Kind,
+    mut body: Document,
+    fresh: &mut Fresh<'_>,
+) -> Result<(Document, Vec<Transform>), Rejection> {
     let schema = catalog.schema(kind);
     let ttl = lifetime::take(schema, &mut body)?;
-    let times = Times::of(&body);
     catalog.complete(kind, &mut body)?;
     stamp(catalog.fields(kind, &body), &mut body, fresh, Stamp::Created);
     lifetime::put(&mut body, ttl, fresh.at);
-    let transforms: Vec<_> = schema.transforms.iter().filter(|t| t.reads(&body)).copied().collect();
-    Ok(Made { times, ..Made::new(catalog, kind, body, &transforms, fresh)? })
+    let transforms = schema.transforms.iter().filter(|t| t.reads(&body)).copied().collect();
+    Ok((body, transforms))
+}
+
+/// Checks a document and makes it what is kept; returns what others keep of it.
+fn settle(
+    catalog: &Catalog,
+    kind: Kind,
+    document: &mut Document,
+    transforms: &[Transform],
+    fresh: &mut Fresh<'_>,
+) -> Result<Document, Rejection> {
+    catalog.validate(kind, document)?;
+    let schema = catalog.schema(kind);
+    let transient = schema.fields.iter().filter(|(_, field)| field.is(Mark::Transient));
+    let beside = transient.filter_map(|(name, _)| document.remove_entry(name)).collect();
+    for transform in transforms {
+        (transform.run)(document, fresh)?;
+    }
+    normalise(document);
+    lower_case_ids(schema, document);
+    Ok(beside)
 }
 
 /// Makes an entity of a body whose references are ids.
@@ -256,15 +287,7 @@ impl Made {
         transforms: &[Transform],
         fresh: &mut Fresh<'_>,
     ) -> Result<Self, Rejection> {
-        catalog.validate(kind, &document)?;
-        let schema = catalog.schema(kind);
-        let transient = schema.fields.iter().filter(|(_, field)| field.is(Mark::Transient));
-        let beside = transient.filter_map(|(name, _)| document.remove_entry(name)).collect();
-        for transform in transforms {
-            (transform.run)(&mut document, fresh)?;
-        }
-        normalise(&mut document);
-        lower_case_ids(schema, &mut document);
+        let beside = settle(catalog, kind, &mut document, transforms, fresh)?;
         let entity = Entity::new(kind, &document)
             .map_err(|_| FieldErrors::one("id", "expected a valid UUID"))?;
         Ok(Self { entity, beside, times: Times::Ours })
