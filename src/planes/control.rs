@@ -16,6 +16,7 @@ use crate::admin::serve::serve;
 use crate::admin::status::{StatusApi, StatusSource, Unready};
 use crate::admin::{Admin, Api, NodeInfo, Options, Parts, Tells};
 use crate::clock::Clock;
+use crate::domain::catalog::UnsupportedPlugins;
 use crate::fleet::Fleet;
 use crate::log::sqlite::SqliteLog;
 use crate::log::{EventLog, Meta};
@@ -53,6 +54,12 @@ impl Control {
     /// Whatever keeps it from starting.
     pub async fn start(settings: &Settings, clock: Clock) -> anyhow::Result<Self> {
         let catalog = Arc::new(super::catalog(settings)?);
+        if settings.unsupported_plugins == UnsupportedPlugins::Store {
+            tracing::warn!(
+                "unsupported_plugins = store: plugins without a handler are accepted, and data \
+                 planes answer 503 to the requests that they apply to"
+            );
+        }
         let log = open_log(settings).await?;
         let cluster = cluster(&*log, &clock).await?;
         let opened = Writer::open(log.clone(), catalog.clone(), clock.clone()).await;

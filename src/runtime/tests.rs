@@ -90,7 +90,7 @@ fn what_nothing_can_run_refuses_the_requests_that_it_applies_to() {
     let service = json!({"id": Uuid::from_u128(1)});
     let status = |fields: Value| {
         let runtime = compile(&world(vec![lua(10, fields)]), None);
-        let chain = &runtime.destination(Uuid::from_u128(2)).unwrap().chain;
+        let chain = &runtime.destination(0).unwrap().chain;
         let [slot] = chain.in_phase(Phases::ACCESS) else { return None };
         let directory = crate::plugins::directory::Directory::default();
         let request = http::Request::new(crate::plugins::body::RequestBody::Empty);
