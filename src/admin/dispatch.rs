@@ -78,6 +78,10 @@ async fn answer_fixed(admin: &Admin, call: &Call, fixed: Fixed) -> Result<Respon
         Fixed::DataPlanes => clustering::data_planes(admin, call)?,
         Fixed::ClusteringStatus => return clustering::status(admin),
         Fixed::Events => history::events(admin, call).await?,
+        Fixed::FilterChains => {
+            let text = "this endpoint is only available when wasm is enabled";
+            return Err(ApiError::BadRequest(text.into()));
+        }
         Fixed::Rollback => history::rollback(admin, call).await?,
     };
     Ok(reply::json(StatusCode::OK, &body))

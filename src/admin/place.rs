@@ -50,6 +50,7 @@ pub(super) enum Fixed {
     ClusteringStatus,
     Events,
     Rollback,
+    FilterChains,
 }
 
 const FIXED: &[(&str, Fixed)] = &[
@@ -72,6 +73,11 @@ impl Place {
             return Some(Self::Fixed(*fixed));
         }
         let segments: Vec<_> = path.strip_prefix('/')?.split('/').collect();
+        // Kong has them in these places, and serves them only when told to run wasm.
+        if let ["filter-chains", ..] | ["routes" | "services", _, "filter-chains", ..] = &*segments
+        {
+            return (segments.len() <= 4).then_some(Self::Fixed(Fixed::FilterChains));
+        }
         if let Some(schema) = SchemaPlace::resolve(&segments) {
             return Some(Self::Schema(schema));
         }
@@ -112,6 +118,7 @@ impl Place {
         match self {
             Self::Schema(schema) => schema.methods(),
             Self::Fixed(Fixed::Rollback) => "OPTIONS, POST",
+            Self::Fixed(Fixed::FilterChains) => "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT",
             Self::Fixed(_) | Self::Nested { read_only: true, .. } => "GET, HEAD, OPTIONS",
             Self::Collection(_) | Self::Nested { .. } => "GET, HEAD, OPTIONS, POST",
             Self::Entity(_) | Self::NestedEntity { .. } | Self::Foreign { .. } => {
@@ -160,7 +167,8 @@ pub(super) fn loggable(catalog: &Catalog, path: &str) -> String {
     };
     let schema = catalog.schema(named.kind);
     let key = schema.endpoint_key.and_then(|key| schema.fields.find(key));
-    let is_secret = key.is_some_and(|field| field.auto == Some(Auto::Secret));
+    let is_drawn = key.is_some_and(|field| field.auto == Some(Auto::Secret));
+    let is_secret = is_drawn || schema.secret_key;
     if !is_secret || matches!(Target::parse(schema, &named.text), Ok(Target::Id(_))) {
         return path.to_owned();
     }

@@ -227,6 +227,25 @@ async fn targets() {
 }
 
 #[tokio::test]
+async fn filter_chains_ask_for_wasm() {
+    let app = start().await;
+    app.populate().await;
+    let off = "this endpoint is only available when wasm is enabled";
+    let none = Value::Null;
+    answers(
+        &app,
+        vec![
+            ("GET", "/filter-chains".into(), none.clone(), 400, off),
+            ("POST", "/filter-chains".into(), json!({"name": "f"}), 400, off),
+            ("GET", "/filter-chains/f/route".into(), none.clone(), 400, off),
+            ("PUT", "/services/s/filter-chains/f".into(), json!({}), 400, off),
+            ("GET", "/consumers/c/filter-chains".into(), none, 404, "Not found"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn plugins_are_one_of_a_name_in_a_scope() {
     let app = start().await;
     app.populate().await;
