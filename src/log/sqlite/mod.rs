@@ -5,6 +5,7 @@
 //! into the database file, so that pages of which the system lost a failed `fsync` are written again.
 
 mod rows;
+mod tokens;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
