@@ -12,6 +12,7 @@
 //! To add an endpoint that is no entity: a variant of `place::Fixed`, a line in its table, and an
 //! arm in `dispatch`.
 
+pub mod auth;
 mod body;
 mod call;
 mod clustering;
@@ -39,6 +40,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use self::auth::Auth;
 use self::status::StatusSource;
 use self::store::Store;
 use crate::clock::Clock;
@@ -62,6 +64,8 @@ pub struct Parts {
     pub node: NodeInfo,
     /// What `GET /status` tells.
     pub status: Arc<StatusSource>,
+    /// Who may call.
+    pub auth: Arc<Auth>,
     /// Time and ids.
     pub clock: Clock,
     /// What the operator can set.
@@ -112,6 +116,7 @@ struct Shared {
     fleet: Option<Arc<Fleet>>,
     node: NodeInfo,
     status: Arc<StatusSource>,
+    auth: Arc<Auth>,
     clock: Clock,
     options: Options,
 }
@@ -119,10 +124,10 @@ struct Shared {
 impl Admin {
     /// Builds the API.
     pub fn new(parts: Parts) -> Self {
-        let Parts { writer, fleet, node, status, clock, options } = parts;
+        let Parts { writer, fleet, node, status, auth, clock, options } = parts;
         let catalog = writer.history().catalog().clone();
         let store = Store::new(writer);
-        Self(Arc::new(Shared { catalog, store, fleet, node, status, clock, options }))
+        Self(Arc::new(Shared { catalog, store, fleet, node, status, auth, clock, options }))
     }
 
     /// Returns the service that answers every request.

@@ -3,6 +3,7 @@
 
 use percent_encoding::percent_decode_str;
 
+use super::auth;
 use crate::domain::catalog::Catalog;
 use crate::domain::decide::Target;
 use crate::domain::entity::Kind;
@@ -188,6 +189,7 @@ pub(super) fn patterns(catalog: &Catalog) -> Vec<String> {
         }
         patterns.push(entity);
     }
+    patterns.extend(auth::tokens::PATTERNS.map(str::to_owned));
     patterns.sort_by(|a, b| a.split('/').cmp(b.split('/')));
     patterns.dedup();
     patterns

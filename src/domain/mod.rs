@@ -17,4 +17,5 @@ pub mod event;
 pub mod hash;
 pub mod kinds;
 pub mod rejection;
+pub mod role;
 pub mod schema;

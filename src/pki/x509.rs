@@ -6,6 +6,9 @@ use chrono::{DateTime, Utc};
 use rustls_pki_types::SubjectPublicKeyInfoDer;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
+/// The longest common name that X.520 allows is 64 characters.
+const COMMON_NAME_LEN_MAX: usize = 256;
+
 /// The fields of one certificate that trust decisions need.
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
@@ -51,6 +54,17 @@ impl Facts {
             names: names(&certificate)?,
             purposes: purposes(&certificate)?,
         })
+    }
+
+    /// Returns the common name of the subject, if it is one and fits in a line of a log.
+    pub fn common_name(der: &[u8]) -> Option<String> {
+        let (_, certificate) = X509Certificate::from_der(der).ok()?;
+        let mut names = certificate.subject().iter_common_name();
+        let name = names.next()?.as_str().ok()?;
+        let good = names.next().is_none()
+            && (1..=COMMON_NAME_LEN_MAX).contains(&name.len())
+            && !name.chars().any(char::is_control);
+        good.then(|| name.to_owned())
     }
 
     /// Tells whether a common name or DNS name of the certificate is `name`.

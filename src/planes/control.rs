@@ -12,12 +12,14 @@ use tokio::sync::watch;
 use super::listen::{self, Face};
 use super::node;
 use super::tasks::Tasks;
+use crate::admin::auth::Auth;
 use crate::admin::serve::serve;
 use crate::admin::status::{StatusApi, StatusSource, Unready};
 use crate::admin::{Admin, Api, NodeInfo, Options, Parts};
 use crate::clock::Clock;
 use crate::fleet::Fleet;
 use crate::log::sqlite::SqliteLog;
+use crate::log::tokens::TokenStore;
 use crate::log::{EventLog, Meta};
 use crate::pki::ed25519::SigningKey;
 use crate::settings::{Database, Listener, Role, Settings};
@@ -53,7 +55,7 @@ impl Control {
     /// Whatever keeps it from starting.
     pub async fn start(settings: &Settings, clock: Clock) -> anyhow::Result<Self> {
         let catalog = Arc::new(super::catalog(settings)?);
-        let log = open_log(settings).await?;
+        let (log, tokens) = open_log(settings).await?;
         let cluster = cluster(&*log, &clock).await?;
         let opened = Writer::open(log.clone(), catalog.clone(), clock.clone()).await;
         let (writer, task) = opened.context("cannot read the log")?;
@@ -66,7 +68,9 @@ impl Control {
         let status_source = Arc::new(status(&writer));
         let has_cluster = settings.role == Role::ControlPlane;
         let shown = has_cluster.then(|| fleet.clone());
-        let admin_api = admin(settings, &writer, shown, &status_source, &clock);
+        let auth = authentication(settings, tokens, &clock).await?;
+        tasks.spawn(auth.clone().follow(tasks.stopped()));
+        let admin_api = admin(settings, &writer, shown, &status_source, auth, &clock);
         let admin = serve_all(&mut tasks, settings, Face::Admin, admin_api.router(), &clock)?;
         let mut status = Vec::new();
         // In a traditional node the data half serves it: it knows the traffic.
@@ -98,16 +102,41 @@ impl Control {
     }
 }
 
-async fn open_log(settings: &Settings) -> anyhow::Result<Arc<dyn EventLog>> {
+/// Opens the database: the log, and the tokens beside it.
+async fn open_log(settings: &Settings) -> anyhow::Result<(Arc<dyn EventLog>, Arc<dyn TokenStore>)> {
     match &settings.database {
         Database::Sqlite(path) => {
             let log = SqliteLog::open(path).await;
-            Ok(Arc::new(log.with_context(|| format!("cannot open the log {}", path.display()))?))
+            let log = log.with_context(|| format!("cannot open the log {}", path.display()))?;
+            let log = Arc::new(log);
+            Ok((log.clone(), log))
         }
         Database::Off => {
             anyhow::bail!("database = off is supported when role = \"data_plane\" only")
         }
     }
+}
+
+/// Sets up who may call the Admin API.
+async fn authentication(
+    settings: &Settings,
+    tokens: Arc<dyn TokenStore>,
+    clock: &Clock,
+) -> anyhow::Result<Arc<Auth>> {
+    if !settings.admin.auth {
+        return Ok(Arc::new(Auth::off()));
+    }
+    let clients = settings.admin.clients.iter();
+    let roles = clients.flat_map(|clients| clients.roles.iter().cloned()).collect();
+    let auth = Auth::on(tokens, roles, clock.clone()).await;
+    let auth = auth.context("cannot read the admin tokens")?;
+    if auth.lacks_admin() {
+        tracing::warn!(
+            "admin_auth is on and nobody has the role admin: make a token by \
+             `hybridctl token create --role admin --name NAME`"
+        );
+    }
+    Ok(Arc::new(auth))
 }
 
 /// Reads the cluster's id and key from its database, or makes them.
@@ -138,6 +167,7 @@ fn admin(
     writer: &Writer,
     fleet: Option<Arc<Fleet>>,
     status: &Arc<StatusSource>,
+    auth: Arc<Auth>,
     clock: &Clock,
 ) -> Admin {
     let body_max = settings.admin.client_max_body_size;
@@ -151,6 +181,7 @@ fn admin(
             configuration: settings.to_json(),
         },
         status: status.clone(),
+        auth,
         clock: clock.clone(),
         options: Options {
             body_bytes_max: usize::try_from(body_max)

@@ -67,6 +67,7 @@ impl Settings {
         self.proxy.port_maps = checked.port_maps;
         self.proxy.client_max_body_size = checked.client_max_body_size;
         self.proxy.client_body_buffer_size = checked.client_body_buffer_size;
+        self.admin.clients = checked.admin_clients;
         self.admin.client_max_body_size = checked.admin_max_body_size;
         self.tls.proxy = checked.proxy_pairs;
         self.tls.admin = checked.admin_pairs;
@@ -214,6 +215,7 @@ impl Reader<'_> {
         Admin {
             listen,
             auth: self.values.flag("admin_auth"),
+            clients: None,
             client_max_body_size: 0,
             access_log: self.owned("admin_access_log"),
             error_log: self.owned("admin_error_log"),

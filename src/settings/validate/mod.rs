@@ -2,12 +2,13 @@
 //!
 //! Every rule adds to one list; `check` prints all of it, `start` the first.
 
+mod admin;
 mod cluster;
 mod proxying;
 
 use uuid::Uuid;
 
-use super::layout::{Role, TrustedAddress};
+use super::layout::{AdminClients, Role, TrustedAddress};
 use super::pem::{self, Holds, Pem, PemPair};
 use super::values::Values;
 
@@ -27,6 +28,7 @@ pub(super) struct Checked {
     pub(super) admin_max_body_size: u64,
     pub(super) proxy_pairs: Vec<PemPair>,
     pub(super) admin_pairs: Vec<PemPair>,
+    pub(super) admin_clients: Option<AdminClients>,
     pub(super) status_pairs: Vec<PemPair>,
     pub(super) client_pair: Option<PemPair>,
     pub(super) trusted: Vec<Option<Pem>>,
@@ -54,6 +56,7 @@ pub(super) fn check(
     let port_maps = rules.port_maps();
     rules.proxy_server();
     let cluster = rules.cluster(role);
+    let admin_clients = rules.admin_access(role);
     rules.limits();
     rules.database(role);
     rules.router();
@@ -78,6 +81,7 @@ pub(super) fn check(
         admin_max_body_size,
         proxy_pairs,
         admin_pairs,
+        admin_clients,
         status_pairs,
         client_pair,
         trusted,
