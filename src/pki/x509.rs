@@ -101,3 +101,31 @@ fn purposes(certificate: &X509Certificate<'_>) -> Result<Option<Purposes>, Strin
         client: extension.value.any || extension.value.client_auth,
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+
+    use super::*;
+
+    #[test]
+    fn a_common_name_is_read_only_where_it_is_one() {
+        for (names, read) in [
+            (&["ann smith"][..], Some("ann smith")),
+            (&["ops@é"], Some("ops@é")),
+            (&[], None),
+            (&[""], None),
+            (&["a\nb"], None),
+            (&["a\u{85}b"], None),
+        ] {
+            let mut params = CertificateParams::default();
+            params.distinguished_name = DistinguishedName::new();
+            for name in names {
+                params.distinguished_name.push(DnType::CommonName, *name);
+            }
+            let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+            assert_eq!(Facts::common_name(certificate.der()).as_deref(), read, "{names:?}");
+        }
+        assert_eq!(Facts::common_name(b"no certificate"), None);
+    }
+}
