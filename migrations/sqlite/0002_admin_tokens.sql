@@ -1,7 +1,7 @@
 -- Tokens of the Admin API. They are no configuration: no event and no snapshot holds them.
 
 -- Rows are never deleted: who made a token and who revoked it stays on record. The secret itself is
--- nowhere, "hash" is of id and secret (src/log/tokens.rs).
+-- nowhere, "hash" is of id and secret (src/log/tokens/mod.rs).
 CREATE TABLE admin_tokens (
     id         BLOB    PRIMARY KEY,
     name       TEXT    NOT NULL,

@@ -27,7 +27,7 @@ pub(super) async fn dispatch(State(admin): State<Admin>, request: Request) -> Re
     let request_id = call::client_request_id(request.headers())
         .unwrap_or_else(|| admin.0.clock.id().simple().to_string());
 
-    let caller = admin.0.auth.admit(Shown::of(&request)).await;
+    let caller = admin.0.auth.admit(Shown::of(&request, &admin.0.options.gui_origins)).await;
     let actor = caller.as_ref().ok().map(|caller| caller.actor.clone());
 
     let answered = answer(&admin, request, caller, request_id.clone());

@@ -19,8 +19,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use axum::extract::Request;
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, Method};
+use http::header::{AUTHORIZATION, ORIGIN};
+use http::{HeaderMap, HeaderValue, Method};
 use tokio::sync::watch;
 
 pub(super) use self::access::needed;
@@ -70,12 +70,17 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    pub(super) fn of(request: &Request) -> Self {
+    /// Reads a request. A browser sends its user's certificate with whatever any page makes it ask
+    /// for, so of a page's requests it counts only for those of the origins that are listed.
+    pub(super) fn of(request: &Request, gui_origins: &[String]) -> Self {
         let extensions = request.extensions();
+        let listed =
+            |origin: &HeaderValue| gui_origins.iter().any(|known| origin == known.as_str());
+        let certificate = extensions.get::<ClientName>().map(|name| name.0.to_string());
         let peer = extensions.get::<Peer>().map(|peer| peer.0.ip().to_canonical());
         Self {
             token: token(request.headers()),
-            certificate: extensions.get::<ClientName>().map(|name| name.0.to_string()),
+            certificate: certificate.filter(|_| request.headers().get(ORIGIN).is_none_or(listed)),
             peer: peer.unwrap_or(Ipv6Addr::UNSPECIFIED.into()),
             is_preflight: request.method() == Method::OPTIONS,
         }
@@ -193,8 +198,6 @@ impl Guard {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]

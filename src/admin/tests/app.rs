@@ -66,7 +66,9 @@ impl App {
     /// Starts an API that asks for tokens, or for certificates of these names.
     pub(super) async fn guarded(certificates: &[(&str, AdminRole)], clock: Clock) -> Self {
         let roles = certificates.iter().map(|(name, role)| ((*name).to_owned(), *role));
-        Self::of(Options::default(), Some(roles.collect()), clock).await
+        let gui_origins = vec!["http://gui.test".to_owned(), "http://gui".to_owned()];
+        let options = Options { gui_origins, ..Options::default() };
+        Self::of(options, Some(roles.collect()), clock).await
     }
 
     async fn of(

@@ -208,7 +208,7 @@ async fn a_peer_that_guesses_is_held_off_and_a_right_token_still_works() {
     }
     let held = send(&app, "GET", "/", &wrong, Value::Null).await;
     assert_eq!((held.status.as_u16(), held.header("retry-after")), (429, "60"));
-    assert_eq!(held.header("access-control-allow-origin"), "*");
+    assert_eq!(held.header("access-control-allow-origin"), "http://gui.test");
     assert_eq!(send(&app, "GET", "/", &good, Value::Null).await.status, 200);
     clock.advance(60_000);
     assert_eq!(send(&app, "GET", "/", &wrong, Value::Null).await.status, 401);
@@ -218,11 +218,14 @@ async fn a_peer_that_guesses_is_held_off_and_a_right_token_still_works() {
 async fn a_certificate_gives_the_role_of_its_name_and_a_token_goes_first() {
     let app = App::guarded(&[("ops", AdminRole::Editor)], Clock::System).await;
     let viewer = token(&app, "ann", AdminRole::Viewer, None).await;
-    let send = async |name: Option<&str>, token: Option<&str>| {
+    let send = async |name: Option<&str>, token: Option<&str>, origin: Option<&str>| {
         let mut request = Request::builder().method("POST").uri("/services");
         request = request.header("content-type", "application/json");
         if let Some(token) = token {
             request = request.header("kong-admin-token", token);
+        }
+        if let Some(origin) = origin {
+            request = request.header("origin", origin);
         }
         let mut request = request.body(Body::from("{\"host\": \"a\"}")).unwrap();
         if let Some(name) = name {
@@ -230,11 +233,14 @@ async fn a_certificate_gives_the_role_of_its_name_and_a_token_goes_first() {
         }
         app.answer(request).await.status.as_u16()
     };
-    assert_eq!(send(Some("ops"), None).await, 201);
-    assert_eq!(send(Some("OPS"), None).await, 401, "a name is taken as it is");
-    assert_eq!(send(None, None).await, 401);
-    assert_eq!(send(Some("ops"), Some(&viewer)).await, 403);
-    assert_eq!(send(Some("ops"), Some("wrong")).await, 401);
+    assert_eq!(send(Some("ops"), None, None).await, 201);
+    assert_eq!(send(Some("OPS"), None, None).await, 401, "a name is taken as it is");
+    assert_eq!(send(None, None, None).await, 401);
+    assert_eq!(send(Some("ops"), Some(&viewer), None).await, 403);
+    assert_eq!(send(Some("ops"), Some("wrong"), None).await, 401);
+    // A page that the operator opened must not write with the operator's certificate.
+    assert_eq!(send(Some("ops"), None, Some("http://evil.test")).await, 401);
+    assert_eq!(send(Some("ops"), None, Some("http://gui.test")).await, 201);
     let events = self::send(&app, "GET", "/events", &viewer, Value::Null).await.json();
     assert_eq!(events["data"][0]["actor"], "cert:ops");
 }
