@@ -168,20 +168,23 @@ impl Guard {
     /// A token that is right is right, whatever its peer did before: else one client could lock
     /// out everybody behind the same address, and guesses at 256 bits lead nowhere anyway.
     async fn admit_token(&self, text: &str, peer: IpAddr) -> Result<Caller, Denied> {
-        let unknown = match TokenSecret::parse(text) {
+        let secret = TokenSecret::parse(text);
+        let unknown = match &secret {
             None => Unknown::Malformed,
             Some(secret) => {
                 // Nor may guesses cost the database anything for long.
                 let may_ask = self.failures.left(peer);
-                match self.directory.find(&secret, may_ask).await {
+                match self.directory.find(secret, may_ask).await {
                     Ok(token) => return Ok(Caller { actor: token.actor(), role: token.role }),
                     Err(unknown) => unknown,
                 }
             }
         };
+        // Not the secret: which token it claims to be, so that its owner can be found.
+        let id = secret.map(|secret| tracing::field::display(secret.id()));
         let failure = self.failures.count(peer);
         if let Some(number) = failure.number {
-            tracing::warn!(%peer, reason = %unknown, number, "admin authentication failed");
+            tracing::warn!(%peer, id, reason = %unknown, number, "admin authentication failed");
         }
         match failure.retry_after_seconds {
             None => Err(Denied::Invalid),

@@ -31,6 +31,8 @@ async fn send(app: &App, method: &str, path: &str, token: &str, body: Value) -> 
 #[tokio::test]
 async fn each_role_may_do_what_it_says() {
     let app = App::guarded(&[], Clock::System).await;
+    let lacks_admin = || app.admin.0.auth.lacks_admin();
+    assert!(lacks_admin());
     let mut callers = vec![String::new()];
     for role in [AdminRole::Viewer, AdminRole::Editor, AdminRole::Admin] {
         callers.push(token(&app, role.name(), role, None).await);
@@ -66,6 +68,7 @@ async fn each_role_may_do_what_it_says() {
             assert_eq!(answer.status, status, "{method} {path} by {caller:?}: {text}");
         }
     }
+    assert!(!lacks_admin());
     assert_eq!(app.get("/events?size=1").await.status, 401);
     let newest = send(&app, "GET", "/events?size=1", &callers[1], Value::Null).await.json();
     assert_eq!(newest["data"][0]["actor"], "token:admin", "{newest}");
