@@ -132,7 +132,7 @@ impl Core {
         let forwarded = headers::forwarded(&self.settings, &parts.headers, &connection);
         let times = Times {
             started: Instant::now(),
-            started_ms: self.clock.now().timestamp_millis(),
+            started_ms: self.clock.now_ms(),
             sent: None,
             answered: None,
         };
@@ -223,9 +223,11 @@ impl Core {
         };
         exchange.times.answered = Some(Instant::now());
         let upgraded = answer.take_upgraded();
-        let UpstreamResponse { status, headers, body, .. } = answer;
+        let UpstreamResponse { status, headers, body, hop_by_hop, .. } = answer;
         let mut head = ResponseHead { status, headers, from_upstream: true };
-        headers::strip_response(&mut head.headers, upgraded.is_some());
+        if hop_by_hop {
+            headers::strip_response(&mut head.headers, upgraded.is_some());
+        }
         let mut body = ProxyBody::from(body);
         if let (Some(stream), Some(upgrade)) = (upgraded, upgrade) {
             let idle = forwarding.read_timeout();

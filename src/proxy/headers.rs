@@ -89,7 +89,7 @@ pub(super) fn request_head(
     let names_others = headers.contains_key(header::CONNECTION);
     let mut seen = Seen::default();
     for (name, value) in headers {
-        if !is_own(name, &mut seen) && !(names_others && is_named(headers, name)) {
+        if !(is_own(name, &mut seen) || names_others && is_named(headers, name)) {
             head.append_header(name, value);
         }
     }

@@ -25,6 +25,7 @@ use super::body::ProxyBody;
 use super::connection::ConnectionInfo;
 use super::counters::CoreCounters;
 use super::drain::Drain;
+use super::head_timer::HeadTimer;
 use super::stream::{ClientStream, Transport};
 
 /// Bounds on what one client may cost.
@@ -206,7 +207,7 @@ async fn serve_http1<H, F>(
         }
     });
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(HeadTimer::default())
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(limits.head_bytes_max.max(8192))
         .serve_connection(TokioIo::new(stream), service)

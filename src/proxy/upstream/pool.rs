@@ -52,6 +52,8 @@ pub struct UpstreamResponse {
     pub reason: Option<Bytes>,
     /// Header fields.
     pub headers: HeaderMap,
+    /// Whether there are any among them that concern this connection only.
+    pub hop_by_hop: bool,
     /// Body.
     pub body: UpstreamBody,
     /// Whether the connection had served a request before.
@@ -148,7 +150,7 @@ impl Pool {
         let reusable = head.keep_alive && exchange.is_request_complete();
         let connection = exchange.connection;
         let reused = connection.requests > 1;
-        let ResponseHead { status, version, reason, headers, framing, .. } = head;
+        let ResponseHead { status, version, reason, headers, hop_by_hop, framing, .. } = head;
         let (body, upgraded) = if status == StatusCode::SWITCHING_PROTOCOLS {
             let Connection { stream, buffer, .. } = *connection;
             (UpstreamBody::default(), Some(UpgradedStream::new(buffer, stream)))
@@ -156,7 +158,7 @@ impl Pool {
             let pool = reusable.then(|| self.clone());
             (UpstreamBody::new(connection, framing, timeouts.read(), pool), None)
         };
-        UpstreamResponse { status, version, reason, headers, body, reused, upgraded }
+        UpstreamResponse { status, version, reason, headers, hop_by_hop, body, reused, upgraded }
     }
 
     /// Takes the connection that was used last, so that surplus ones grow old and go.
