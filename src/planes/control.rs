@@ -102,14 +102,16 @@ impl Control {
     }
 }
 
-/// Opens the database: the log, and the tokens beside it.
-async fn open_log(settings: &Settings) -> anyhow::Result<(Arc<dyn EventLog>, Arc<dyn TokenStore>)> {
+/// Opens the database: the log, and where there is one the tokens beside it.
+async fn open_log(
+    settings: &Settings,
+) -> anyhow::Result<(Arc<dyn EventLog>, Option<Arc<dyn TokenStore>>)> {
     match &settings.database {
         Database::Sqlite(path) => {
             let log = SqliteLog::open(path).await;
             let log = log.with_context(|| format!("cannot open the log {}", path.display()))?;
             let log = Arc::new(log);
-            Ok((log.clone(), log))
+            Ok((log.clone(), Some(log)))
         }
         Database::Off => {
             anyhow::bail!("database = off is supported when role = \"data_plane\" only")
@@ -120,7 +122,7 @@ async fn open_log(settings: &Settings) -> anyhow::Result<(Arc<dyn EventLog>, Arc
 /// Sets up who may call the Admin API.
 async fn authentication(
     settings: &Settings,
-    tokens: Arc<dyn TokenStore>,
+    tokens: Option<Arc<dyn TokenStore>>,
     clock: &Clock,
 ) -> anyhow::Result<Arc<Auth>> {
     if !settings.admin.auth {

@@ -428,6 +428,10 @@ fn client_certificates_of_the_admin_api_need_an_authority_and_roles_that_exist()
     }
     let alone = messages(&[("KONG_ADMIN_SSL_VERIFY_CLIENT", "on"), (ca, CERT)]);
     assert!(alone[0].starts_with("admin_auth = on is needed"), "{alone:?}");
+    let without = [("KONG_DATABASE", "off"), ("KONG_ADMIN_AUTH", "on")];
+    assert!(messages(&without)[0].starts_with("admin_auth = on needs a database"));
+    let certified = with(&[(ca, CERT), ("KONG_DATABASE", "off")]);
+    assert_eq!(messages(&certified), [""; 0]);
     let off = load(&[("KONG_ADMIN_SSL_CLIENT_ROLES", "ann:admin")]).unwrap();
     assert_eq!((off.admin.clients, off.warnings.len()), (None, 1));
 }

@@ -36,6 +36,9 @@ pub enum Denied {
     /// A caller that nobody asked for a token must not make one that outlives this.
     #[error("tokens are managed here with admin_auth = on only; use `hybridctl token` until then")]
     Off,
+    /// There is nowhere to keep a token.
+    #[error("a node without a database has no tokens")]
+    NoDatabase,
 }
 
 impl Denied {
@@ -44,7 +47,7 @@ impl Denied {
         match self {
             Self::Missing | Self::Invalid => StatusCode::UNAUTHORIZED,
             Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Role { .. } | Self::Off => StatusCode::FORBIDDEN,
+            Self::Role { .. } | Self::Off | Self::NoDatabase => StatusCode::FORBIDDEN,
         }
     }
 
@@ -57,7 +60,7 @@ impl Denied {
                 headers.insert(RETRY_AFTER, (*retry_after_seconds).into());
                 return;
             }
-            Self::Role { .. } | Self::Off => return,
+            Self::Role { .. } | Self::Off | Self::NoDatabase => return,
         };
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }

@@ -104,7 +104,8 @@ pub struct Auth(Option<Guard>);
 /// What authentication needs when it is on.
 #[derive(Debug)]
 struct Guard {
-    directory: Directory,
+    /// The tokens; a node without a database has none.
+    directory: Option<Directory>,
     /// Roles by the common name of a client certificate.
     certificates: BTreeMap<String, AdminRole>,
     failures: FailureLimit,
@@ -116,18 +117,21 @@ impl Auth {
         Self(None)
     }
 
-    /// Asks everybody for one of the tokens in `store`, or for a certificate whose common name is in
-    /// `certificates`.
+    /// Asks everybody for one of the tokens in `store`, if there is one, or for a certificate whose
+    /// common name is in `certificates`.
     ///
     /// # Errors
     /// The tokens cannot be read.
     pub async fn on(
-        store: Arc<dyn TokenStore>,
+        store: Option<Arc<dyn TokenStore>>,
         certificates: BTreeMap<String, AdminRole>,
         clock: Clock,
     ) -> Result<Self, StorageError> {
         let failures = FailureLimit::new(clock.clone());
-        let directory = Directory::load(store, clock).await?;
+        let directory = match store {
+            Some(store) => Some(Directory::load(store, clock).await?),
+            None => None,
+        };
         Ok(Self(Some(Guard { directory, certificates, failures })))
     }
 
@@ -135,14 +139,14 @@ impl Auth {
     pub fn lacks_admin(&self) -> bool {
         self.0.as_ref().is_some_and(|guard| {
             let certified = guard.certificates.values().any(|role| *role == AdminRole::Admin);
-            !certified && !guard.directory.has_admin()
+            !certified && !guard.directory.as_ref().is_some_and(Directory::has_admin)
         })
     }
 
     /// Follows the tokens that others make and revoke in the same database, until `stop`.
     pub async fn follow(self: Arc<Self>, stop: watch::Receiver<bool>) {
-        if let Some(guard) = &self.0 {
-            guard.directory.follow(stop).await;
+        if let Some(Guard { directory: Some(directory), .. }) = &self.0 {
+            directory.follow(stop).await;
         }
     }
 
@@ -160,7 +164,8 @@ impl Auth {
     }
 
     fn directory(&self) -> Result<&Directory, Denied> {
-        self.0.as_ref().map(|guard| &guard.directory).ok_or(Denied::Off)
+        let guard = self.0.as_ref().ok_or(Denied::Off)?;
+        guard.directory.as_ref().ok_or(Denied::NoDatabase)
     }
 }
 
@@ -169,12 +174,13 @@ impl Guard {
     /// out everybody behind the same address, and guesses at 256 bits lead nowhere anyway.
     async fn admit_token(&self, text: &str, peer: IpAddr) -> Result<Caller, Denied> {
         let secret = TokenSecret::parse(text);
-        let unknown = match &secret {
-            None => Unknown::Malformed,
-            Some(secret) => {
+        let unknown = match (&secret, &self.directory) {
+            (None, _) => Unknown::Malformed,
+            (Some(_), None) => Unknown::Absent,
+            (Some(secret), Some(directory)) => {
                 // Nor may guesses cost the database anything for long.
                 let may_ask = self.failures.left(peer);
-                match self.directory.find(secret, may_ask).await {
+                match directory.find(secret, may_ask).await {
                     Ok(token) => return Ok(Caller { actor: token.actor(), role: token.role }),
                     Err(unknown) => unknown,
                 }
@@ -220,5 +226,22 @@ mod tests {
             assert_eq!(read(&[("authorization", other)]), None);
         }
         assert_eq!(read(&[]), None);
+    }
+    #[tokio::test]
+    async fn without_a_database_certificates_alone_count() {
+        let roles = BTreeMap::from([("ops".to_owned(), AdminRole::Admin)]);
+        let auth = Auth::on(None, roles, Clock::System).await.unwrap();
+        assert!(!auth.lacks_admin());
+        let shown = |token: Option<String>| Shown {
+            token,
+            certificate: Some("ops".to_owned()),
+            peer: Ipv6Addr::LOCALHOST.into(),
+            is_preflight: false,
+        };
+        let ops = Caller { actor: "cert:ops".to_owned(), role: AdminRole::Admin };
+        assert_eq!(auth.admit(shown(None)).await, Ok(ops));
+        let secret = TokenSecret::generate(Clock::System.id()).unwrap().reveal();
+        assert_eq!(auth.admit(shown(Some(secret))).await, Err(Denied::Invalid));
+        assert_eq!(auth.directory().err(), Some(Denied::NoDatabase));
     }
 }

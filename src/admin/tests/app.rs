@@ -82,7 +82,7 @@ impl App {
         let catalog = Arc::new(Catalog::new(Vec::new()));
         let auth = match certificates {
             None => Auth::off(),
-            Some(roles) => Auth::on(log.clone(), roles, clock.clone()).await.unwrap(),
+            Some(roles) => Auth::on(Some(log.clone()), roles, clock.clone()).await.unwrap(),
         };
         let tokens: Arc<dyn TokenStore> = log.clone();
         let (writer, task) = Writer::open(log, catalog, Clock::System).await.unwrap();

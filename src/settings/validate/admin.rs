@@ -34,7 +34,14 @@ impl Rules<'_> {
             )),
             _ => {}
         }
-        self.admin_clients()
+        let no_tokens = values.flag("admin_auth") && values.text("database") == Some("off");
+        let clients = self.admin_clients();
+        self.require(
+            !no_tokens || values.text("admin_ssl_verify_client") != Some("off"),
+            "admin_auth = on needs a database for its tokens; with database = off, let clients \
+             show certificates (admin_ssl_verify_client)",
+        );
+        clients
     }
 
     fn admin_clients(&mut self) -> Option<AdminClients> {
