@@ -110,7 +110,10 @@ impl Node {
 
 /// Refuses what would leave a node less protected than its operator believes, or out of reach of
 /// its control plane; anything else that is not supported yet is warned about once.
-fn refuse_unsupported(settings: &Settings) -> anyhow::Result<()> {
+///
+/// # Errors
+/// The first setting that no node starts with.
+pub fn refuse_unsupported(settings: &Settings) -> anyhow::Result<()> {
     let cluster = &settings.cluster;
     let refused = [
         (matches!(cluster.mtls, ClusterMtls::Pki), "cluster_mtls = pki"),
