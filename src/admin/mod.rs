@@ -12,6 +12,7 @@
 //! To add an endpoint that is no entity: a variant of `place::Fixed`, a line in its table, and an
 //! arm in `dispatch`.
 
+pub mod auth;
 mod body;
 mod call;
 mod clustering;
@@ -42,6 +43,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use self::auth::Auth;
 pub use self::reply::Tells;
 use self::status::StatusSource;
 use self::store::Store;
@@ -66,6 +68,8 @@ pub struct Parts {
     pub node: NodeInfo,
     /// What `GET /status` tells.
     pub status: Arc<StatusSource>,
+    /// Who may call.
+    pub auth: Arc<Auth>,
     /// Time and ids.
     pub clock: Clock,
     /// What the operator can set.
@@ -120,6 +124,7 @@ struct Shared {
     fleet: Option<Arc<Fleet>>,
     node: NodeInfo,
     status: Arc<StatusSource>,
+    auth: Arc<Auth>,
     clock: Clock,
     options: Options,
 }
@@ -127,10 +132,10 @@ struct Shared {
 impl Admin {
     /// Builds the API.
     pub fn new(parts: Parts) -> Self {
-        let Parts { writer, fleet, node, status, clock, options } = parts;
+        let Parts { writer, fleet, node, status, auth, clock, options } = parts;
         let catalog = writer.history().catalog().clone();
         let store = Store::new(writer);
-        Self(Arc::new(Shared { catalog, store, fleet, node, status, clock, options }))
+        Self(Arc::new(Shared { catalog, store, fleet, node, status, auth, clock, options }))
     }
 
     /// Returns the service that answers every request.

@@ -3,6 +3,7 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
+use super::auth;
 use super::schemas::{self, SchemaPlace};
 use crate::domain::catalog::Catalog;
 use crate::domain::decide::Target;
@@ -219,6 +220,7 @@ pub(super) fn patterns(catalog: &Catalog) -> Vec<String> {
         }
         patterns.push(entity);
     }
+    patterns.extend(auth::tokens::PATTERNS.map(str::to_owned));
     patterns.sort_by(|a, b| a.split('/').cmp(b.split('/')));
     patterns.dedup();
     patterns

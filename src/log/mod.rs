@@ -14,6 +14,7 @@
 pub mod moment;
 pub mod row;
 pub mod sqlite;
+pub mod tokens;
 
 use async_trait::async_trait;
 use bytes::Bytes;
