@@ -1,5 +1,6 @@
 //! Bodies: JSON, forms and multipart forms as documents (reference gateway-2, section B.4).
 
+use http::header::CONTENT_TYPE;
 use serde_json::Value;
 
 use super::call::{ARGUMENTS_MAX, Call};
@@ -20,6 +21,10 @@ impl Body {
     /// Decodes the body of a call; no body at all is an empty document.
     pub(super) fn read(call: &Call) -> Result<Self, ApiError> {
         let body = &call.body;
+        if call.headers.get_all(CONTENT_TYPE).iter().nth(1).is_some() {
+            let text = "Multiple Content-Type headers not allowed";
+            return Err(ApiError::BadRequest(text.into()));
+        }
         match call.content_type() {
             None if body.is_empty() => Ok(Self { document: Document::new(), is_form: false }),
             Some(ty) if ty.starts_with("application/json") => {
@@ -50,15 +55,22 @@ impl Body {
         Ok(Self { document: form::decode(fields), is_form: true })
     }
 
-    /// Returns the document as one of a kind.
+    /// Returns whether the body is a form, whose values only a schema can tell.
+    pub(super) fn is_form(&self) -> bool {
+        self.is_form
+    }
+
+    /// Returns the document as one of a kind; `stored_plugin` is the name of the plugin that a
+    /// patch is for.
     pub(super) fn into_document(
         mut self,
         catalog: &Catalog,
         kind: Kind,
         stored_plugin: Option<&str>,
     ) -> Document {
-        if self.is_form {
-            infer::infer(catalog, kind, &mut self.document, stored_plugin);
+        match self.is_form {
+            true => infer::infer(catalog, kind, &mut self.document, stored_plugin),
+            false => infer::settle_empty(catalog, kind, &mut self.document),
         }
         self.document
     }
@@ -70,9 +82,6 @@ impl Body {
 }
 
 fn json(body: &[u8]) -> Result<Document, ApiError> {
-    if body.is_empty() {
-        return Ok(Document::new());
-    }
     match serde_json::from_slice(body) {
         Ok(Value::Object(document)) => Ok(document),
         _ => Err(ApiError::BadRequest("Cannot parse JSON body".into())),

@@ -1,25 +1,22 @@
-//! The verbs over entities, one handler each for all kinds (reference gateway-2, section B.2).
+//! The verbs that write entities, one handler each for all kinds (reference gateway-2, section B.2).
 
 use axum::response::Response;
-use http::header::IF_NONE_MATCH;
 use http::{Method, StatusCode};
-use serde_json::{Value, json};
 
 use super::Admin;
 use super::body::Body;
 use super::call::Call;
 use super::error::ApiError;
-use super::list::{self, Page, Tags};
 use super::place::{self, Named, Place};
+use super::read::View;
 use super::store::Decided;
-use super::{locate, reply};
+use super::{locate, read, reply};
 use crate::domain::canonical::Document;
 use crate::domain::catalog::Catalog;
 use crate::domain::config::Config;
 use crate::domain::decide::{self, Fresh, Target};
-use crate::domain::entity::{Entity, Kind};
+use crate::domain::entity::{Entity, Key, Kind};
 use crate::domain::event::EventKind;
-use crate::domain::kinds::consumer;
 
 /// Answers a request for the entities of a kind.
 pub(super) async fn answer(
@@ -33,114 +30,8 @@ pub(super) async fn answer(
         Method::PUT => put(admin, &call, place, kind).await,
         Method::PATCH => patch(admin, &call, place, kind).await,
         Method::DELETE => delete(admin, &call, place).await,
-        _ => read(admin, &call, &place),
+        _ => read::read(admin, &call, &place),
     }
-}
-
-fn read(admin: &Admin, call: &Call, place: &Place) -> Result<Response, ApiError> {
-    let head = admin.0.store.head();
-    let (catalog, config) = (&admin.0.catalog, head.snapshot.config());
-    let body = match place {
-        Place::Collection(kind) => collection(catalog, config, call, *kind)?,
-        Place::Nested { parent, kind, field, read_only } => {
-            let parent = locate::entity(catalog, config, parent)?;
-            nested(catalog, config, call, parent, (*kind, field), *read_only)?
-        }
-        place => show(catalog, find(catalog, config, place)?),
-    };
-    if call.headers.get(IF_NONE_MATCH) == Some(&reply::etag(head.config_hash)) {
-        return Ok(reply::tag(reply::empty(StatusCode::NOT_MODIFIED), head.config_hash));
-    }
-    Ok(reply::tag(reply::json(StatusCode::OK, &body), head.config_hash))
-}
-
-/// Returns the one entity that a place names.
-fn find<'c>(catalog: &Catalog, config: &'c Config, place: &Place) -> Result<&'c Entity, ApiError> {
-    match place {
-        Place::Entity(named) => locate::entity(catalog, config, named),
-        Place::NestedEntity { parent, child, field } => {
-            let parent = locate::entity(catalog, config, parent)?;
-            locate::child(catalog, config, parent.key(), child, field)
-        }
-        Place::Foreign { child, field, kind } => {
-            let child = locate::entity(catalog, config, child)?;
-            locate::referred(config, child, field, *kind).ok_or(ApiError::NotFound)
-        }
-        Place::Fixed(_) | Place::Collection(_) | Place::Nested { .. } => Err(ApiError::NotFound),
-    }
-}
-
-fn show(catalog: &Catalog, entity: &Entity) -> Value {
-    Value::Object(catalog.present(entity.kind(), entity.document()))
-}
-
-fn collection(
-    catalog: &Catalog,
-    config: &Config,
-    call: &Call,
-    kind: Kind,
-) -> Result<Value, ApiError> {
-    if kind == consumer::KIND
-        && let Some(custom_id) = call.argument("custom_id")
-    {
-        return by_custom_id(catalog, config, custom_id);
-    }
-    let (size, after) = (list::size(call)?, list::after(call)?);
-    let mark = |entity: &&Entity| list::mark(entity.id());
-    let page = match Tags::read(catalog, kind, call)? {
-        Some(tags) => Page::take(tags.select(config, kind, after), size, mark),
-        None => Page::take(config.of_kind(kind, after), size, mark),
-    };
-    let carried: Vec<_> = ["tags", "size"]
-        .into_iter()
-        .filter_map(|name| call.argument(name).map(|value| (name, value)))
-        .collect();
-    let path = format!("/{}", catalog.schema(kind).admin_path);
-    Ok(page.answer(&path, &carried, |entity| show(catalog, entity)))
-}
-
-fn by_custom_id(catalog: &Catalog, config: &Config, custom_id: &str) -> Result<Value, ApiError> {
-    if custom_id.is_empty() {
-        return Err(ApiError::BadRequest("custom_id must be an unempty string".into()));
-    }
-    let target = Target::Name("custom_id", custom_id.to_owned());
-    let data: Vec<_> =
-        target.find(config, consumer::KIND).map(|found| show(catalog, found)).into_iter().collect();
-    Ok(json!({"data": data, "next": null}))
-}
-
-fn nested(
-    catalog: &Catalog,
-    config: &Config,
-    call: &Call,
-    parent: &Entity,
-    (kind, field): (Kind, &'static str),
-    all: bool,
-) -> Result<Value, ApiError> {
-    let size = list::size(call)?;
-    // Kong checks the filter here, and then does not use it.
-    Tags::read(catalog, kind, call)?;
-    let (above, below) = (catalog.schema(parent.kind()), catalog.schema(kind));
-    let tail = if all { "/all" } else { "" };
-    let path = format!("/{}/{}/{}{tail}", above.admin_path, parent.id(), below.nested_path);
-    let page = if place::newest_first(kind) {
-        let skip = list::skip(call)?;
-        let mut children: Vec<_> =
-            locate::referring(config, parent.key(), kind, field, None).collect();
-        children.sort_by_cached_key(|entity| std::cmp::Reverse(created_ms(entity)));
-        let next = skip.saturating_add(size).to_string();
-        Page::take(children.into_iter().skip(skip), size, |_| next)
-    } else {
-        let after = list::after(call)?;
-        let children = locate::referring(config, parent.key(), kind, field, after);
-        Page::take(children, size, |entity| list::mark(entity.id()))
-    };
-    Ok(page.answer(&path, &[], |entity| show(catalog, entity)))
-}
-
-fn created_ms(entity: &Entity) -> i64 {
-    let seconds = entity.document().get("created_at").and_then(Value::as_f64).unwrap_or_default();
-    (seconds * 1000.0).round() as i64
 }
 
 async fn post(admin: &Admin, call: &Call, place: Place, kind: Kind) -> Result<Response, ApiError> {
@@ -164,12 +55,12 @@ async fn put(admin: &Admin, call: &Call, place: Place, kind: Kind) -> Result<Res
         let target = match &place {
             Place::Entity(named) => locate::target(&catalog, named)?,
             Place::NestedEntity { .. } if !place::put_creates(kind) => {
-                let target = Target::Id(find(&catalog, config, &place)?.id());
+                let target = Target::Id(locate::one(&catalog, config, &place)?.id());
                 return Ok(decide::patch(&catalog, config, kind, &target, body, fresh)?.into());
             }
             Place::NestedEntity { parent, child, field } => {
-                adopt(&catalog, config, parent, field, &mut body)?;
-                locate::target(&catalog, child)?
+                let parent = adopt(&catalog, config, parent, field, &mut body)?;
+                locate::target_below(&catalog, config, parent, child, field, &mut body)?
             }
             Place::Foreign { child, field, .. } => {
                 let child = locate::entity(&catalog, config, child)?;
@@ -211,16 +102,22 @@ fn link(
 
 async fn patch(admin: &Admin, call: &Call, place: Place, kind: Kind) -> Result<Response, ApiError> {
     let catalog = admin.0.catalog.clone();
-    let stored_plugin = find(&catalog, admin.0.store.head().snapshot.config(), &place)
-        .ok()
-        .and_then(|entity| entity.document().get("name")?.as_str().map(str::to_owned));
-    let body = Body::read(call)?.into_document(&catalog, kind, stored_plugin.as_deref());
+    let body = Body::read(call)?;
+    let stored_plugin = body.is_form().then(|| {
+        let head = admin.0.store.head();
+        let entity = locate::one(&catalog, head.snapshot.config(), &place).ok()?;
+        entity.document().get("name")?.as_str().map(str::to_owned)
+    });
+    let body = body.into_document(&catalog, kind, stored_plugin.flatten().as_deref());
     let decide = move |config: &Config, fresh: &mut Fresh<'_>| {
         let target = match &place {
             Place::Entity(named) if !place::patch_misses_plainly(kind) => {
-                locate::target(&catalog, named)?
+                match locate::target(&catalog, named)? {
+                    Target::Through(..) => Target::Id(locate::one(&catalog, config, &place)?.id()),
+                    target => target,
+                }
             }
-            place => Target::Id(find(&catalog, config, place)?.id()),
+            place => Target::Id(locate::one(&catalog, config, place)?.id()),
         };
         Ok(decide::patch(&catalog, config, kind, &target, body.clone(), fresh)?.into())
     };
@@ -230,7 +127,7 @@ async fn patch(admin: &Admin, call: &Call, place: Place, kind: Kind) -> Result<R
 async fn delete(admin: &Admin, call: &Call, place: Place) -> Result<Response, ApiError> {
     let catalog = admin.0.catalog.clone();
     let decide = move |config: &Config, _: &mut Fresh<'_>| {
-        let found = find(&catalog, config, &place);
+        let found = locate::one(&catalog, config, &place);
         let key = match (&place, found) {
             (Place::Foreign { .. }, Ok(_)) => return Err(ApiError::MethodNotAllowed),
             // What is not there at top level counts as deleted.
@@ -242,17 +139,18 @@ async fn delete(admin: &Admin, call: &Call, place: Place) -> Result<Response, Ap
     write(admin, call, decide, StatusCode::NO_CONTENT).await
 }
 
-/// Puts the reference to the parent into a body, over what the body says.
+/// Puts the reference to the parent into a body, over what the body says; returns
+/// the parent.
 fn adopt(
     catalog: &Catalog,
     config: &Config,
     parent: &Named,
     field: &str,
     body: &mut Document,
-) -> Result<(), ApiError> {
-    let parent = locate::entity(catalog, config, parent)?;
-    body.insert(field.to_owned(), locate::reference_to(parent.key()));
-    Ok(())
+) -> Result<Key, ApiError> {
+    let parent = locate::entity(catalog, config, parent)?.key();
+    body.insert(field.to_owned(), locate::reference_to(parent));
+    Ok(parent)
 }
 
 async fn write<F>(
@@ -266,7 +164,11 @@ where
 {
     let (entity, head) = admin.0.store.write(call.origin(EventKind::Written), decide).await?;
     let response = match entity {
-        Some(entity) => reply::json(status, &show(&admin.0.catalog, &entity)),
+        Some(entity) => {
+            let (catalog, config) = (&*admin.0.catalog, head.snapshot.config());
+            let view = View { catalog, config, at: admin.0.clock.now() };
+            reply::json(status, &view.show(&entity))
+        }
         None => reply::empty(status),
     };
     Ok(reply::tag(response, head.config_hash))

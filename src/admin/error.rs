@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::auth::Denied;
 use super::reply;
 use super::store::StoreError;
 use crate::domain::rejection::{FieldErrors, Rejection};
@@ -26,6 +27,14 @@ pub enum ApiError {
         message: String,
         /// What is wrong, argument by argument.
         options: Option<Value>,
+    },
+    /// A name in the path breaks the rules of its field.
+    #[error("{message}")]
+    InvalidName {
+        /// The unique field that the path is about.
+        field: &'static str,
+        /// What is wrong.
+        message: String,
     },
     /// Nothing is at this path.
     #[error("Not found")]
@@ -51,6 +60,9 @@ pub enum ApiError {
     /// The body did not arrive within this many seconds.
     #[error("the request body did not arrive within {0} seconds")]
     Slow(u64),
+    /// The caller is not known, or may not do this.
+    #[error("{0}")]
+    Denied(Denied),
     /// The log cannot be used now.
     #[error("the event log is not available; reads still work, try the write again later")]
     Unavailable(#[source] StoreError),
@@ -67,13 +79,15 @@ impl ApiError {
             Self::Rejected(Rejection::NotFound(_)) | Self::NotFound | Self::Missing(_) => {
                 StatusCode::NOT_FOUND
             }
-            Self::Rejected(_) | Self::Argument { .. } | Self::BadRequest(_) => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Rejected(_)
+            | Self::Argument { .. }
+            | Self::InvalidName { .. }
+            | Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Slow(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::Denied(denied) => denied.status(),
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unexpected => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -83,17 +97,29 @@ impl ApiError {
     pub fn body(&self) -> Value {
         let message = self.to_string();
         match self {
-            Self::Rejected(rejection) => json!({
-                "code": rejection.code(),
-                "name": rejection.name(),
-                "message": message,
-                "fields": rejection.fields(),
-            }),
+            Self::Rejected(rejection) => {
+                let mut body = json!({
+                    "code": rejection.code(), "name": rejection.name(), "message": message,
+                });
+                let details = match rejection {
+                    Rejection::Option { .. } => "options",
+                    _ => "fields",
+                };
+                let fields = rejection.fields();
+                if let (Value::Object(body), false) = (&mut body, fields.is_null()) {
+                    body.insert(details.into(), fields);
+                }
+                body
+            }
             Self::Argument { code, name, options: Some(options), .. } => {
                 json!({"code": code, "name": name, "message": message, "options": options})
             }
             Self::Argument { code, name, .. } => {
                 json!({"code": code, "name": name, "message": message})
+            }
+            Self::InvalidName { field, .. } => {
+                let name = format!("invalid unique {field}");
+                json!({"code": 10, "name": name, "message": message})
             }
             _ => json!({"message": message}),
         }
@@ -145,6 +171,10 @@ impl IntoResponse for ApiError {
         if let Self::Unavailable(cause) = &self {
             tracing::error!(?cause, "cannot use the event log");
         }
-        reply::json(self.status(), &self.body())
+        let mut response = reply::json(self.status(), &self.body());
+        if let Self::Denied(denied) = &self {
+            denied.mark(response.headers_mut());
+        }
+        response
     }
 }

@@ -111,7 +111,9 @@ fn steps(name: &str) -> Option<Vec<Step>> {
         let end = rest.find(['.', '[']).unwrap_or(rest.len());
         let (key, mut tail) = rest.split_at(end);
         if key.is_empty() {
-            return None;
+            // Dots in a row are one; a name that starts with a dot or a bracket is literal.
+            rest = rest.strip_prefix('.').filter(|_| !steps.is_empty())?;
+            continue;
         }
         steps.push(Step::Key(key.to_owned()));
         while let Some(open) = tail.strip_prefix('[') {
@@ -166,6 +168,7 @@ mod tests {
             ("a[b][2].c=v", json!({"a": {"b": [{"c": "v"}]}})),
             (".a=1", json!({".a": "1"})),
             ("a.=1", json!({"a.": "1"})),
+            ("a..b=1", json!({"a": {"b": "1"}})),
             ("a[b=1", json!({"a[b": "1"})),
             ("a[b]c=1", json!({"a[b]c": "1"})),
             ("a=&b", json!({"a": "", "b": ""})),

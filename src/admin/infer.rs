@@ -5,7 +5,6 @@ use serde_json::{Number, Value};
 use crate::domain::canonical::Document;
 use crate::domain::catalog::Catalog;
 use crate::domain::entity::Kind;
-use crate::domain::kinds::plugin;
 use crate::domain::schema::{Field, Fields, Type};
 
 /// Turns texts into what their fields hold; what does not fit stays text, for the schema to refuse.
@@ -23,12 +22,42 @@ pub(super) fn infer(
             infer_value(field, value);
         }
     }
-    if kind == plugin::KIND {
-        let name = document.get("name").and_then(Value::as_str).or(stored_plugin);
-        let schema = name.and_then(|name| catalog.plugin(name));
-        if let (Some(schema), Some(config)) = (schema, document.get_mut("config")) {
-            infer_value(&schema.config, config);
+    let name = document.get("name").and_then(Value::as_str).or(stored_plugin);
+    let field = name.and_then(|name| catalog.config_of(kind, name));
+    if let (Some(field), Some(config)) = (field, document.get_mut("config")) {
+        infer_value(field, config);
+    }
+}
+
+/// Takes an empty list for an empty record or map, and the other way round: in Lua, and so to
+/// Kong's clients, they are the same.
+pub(super) fn settle_empty(catalog: &Catalog, kind: Kind, document: &mut Document) {
+    let schema = catalog.schema(kind);
+    for (name, field) in schema.fields.iter() {
+        if let Some(value) = document.get_mut(name) {
+            settle(field, value);
         }
+    }
+}
+
+fn settle(field: &Field, value: &mut Value) {
+    match (&field.ty, &mut *value) {
+        (Type::Record(_) | Type::Map(..) | Type::Abstract, Value::Array(items))
+            if items.is_empty() =>
+        {
+            *value = Value::Object(Document::new());
+        }
+        (Type::Array(_) | Type::Set(_), Value::Object(object)) if object.is_empty() => {
+            *value = Value::Array(Vec::new());
+        }
+        (Type::Record(fields), Value::Object(object)) => {
+            for (name, field) in fields.iter() {
+                if let Some(value) = object.get_mut(name) {
+                    settle(field, value);
+                }
+            }
+        }
+        _ => {}
     }
 }
 
@@ -47,7 +76,7 @@ fn infer_value(field: &Field, value: &mut Value) {
     }
     match (&field.ty, &mut *value) {
         (Type::Integer | Type::Number, Value::String(text)) => {
-            if let Some(number) = number(text) {
+            if let Some(number) = json_number(text) {
                 *value = Value::Number(number);
             }
         }
@@ -64,7 +93,14 @@ fn infer_value(field: &Field, value: &mut Value) {
             infer_value(element, &mut only);
             *value = Value::Array(vec![only]);
         }
-        (Type::Record(fields), Value::Object(object)) => infer_fields(fields, object),
+        (Type::Record(fields), Value::Object(object)) => {
+            infer_fields(fields, object);
+            for shorthand in &field.shorthands {
+                if let Some(value) = object.get_mut(shorthand.name) {
+                    infer_value(&shorthand.field, value);
+                }
+            }
+        }
         (Type::Map(_, values), Value::Object(object)) => {
             object.values_mut().for_each(|value| infer_value(values, value));
         }
@@ -72,16 +108,25 @@ fn infer_value(field: &Field, value: &mut Value) {
     }
 }
 
-/// Reads a number; whole numbers stay whole.
-fn number(text: &str) -> Option<Number> {
+/// Reads a number as Lua does: decimal or hexadecimal, spaces around it ignored.
+pub(super) fn number(text: &str) -> Option<f64> {
     let text = text.trim();
-    let starts = text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c));
-    if !starts {
-        return None;
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => (-1.0, digits),
+        None => (1.0, text.strip_prefix('+').unwrap_or(text)),
+    };
+    match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+        Some(hex) => u32::from_str_radix(hex, 16).ok().map(|whole| sign * f64::from(whole)),
+        None if digits.starts_with(['+', '-']) => None,
+        None => digits.parse::<f64>().ok().map(|number| sign * number),
     }
-    match text.parse::<i64>() {
+}
+
+/// Returns a number as JSON has it, whole ones without a point; infinities have none.
+fn json_number(text: &str) -> Option<Number> {
+    match text.trim().parse::<i64>() {
         Ok(whole) => Some(whole.into()),
-        Err(_) => text.parse().ok().and_then(Number::from_f64),
+        Err(_) => Number::from_f64(number(text)?),
     }
 }
 
@@ -102,6 +147,11 @@ mod tests {
         for (kind, text, value) in [
             (service::KIND, json!({"port": "80"}), json!({"port": 80})),
             (service::KIND, json!({"port": "8.5"}), json!({"port": 8.5})),
+            (service::KIND, json!({"port": " 0x50 "}), json!({"port": 80.0})),
+            (service::KIND, json!({"port": "-1e2"}), json!({"port": -100.0})),
+            (service::KIND, json!({"port": "+7"}), json!({"port": 7})),
+            (service::KIND, json!({"port": "+-7"}), json!({"port": "+-7"})),
+            (service::KIND, json!({"port": "0x"}), json!({"port": "0x"})),
             (service::KIND, json!({"port": "many"}), json!({"port": "many"})),
             (service::KIND, json!({"port": "inf"}), json!({"port": "inf"})),
             (service::KIND, json!({"name": "80"}), json!({"name": "80"})),

@@ -1,6 +1,6 @@
-//! Lists: pages, offsets and the filter by tags (reference gateway-2, section B.5).
+//! Lists: pages, their sizes and offsets (reference gateway-2, section B.5).
 
-use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::GeneralPurpose;
@@ -10,13 +10,10 @@ use uuid::Uuid;
 
 use super::call::Call;
 use super::error::ApiError;
-use crate::domain::catalog::Catalog;
-use crate::domain::config::Config;
-use crate::domain::entity::{Entity, Kind};
+use super::infer;
 
 const SIZE: usize = 100;
 const SIZE_MAX: usize = 1000;
-const TAGS_MAX: usize = 5;
 
 /// Kong writes offsets without padding and reads them with or without.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -56,17 +53,56 @@ impl<T> Page<T> {
         show: impl FnMut(T) -> Value,
     ) -> Value {
         let data: Vec<Value> = self.items.into_iter().map(show).collect();
-        let Some(offset) = self.offset else { return json!({"data": data, "next": null}) };
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        query.append_pair("offset", &offset).extend_pairs(carried);
-        json!({"data": data, "next": format!("{path}?{}", query.finish()), "offset": offset})
+        match self.offset {
+            Some(offset) => {
+                json!({"data": data, "next": next(path, carried, &offset), "offset": offset})
+            }
+            None => json!({"data": data, "next": null}),
+        }
     }
+
+    /// Writes the answer item by item, as [`Page::answer`].
+    pub(super) fn write(self, way: &Way<'_>, mut show: impl FnMut(T) -> Value) -> String {
+        let mut body = String::from("{\"data\":[");
+        for (at, item) in self.items.into_iter().enumerate() {
+            let comma = if at > 0 { "," } else { "" };
+            // Writing to a string cannot fail.
+            let _ = write!(body, "{comma}{}", show(item));
+        }
+        body.push_str("],\"next\":");
+        match self.offset {
+            Some(offset) => {
+                let next = Value::from(next(&way.path, &way.carried, &offset));
+                let _ = write!(body, "{next},\"offset\":{}}}", Value::from(offset));
+            }
+            None => body.push_str("null}"),
+        }
+        body
+    }
+}
+
+/// The way back to a list: its path, and its arguments but for the offset.
+#[derive(Default)]
+pub(super) struct Way<'a> {
+    /// The path.
+    pub(super) path: String,
+    /// The arguments.
+    pub(super) carried: Vec<(&'static str, &'a str)>,
+}
+
+fn next(path: &str, carried: &[(&str, &str)], offset: &str) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("offset", offset).extend_pairs(carried);
+    // Kong writes a space so; both are read.
+    format!("{path}?{}", query.finish().replace('+', "%20"))
 }
 
 /// Returns the page size that a call asks for.
 pub(super) fn size(call: &Call) -> Result<usize, ApiError> {
-    let Some(text) = call.argument("size") else { return Ok(SIZE) };
-    let number: f64 = text.trim().parse().map_err(|_| ApiError::size("size must be a number"))?;
+    let mut texts = call.query.iter().filter(|(name, _)| name == "size");
+    let Some((_, text)) = texts.next() else { return Ok(SIZE) };
+    let number = infer::number(text).filter(|_| texts.next().is_none());
+    let number = number.ok_or_else(|| ApiError::size("size must be a number"))?;
     if number.fract() == 0.0 && (1.0..=SIZE_MAX as f64).contains(&number) {
         return Ok(number as usize);
     }
@@ -99,95 +135,9 @@ pub(super) fn mark(id: Uuid) -> String {
     BASE64.encode(json!([id]).to_string())
 }
 
-/// A filter by tags.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Tags {
-    /// All of these.
-    All(Vec<String>),
-    /// One or more of these.
-    Any(Vec<String>),
-}
-
-impl Tags {
-    /// Reads the filter of a call; a kind without tags ignores it.
-    pub(super) fn read(
-        catalog: &Catalog,
-        kind: Kind,
-        call: &Call,
-    ) -> Result<Option<Self>, ApiError> {
-        if catalog.schema(kind).fields.find("tags").is_none() {
-            return Ok(None);
-        }
-        call.argument("tags").map(Self::parse).transpose()
-    }
-
-    fn parse(text: &str) -> Result<Self, ApiError> {
-        let wrong = |why| Err(ApiError::option("tags", why));
-        if text.is_empty() {
-            return wrong("cannot be null");
-        }
-        let (all, any) = (text.contains(','), text.contains('/'));
-        if all && any {
-            return wrong("invalid filter syntax");
-        }
-        let tags: Vec<_> = text.split([',', '/']).map(str::to_owned).collect();
-        if tags.iter().any(String::is_empty) {
-            return wrong("invalid filter syntax");
-        }
-        if tags.len() > TAGS_MAX {
-            return wrong("cannot query more than 5 tags");
-        }
-        Ok(if any { Self::Any(tags) } else { Self::All(tags) })
-    }
-
-    /// Returns the entities of a kind that the filter lets through, after an id, in id order.
-    pub(super) fn select<'c>(
-        &self,
-        config: &'c Config,
-        kind: Kind,
-        after: Option<Uuid>,
-    ) -> impl Iterator<Item = &'c Entity> + use<'c> {
-        let (Self::All(tags) | Self::Any(tags)) = self;
-        let wanted = match self {
-            Self::All(_) => tags.iter().collect::<std::collections::BTreeSet<_>>().len(),
-            Self::Any(_) => 1,
-        };
-        let mut hits: BTreeMap<Uuid, (usize, &Entity)> = BTreeMap::new();
-        let mut seen: Vec<&String> = Vec::new();
-        for tag in tags {
-            if seen.contains(&tag) {
-                continue;
-            }
-            seen.push(tag);
-            for entity in config.tagged(tag).filter(|entity| entity.kind() == kind) {
-                hits.entry(entity.id()).or_insert((0, entity)).0 += 1;
-            }
-        }
-        let hits = hits.into_iter().filter(move |(id, _)| after.is_none_or(|after| *id > after));
-        hits.filter(move |(_, (count, _))| *count >= wanted).map(|(_, (_, entity))| entity)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn tag_filters_are_read_as_kong_reads_them() {
-        let owned = |tags: &[&str]| tags.iter().map(|tag| (*tag).to_owned()).collect();
-        let parse = |text| Tags::parse(text).map_err(|error| error.to_string());
-        assert_eq!(parse("a"), Ok(Tags::All(owned(&["a"]))));
-        assert_eq!(parse("a,b"), Ok(Tags::All(owned(&["a", "b"]))));
-        assert_eq!(parse("a/b"), Ok(Tags::Any(owned(&["a", "b"]))));
-        for (text, why) in [
-            ("", "cannot be null"),
-            ("a,b/c", "invalid filter syntax"),
-            ("a,,b", "invalid filter syntax"),
-            ("a,b,c,d,e,f", "cannot query more than 5 tags"),
-        ] {
-            assert_eq!(parse(text), Err(format!("invalid option (tags: {why})")), "{text}");
-        }
-    }
 
     #[test]
     fn a_page_says_where_the_next_one_starts() {

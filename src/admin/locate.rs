@@ -5,17 +5,62 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::error::ApiError;
-use super::place::Named;
+use super::place::{Named, Place};
 use crate::domain::canonical::Document;
 use crate::domain::catalog::{Catalog, Referrer};
 use crate::domain::config::{Config, reference};
 use crate::domain::decide::Target;
 use crate::domain::entity::{Entity, Key, Kind};
-use crate::domain::schema::OnDelete;
+use crate::domain::schema::{OnDelete, UnknownNull, check_value};
 
-/// Returns what a segment names: an id, or the value of the kind's endpoint key.
+/// Returns what a segment names: an id, or the value of the kind's endpoint key. Kong refuses a
+/// text that no entity could have as its key.
 pub(super) fn target(catalog: &Catalog, named: &Named) -> Result<Target, ApiError> {
-    Ok(Target::parse(catalog.schema(named.kind), &named.text)?)
+    let target = Target::parse(catalog.schema(named.kind), &named.text)?;
+    let (kind, name) = match &target {
+        Target::Id(_) => return Ok(target),
+        Target::Name(name, _) => (named.kind, *name),
+        Target::Through(by, _) => (by.kind, by.field),
+    };
+    let field = catalog.schema(kind).fields.find(name).filter(|field| field.unique);
+    let text = Value::from(named.text.as_str());
+    match field.and_then(|field| check_value(field, &text, UnknownNull::Refuse)) {
+        Some(Value::String(message)) => Err(ApiError::InvalidName { field: name, message }),
+        _ => Ok(target),
+    }
+}
+
+/// Returns what a segment under a parent names, for a PUT of `body` there. A name that is unique
+/// under its parent only names the child that has it, or the one that is made and gets it.
+pub(super) fn target_below(
+    catalog: &Catalog,
+    config: &Config,
+    parent: Key,
+    named: &Named,
+    field: &'static str,
+    body: &mut Document,
+) -> Result<Target, ApiError> {
+    let target = parse_below(catalog, named)?;
+    let key = catalog.schema(named.kind).nested_key;
+    match (&target, key) {
+        (Target::Name(name, text), Some(key)) if *name == key => {
+            body.insert(key.to_owned(), text.as_str().into());
+            let found = child(catalog, config, parent, named, field).ok();
+            Ok(found.map_or(target, |entity| Target::Id(entity.id())))
+        }
+        _ => Ok(target),
+    }
+}
+
+fn parse_below(catalog: &Catalog, named: &Named) -> Result<Target, ApiError> {
+    let schema = catalog.schema(named.kind);
+    match schema.nested_key {
+        None => target(catalog, named),
+        Some(key) => match Target::parse(schema, &named.text) {
+            Ok(Target::Id(id)) => Ok(Target::Id(id)),
+            _ => Ok(Target::Name(key, named.text.clone())),
+        },
+    }
 }
 
 /// Returns the entity that a segment names.
@@ -24,7 +69,33 @@ pub(super) fn entity<'c>(
     config: &'c Config,
     named: &Named,
 ) -> Result<&'c Entity, ApiError> {
-    target(catalog, named)?.find(config, named.kind).ok_or(ApiError::NotFound)
+    let target = target(catalog, named)?;
+    target.find(config, named.kind).ok_or_else(|| match target {
+        Target::Through(by, _) => ApiError::Missing(by.absent.to_owned()),
+        Target::Id(_) | Target::Name(..) => ApiError::NotFound,
+    })
+}
+
+/// Returns the one entity that a place names.
+pub(super) fn one<'c>(
+    catalog: &Catalog,
+    config: &'c Config,
+    place: &Place,
+) -> Result<&'c Entity, ApiError> {
+    match place {
+        Place::Entity(named) => entity(catalog, config, named),
+        Place::NestedEntity { parent, child: named, field } => {
+            let parent = entity(catalog, config, parent)?;
+            child(catalog, config, parent.key(), named, field)
+        }
+        Place::Foreign { child, field, kind } => {
+            let child = entity(catalog, config, child)?;
+            referred(config, child, field, *kind).ok_or(ApiError::NotFound)
+        }
+        Place::Fixed(_) | Place::Schema(_) | Place::Collection(_) | Place::Nested { .. } => {
+            Err(ApiError::NotFound)
+        }
+    }
 }
 
 /// Returns the entity that a segment names, if its `field` refers to the parent.
@@ -35,7 +106,7 @@ pub(super) fn child<'c>(
     named: &Named,
     field: &'static str,
 ) -> Result<&'c Entity, ApiError> {
-    let target = target(catalog, named)?;
+    let target = parse_below(catalog, named)?;
     let schema = catalog.schema(named.kind);
     if let Target::Name(key, name) = &target
         && !schema.unique_fields().any(|unique| unique == *key)

@@ -1,7 +1,7 @@
 //! The Admin API, generic over kinds, and the status API (reference gateway-2-admin-api.md).
 //!
 //! A request is read once (`call`), its path is resolved against the catalog (`place`), and one
-//! handler per verb serves every kind (`entities`). Reads come from the head's config without a
+//! handler per verb serves every kind (`read`, `entities`). Reads come from the head's config without a
 //! lock; writes are decisions handed to the writer, which appends them to the log.
 //!
 //! Invariants:
@@ -12,6 +12,7 @@
 //! To add an endpoint that is no entity: a variant of `place::Fixed`, a line in its table, and an
 //! arm in `dispatch`.
 
+pub mod auth;
 mod body;
 mod call;
 mod clustering;
@@ -19,6 +20,7 @@ mod cors;
 mod dispatch;
 mod entities;
 mod error;
+mod filter;
 mod form;
 mod history;
 mod infer;
@@ -27,7 +29,9 @@ mod locate;
 mod multipart;
 mod node;
 mod place;
+mod read;
 mod reply;
+mod schemas;
 pub mod serve;
 pub mod status;
 mod store;
@@ -39,6 +43,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use self::auth::Auth;
+pub use self::reply::Tells;
 use self::status::StatusSource;
 use self::store::Store;
 use crate::clock::Clock;
@@ -62,6 +68,8 @@ pub struct Parts {
     pub node: NodeInfo,
     /// What `GET /status` tells.
     pub status: Arc<StatusSource>,
+    /// Who may call.
+    pub auth: Arc<Auth>,
     /// Time and ids.
     pub clock: Clock,
     /// What the operator can set.
@@ -86,15 +94,19 @@ pub struct NodeInfo {
 pub struct Options {
     /// The origins of the browser pages that may call; empty admits every origin.
     pub gui_origins: Vec<String>,
-    /// Whether answers carry `X-Kong-Admin-Latency`.
-    pub latency_header: bool,
+    /// What answers tell of how they came about.
+    pub tells: Tells,
     /// The largest request body that is read, in bytes.
     pub body_bytes_max: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { gui_origins: Vec::new(), latency_header: true, body_bytes_max: BODY_BYTES_MAX }
+        Self {
+            gui_origins: Vec::new(),
+            tells: Tells { latency: true, server: true },
+            body_bytes_max: BODY_BYTES_MAX,
+        }
     }
 }
 
@@ -112,6 +124,7 @@ struct Shared {
     fleet: Option<Arc<Fleet>>,
     node: NodeInfo,
     status: Arc<StatusSource>,
+    auth: Arc<Auth>,
     clock: Clock,
     options: Options,
 }
@@ -119,10 +132,10 @@ struct Shared {
 impl Admin {
     /// Builds the API.
     pub fn new(parts: Parts) -> Self {
-        let Parts { writer, fleet, node, status, clock, options } = parts;
+        let Parts { writer, fleet, node, status, auth, clock, options } = parts;
         let catalog = writer.history().catalog().clone();
         let store = Store::new(writer);
-        Self(Arc::new(Shared { catalog, store, fleet, node, status, clock, options }))
+        Self(Arc::new(Shared { catalog, store, fleet, node, status, auth, clock, options }))
     }
 
     /// Returns the service that answers every request.

@@ -8,8 +8,9 @@ const BOUNDARY_LEN_MAX: usize = 70;
 /// Reads the boundary out of a content type.
 pub(super) fn boundary(content_type: &str) -> Option<&str> {
     let (_, rest) = content_type.split_once("boundary=")?;
-    let boundary = match rest.strip_prefix('"') {
-        Some(quoted) => quoted.split('"').next()?,
+    let quote = rest.chars().next().filter(|first| ['"', '\''].contains(first));
+    let boundary = match quote {
+        Some(quote) => rest.split(quote).nth(1)?,
         None => rest.split([';', ' ']).next()?,
     };
     (1..=BOUNDARY_LEN_MAX).contains(&boundary.len()).then_some(boundary)

@@ -20,7 +20,7 @@ pub(super) fn info(admin: &Admin) -> Value {
     let available: Map<_, _> = admin
         .0
         .catalog
-        .plugins()
+        .usable_plugins()
         .map(|plugin| {
             let about = json!({"version": plugin.version, "priority": plugin.priority});
             (plugin.name.to_owned(), about)
@@ -59,6 +59,6 @@ pub(super) fn endpoints(catalog: &Catalog) -> Value {
 
 /// Returns the plugins that may be used.
 pub(super) fn enabled_plugins(catalog: &Catalog) -> Value {
-    let names: Vec<_> = catalog.plugins().map(|plugin| plugin.name).collect();
+    let names: Vec<_> = catalog.usable_plugins().map(|plugin| plugin.name).collect();
     json!({"enabled_plugins": names})
 }

@@ -1,8 +1,10 @@
 //! Places: what a path names. All paths of entities come from the catalog
 //! (reference gateway-1, section A.9).
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
+use super::auth;
+use super::schemas::{self, SchemaPlace};
 use crate::domain::catalog::Catalog;
 use crate::domain::decide::Target;
 use crate::domain::entity::Kind;
@@ -23,6 +25,8 @@ pub(super) struct Named {
 pub(super) enum Place {
     /// No entities.
     Fixed(Fixed),
+    /// A description of schemas, or a check against one.
+    Schema(SchemaPlace),
     /// All entities of a kind.
     Collection(Kind),
     /// One entity.
@@ -47,6 +51,7 @@ pub(super) enum Fixed {
     ClusteringStatus,
     Events,
     Rollback,
+    FilterChains,
 }
 
 const FIXED: &[(&str, Fixed)] = &[
@@ -69,6 +74,14 @@ impl Place {
             return Some(Self::Fixed(*fixed));
         }
         let segments: Vec<_> = path.strip_prefix('/')?.split('/').collect();
+        // Kong has them in these places, and serves them only when told to run wasm.
+        if let ["filter-chains", ..] | ["routes" | "services", _, "filter-chains", ..] = &*segments
+        {
+            return (segments.len() <= 4).then_some(Self::Fixed(Fixed::FilterChains));
+        }
+        if let Some(schema) = SchemaPlace::resolve(&segments) {
+            return Some(Self::Schema(schema));
+        }
         let schema = catalog.by_path(segments.first()?)?;
         match segments.as_slice() {
             [_] => Some(Self::Collection(schema.kind)),
@@ -96,14 +109,17 @@ impl Place {
             let kind = nested.kind;
             return Some(Self::Nested { parent: named, kind, field, read_only: false });
         }
-        let (field, kind, _) = schema.foreign_fields().find(|(field, _, _)| *field == below)?;
+        let mut foreign = schema.foreign_fields().filter(|(f, _, _)| !schema.pathless.contains(f));
+        let (field, kind, _) = foreign.find(|(field, _, _)| *field == below)?;
         Some(Self::Foreign { child: named, field, kind })
     }
 
     /// Returns the methods that the place knows, sorted, as `Allow` has them.
     pub(super) fn methods(&self) -> &'static str {
         match self {
+            Self::Schema(schema) => schema.methods(),
             Self::Fixed(Fixed::Rollback) => "OPTIONS, POST",
+            Self::Fixed(Fixed::FilterChains) => "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT",
             Self::Fixed(_) | Self::Nested { read_only: true, .. } => "GET, HEAD, OPTIONS",
             Self::Collection(_) | Self::Nested { .. } => "GET, HEAD, OPTIONS, POST",
             Self::Entity(_) | Self::NestedEntity { .. } | Self::Foreign { .. } => {
@@ -115,7 +131,7 @@ impl Place {
     /// Returns the kind of the entities that the place holds.
     pub(super) fn kind(&self) -> Option<Kind> {
         match self {
-            Self::Fixed(_) => None,
+            Self::Fixed(_) | Self::Schema(_) => None,
             Self::Collection(kind) | Self::Nested { kind, .. } | Self::Foreign { kind, .. } => {
                 Some(*kind)
             }
@@ -133,6 +149,15 @@ impl Named {
     }
 }
 
+/// What a segment may hold as it is.
+const PLAIN: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
+
+/// Returns a name as a segment of a path.
+pub(super) fn segment(name: &str) -> String {
+    utf8_percent_encode(name, PLAIN).to_string()
+}
+
 /// Returns a path as the access log may show it: a name that is a secret, such as an API key,
 /// masked.
 pub(super) fn loggable(catalog: &Catalog, path: &str) -> String {
@@ -143,7 +168,8 @@ pub(super) fn loggable(catalog: &Catalog, path: &str) -> String {
     };
     let schema = catalog.schema(named.kind);
     let key = schema.endpoint_key.and_then(|key| schema.fields.find(key));
-    let is_secret = key.is_some_and(|field| field.auto == Some(Auto::Secret));
+    let is_drawn = key.is_some_and(|field| field.auto == Some(Auto::Secret));
+    let is_secret = is_drawn || schema.secret_key;
     if !is_secret || matches!(Target::parse(schema, &named.text), Ok(Target::Id(_))) {
         return path.to_owned();
     }
@@ -170,15 +196,21 @@ pub(super) fn patch_misses_plainly(kind: Kind) -> bool {
 /// Returns every path as `/endpoints` shows it, `/a/z` before `/ab`.
 pub(super) fn patterns(catalog: &Catalog) -> Vec<String> {
     let mut patterns: Vec<String> = FIXED.iter().map(|(path, _)| (*path).to_owned()).collect();
+    patterns.extend(schemas::PATTERNS.iter().map(|path| (*path).to_owned()));
     for schema in catalog.schemas().filter(|schema| schema.top_level) {
         let (path, name) = (schema.admin_path, schema.kind);
         let entity = format!("/{path}/{{{name}}}");
         patterns.push(format!("/{path}"));
-        for (field, _, _) in schema.foreign_fields() {
+        for (field, _, _) in
+            schema.foreign_fields().filter(|(f, _, _)| !schema.pathless.contains(f))
+        {
             patterns.push(format!("{entity}/{field}"));
         }
         for referrer in catalog.referrers(schema.kind) {
             let nested = catalog.schema(referrer.kind);
+            if nested.unreachable {
+                continue;
+            }
             let list = format!("{entity}/{}", nested.nested_path);
             patterns.push(format!("{list}/{{{}}}", nested.kind));
             if nested.kind == target::KIND {
@@ -188,6 +220,7 @@ pub(super) fn patterns(catalog: &Catalog) -> Vec<String> {
         }
         patterns.push(entity);
     }
+    patterns.extend(auth::tokens::PATTERNS.map(str::to_owned));
     patterns.sort_by(|a, b| a.split('/').cmp(b.split('/')));
     patterns.dedup();
     patterns
@@ -272,16 +305,7 @@ mod tests {
             .endpoint_key("key")
             .field("key", key)
             .field("consumer", Field::foreign(consumer::KIND, OnDelete::Cascade));
-        let catalog = Catalog::new(vec![PluginSchema {
-            name: "key-auth",
-            version: "3.9.1",
-            priority: 1250,
-            config: Field::record([]),
-            no_scopes: &[],
-            custom: Vec::new(),
-            rewrite: None,
-            kinds: vec![keys],
-        }]);
+        let catalog = Catalog::new(vec![PluginSchema::new("key-auth", "3.9.1", 1250).kind(keys)]);
         let id = "00000000-0000-4000-8000-000000000001";
         for (path, logged) in [
             ("/key-auths/hush".to_owned(), "/key-auths/***".to_owned()),

@@ -14,14 +14,17 @@ use crate::settings::KONG_VERSION;
 
 /// The id of a request, ours or the client's.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The same, where clients of Kong look for it.
+const ADMIN_REQUEST_ID: HeaderName = HeaderName::from_static("x-kong-admin-request-id");
 const LATENCY: HeaderName = HeaderName::from_static("x-kong-admin-latency");
 const OUR_VERSION: HeaderName = HeaderName::from_static("x-hybridctl-version");
 
+/// The type of JSON answers.
+pub(super) const JSON: &str = "application/json; charset=utf-8";
+
 /// Returns a JSON answer.
 pub(super) fn json(status: StatusCode, value: &Value) -> Response {
-    let mut response = text(status, value.to_string(), "application/json; charset=utf-8");
-    *response.status_mut() = status;
-    response
+    text(status, value.to_string(), JSON)
 }
 
 /// Returns an answer with a text of this type.
@@ -50,13 +53,37 @@ pub(super) fn tag(mut response: Response, hash: ConfigHash) -> Response {
     response
 }
 
+/// What the setting `headers` asks answers to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tells {
+    /// How long they took.
+    pub latency: bool,
+    /// Which server gives them.
+    pub server: bool,
+}
+
+impl Tells {
+    /// Reads the setting, in lower case.
+    pub fn read(headers: &[String]) -> Self {
+        let named =
+            |names: [&str; 2]| headers.iter().any(|header| names.contains(&header.as_str()));
+        Self {
+            latency: named(["latency_tokens", "x-kong-admin-latency"]),
+            server: named(["server_tokens", "server"]),
+        }
+    }
+}
+
 /// Adds what every answer carries.
-pub(super) fn sign(response: &mut Response, request_id: &str, latency_ms: Option<u128>) {
+pub(super) fn sign(response: &mut Response, request_id: &str, tells: Tells, latency_ms: u128) {
     let headers = response.headers_mut();
-    headers.insert(SERVER, ascii(&format!("kong/{KONG_VERSION}")));
     headers.insert(OUR_VERSION, HeaderValue::from_static(VERSION));
     headers.insert(REQUEST_ID, ascii(request_id));
-    if let Some(latency_ms) = latency_ms {
+    headers.insert(ADMIN_REQUEST_ID, ascii(request_id));
+    if tells.server {
+        headers.insert(SERVER, ascii(&format!("kong/{KONG_VERSION}")));
+    }
+    if tells.latency {
         headers.insert(LATENCY, ascii(&latency_ms.to_string()));
     }
 }

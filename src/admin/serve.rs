@@ -15,12 +15,22 @@ use tokio::task::JoinSet;
 use tokio::time;
 use tokio_rustls::TlsAcceptor;
 
+use crate::pki::listener::client_name;
+
 /// The address that a request comes from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) SocketAddr);
 
-/// A client that has not sent its handshake or its headers by then is dropped.
+/// The common name of the certificate that a client has proved to hold.
+#[derive(Clone, Debug)]
+pub(super) struct ClientName(pub(super) Arc<str>);
+
+/// A client that has not sent its handshake by then is dropped.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A client that has not sent the headers of its next request by then is dropped. Clients keep idle
+/// connections for use again; nginx, and so Kong, gives them this long.
+const IDLE: Duration = Duration::from_secs(75);
 
 /// How long requests under way may still take after the stop.
 const GRACE: Duration = Duration::from_secs(10);
@@ -76,9 +86,13 @@ async fn serve_one(
     // Answers are small and wait for nothing; without it they would wait for the peer's ack.
     let _ = stream.set_nodelay(true);
     match tls {
-        None => serve_stream(stream, peer, app, graceful).await,
+        None => serve_stream(stream, peer, None, app, graceful).await,
         Some(tls) => match time::timeout(PATIENCE, tls.accept(stream)).await {
-            Ok(Ok(stream)) => serve_stream(stream, peer, app, graceful).await,
+            Ok(Ok(stream)) => {
+                // Whoever sent one has passed the listener's check of it.
+                let name = stream.get_ref().1.peer_certificates().and_then(client_name);
+                serve_stream(stream, peer, name, app, graceful).await;
+            }
             Ok(Err(error)) => tracing::debug!(%peer, %error, "admin TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "admin TLS handshake took too long"),
         },
@@ -88,16 +102,21 @@ async fn serve_one(
 async fn serve_stream(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: SocketAddr,
+    name: Option<String>,
     app: axum::Router,
     graceful: Watcher,
 ) {
+    let name = name.map(|name| ClientName(name.into()));
     let service = TowerToHyperService::new(app);
     let service = hyper::service::service_fn(move |mut request: hyper::Request<_>| {
         request.extensions_mut().insert(Peer(peer));
+        if let Some(name) = &name {
+            request.extensions_mut().insert(name.clone());
+        }
         hyper::service::Service::call(&service, request)
     });
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
     let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
     if let Err(error) = graceful.watch(connection).await {
         tracing::debug!(%peer, %error, "admin connection ended early");

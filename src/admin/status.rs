@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::body::Body;
 use super::call::{self, Call};
 use super::error::ApiError;
-use super::reply;
+use super::reply::{self, Tells};
 use crate::clock::Clock;
 use crate::telemetry::counter;
 
@@ -136,13 +136,13 @@ impl Unit {
 pub struct StatusApi {
     source: Arc<StatusSource>,
     clock: Clock,
-    latency_header: bool,
+    tells: Tells,
 }
 
 impl StatusApi {
     /// Builds the API.
-    pub fn new(source: Arc<StatusSource>, clock: Clock, latency_header: bool) -> Self {
-        Self { source, clock, latency_header }
+    pub fn new(source: Arc<StatusSource>, clock: Clock, tells: Tells) -> Self {
+        Self { source, clock, tells }
     }
 
     /// Returns the service that answers every request.
@@ -158,7 +158,7 @@ async fn dispatch(State(api): State<StatusApi>, request: Request) -> Response {
         .unwrap_or_else(|| api.clock.id().simple().to_string());
     let mut response = respond(&api.source, request, request_id.clone()).await;
     let latency_ms = started.elapsed().as_millis();
-    reply::sign(&mut response, &request_id, api.latency_header.then_some(latency_ms));
+    reply::sign(&mut response, &request_id, api.tells, latency_ms);
     if is_head {
         reply::behead(&mut response);
     }

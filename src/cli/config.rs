@@ -13,6 +13,7 @@ use crate::domain::decide::{self, Fresh};
 use crate::domain::declarative;
 use crate::domain::entity::Entity;
 use crate::domain::event::{Change, EventKind};
+use crate::domain::kinds::plugin;
 use crate::snapshot::file::parse_text;
 use crate::writer::{WriteError, Writer};
 
@@ -56,13 +57,13 @@ pub(super) fn run(args: Args, out: &Output) -> anyhow::Result<()> {
     match args.verb {
         Verb::Parse(args) => {
             let target = Target::find(args.settings)?;
-            read(&target, &args.file)?;
+            read(&target, &args.file, out)?;
             out.say("parse successful");
             Ok(())
         }
         Verb::DbImport(args) => {
             let target = Target::find(args.settings)?;
-            let entities = read(&target, &args.file)?;
+            let entities = read(&target, &args.file, out)?;
             out.say("parse successful, beginning import");
             database::block_on(import(&target, entities))?;
             out.say("import successful");
@@ -77,15 +78,25 @@ pub(super) fn run(args: Args, out: &Output) -> anyhow::Result<()> {
     }
 }
 
-fn read(target: &Target, file: &std::path::Path) -> anyhow::Result<Vec<Entity>> {
+fn read(target: &Target, file: &std::path::Path, out: &Output) -> anyhow::Result<Vec<Entity>> {
     let text =
         std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let tree = parse_text(&file.display().to_string(), &text).context("Failed parsing")?;
     let clock = Clock::System;
     let mut id = || clock.id();
     let mut fresh = Fresh { at: clock.now(), id: &mut id };
-    declarative::parse(&target.catalog, &tree, &mut fresh)
-        .map_err(|rejection| anyhow::anyhow!("Failed parsing:\n{}", rejection.message()))
+    let entities = declarative::parse(&target.catalog, &tree, &mut fresh)
+        .map_err(|rejection| anyhow::anyhow!("Failed parsing:\n{}", rejection.message()))?;
+    for entity in entities.iter().filter(|entity| entity.kind() == plugin::KIND) {
+        if let Some(name) = target.catalog.unhandled(plugin::KIND, &entity.document()) {
+            out.warn(&format!(
+                "this version has no handler for plugin '{name}' ({}): data planes answer 503 to \
+                 the requests that it applies to",
+                entity.id()
+            ));
+        }
+    }
+    Ok(entities)
 }
 
 /// Upserts the entities, as Kong's import does: what the file does not have stays.

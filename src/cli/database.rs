@@ -9,7 +9,7 @@ use super::process;
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::domain::event::{EventKind, Origin};
-use crate::log::EventLog;
+use crate::log::LogDatabase;
 use crate::planes;
 use crate::settings::{Database, Settings};
 use crate::writer::{Writer, WriterTask};
@@ -49,22 +49,27 @@ impl Target {
     }
 
     /// Opens the log, which must be there.
-    pub(super) async fn open(&self) -> anyhow::Result<Arc<dyn EventLog>> {
+    pub(super) async fn open(&self) -> anyhow::Result<Arc<dyn LogDatabase>> {
         self.expect()?;
         planes::database::open(&self.settings).await
     }
 
     /// Opens the log with a writer; a SQLite file is made if there is none.
     pub(super) async fn writer(&self) -> anyhow::Result<(Writer, WriterTask)> {
+        let log = self.create().await?;
+        let opened = Writer::open(log, self.catalog.clone(), Clock::System).await;
+        opened.context("cannot read the log")
+    }
+
+    /// Opens the log; a SQLite file is made if there is none.
+    pub(super) async fn create(&self) -> anyhow::Result<Arc<dyn LogDatabase>> {
         if let Database::Sqlite(path) = &self.settings.database
             && let Some(directory) = path.parent()
         {
             std::fs::create_dir_all(directory)
                 .with_context(|| format!("cannot create {}", directory.display()))?;
         }
-        let log = planes::database::open(&self.settings).await?;
-        let opened = Writer::open(log, self.catalog.clone(), Clock::System).await;
-        opened.context("cannot read the log")
+        planes::database::open(&self.settings).await
     }
 }
 

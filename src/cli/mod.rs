@@ -26,6 +26,7 @@ mod run;
 mod snapshot;
 mod start;
 mod stop;
+mod token;
 mod version;
 
 use std::ffi::OsString;
@@ -72,6 +73,7 @@ enum Command {
     Snapshot(snapshot::Args),
     Start(start::Args),
     Stop(stop::Args),
+    Token(token::Args),
     Version(version::Args),
 }
 
@@ -95,6 +97,7 @@ impl Command {
             Self::Snapshot(args) => snapshot::run(args, out),
             Self::Start(args) => start::run(args, out),
             Self::Stop(args) => stop::run(&args, out),
+            Self::Token(args) => token::run(args, out),
             Self::Version(args) => version::run(&args, out),
         }
     }

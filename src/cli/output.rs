@@ -39,15 +39,17 @@ impl Output {
         }
     }
 
+    pub(super) fn warn(&self, text: &str) {
+        eprintln!("{}", dated("warn", text));
+    }
+
     pub(super) fn error(&self, text: &str) {
         eprintln!("{}", dated("error", text));
     }
 
     /// Prints the warnings, and under `--vv` every setting with secrets masked.
     pub(super) fn settings(&self, settings: &Settings) {
-        for warning in &settings.warnings {
-            eprintln!("{}", dated("warn", warning));
-        }
+        settings.warnings.iter().for_each(|warning| self.warn(warning));
         if self.debug {
             for line in settings.dump() {
                 println!("{}", dated("debug", &line));

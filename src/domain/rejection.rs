@@ -5,7 +5,8 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::canonical::encode_value;
-use super::entity::Kind;
+use super::entity::{Key, Kind};
+use super::lua;
 
 /// What is wrong with a document, field by field; `@entity` holds what concerns several fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +43,22 @@ impl FieldErrors {
         }
     }
 
+    /// Says what is wrong with a dotted field in place of what was said before.
+    pub fn set_path(&mut self, path: &str, error: Value) {
+        match path.split_once('.') {
+            None => drop(self.0.insert(path.to_owned(), error)),
+            Some((head, rest)) => {
+                let inner = match self.0.remove(head) {
+                    Some(Value::Object(inner)) => inner,
+                    _ => Map::new(),
+                };
+                let mut inner = Self(inner);
+                inner.set_path(rest, error);
+                self.0.insert(head.to_owned(), Value::Object(inner.0));
+            }
+        }
+    }
+
     /// Adds an error over several fields.
     pub fn entity(&mut self, text: impl Into<String>) {
         let list = self.0.entry(ENTITY).or_insert_with(|| Value::Array(Vec::new()));
@@ -57,6 +74,11 @@ impl FieldErrors {
         parts.fold(first, |error, part| error.and_then(|e| e.get(part))).is_some()
     }
 
+    /// Returns whether a field of the document itself is in error; `path` is not looked into.
+    pub fn has_top(&self, path: &str) -> bool {
+        self.0.contains_key(path)
+    }
+
     /// Adds all errors of `other`.
     pub fn extend(&mut self, other: Self) {
         for (field, error) in other.0 {
@@ -68,6 +90,16 @@ impl FieldErrors {
                 (None, error) => drop(self.0.insert(field, error)),
             }
         }
+    }
+
+    /// Words the errors as those of an update: what must not be empty may be so for what the
+    /// update left out.
+    pub fn when_updating(mut self) -> Self {
+        self.0.values_mut().for_each(reword);
+        if let Some(list) = self.0.get_mut(ENTITY) {
+            reword_list(list);
+        }
+        self
     }
 
     /// Returns `Err` with the errors if there are any.
@@ -100,6 +132,25 @@ impl FieldErrors {
     }
 }
 
+/// Rewords the errors over several fields of a nested record.
+fn reword(error: &mut Value) {
+    if let Value::Object(inner) = error {
+        for (field, error) in inner {
+            if field == ENTITY { reword_list(error) } else { reword(error) }
+        }
+    }
+}
+
+fn reword_list(errors: &mut Value) {
+    for error in errors.as_array_mut().into_iter().flatten() {
+        if let Value::String(text) = error
+            && text.starts_with("at least one of these fields must be non-empty")
+        {
+            text.insert_str(0, "when updating, ");
+        }
+    }
+}
+
 fn push_lines(lines: &mut Vec<String>, name: &str, error: &Value) {
     match error {
         Value::String(text) => lines.push(format!("{name}: {text}")),
@@ -117,25 +168,30 @@ fn push_lines(lines: &mut Vec<String>, name: &str, error: &Value) {
 }
 
 fn text_of(error: &Value) -> String {
-    error.as_str().map_or_else(|| lua(error), str::to_owned)
+    error.as_str().map_or_else(|| lua::block(error), str::to_owned)
 }
 
-/// Renders a value as Kong's messages show it: `{id="…",name="x"}`, keys sorted.
-pub fn lua(value: &Value) -> String {
-    match value {
-        Value::Null => "null".to_owned(),
-        Value::String(text) => format!("\"{text}\""),
-        Value::Array(items) => {
-            format!("{{{}}}", items.iter().map(lua).collect::<Vec<_>>().join(","))
-        }
-        Value::Object(object) => {
-            let mut members: Vec<_> = object.iter().collect();
-            members.sort_unstable_by_key(|(name, _)| name.as_str());
-            let members: Vec<_> =
-                members.into_iter().map(|(name, value)| format!("{name}={}", lua(value))).collect();
-            format!("{{{}}}", members.join(","))
-        }
-        other => encode_value(other),
+/// A reference by name that leads nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unresolved {
+    /// The foreign field.
+    pub field: &'static str,
+    /// The kind it refers to.
+    pub kind: Kind,
+    /// The unique field that was looked for.
+    pub name: &'static str,
+    /// Its value.
+    pub value: Value,
+}
+
+impl Unresolved {
+    fn line(&self) -> String {
+        format!("{}.{}: {}", self.field, self.name, self.why())
+    }
+
+    fn why(&self) -> String {
+        let (kind, key) = (self.kind, lua::literal(&json!({self.name: self.value})));
+        format!("the foreign key cannot be resolved with '{key}' for an existing '{kind}' entity")
     }
 }
 
@@ -168,14 +224,21 @@ pub enum Rejection {
     NotUnique(Map<String, Value>),
     /// There is no such entity: its id, or its unique field and value.
     NotFound(Map<String, Value>),
-    /// A reference by name leads nowhere.
-    Unresolved {
-        /// The foreign field.
-        field: String,
-        /// The kind it refers to.
-        kind: Kind,
-        /// The name that was looked for: its field and value.
-        by: (String, String),
+    /// References by name lead nowhere.
+    Unresolved(Vec<Unresolved>),
+    /// An option beside the fields, such as `ttl`, is wrong.
+    Option {
+        /// Which.
+        name: &'static str,
+        /// What is wrong.
+        error: String,
+    },
+    /// A CA certificate cannot go: an entity lists its id.
+    Listed {
+        /// The certificate.
+        id: Uuid,
+        /// Who lists it.
+        by: Key,
     },
     /// A declarative configuration is not valid: the tree of what is wrong.
     Declarative(FieldErrors),
@@ -191,8 +254,10 @@ impl Rejection {
             Self::DanglingReference { .. } | Self::Referenced { .. } => 4,
             Self::NotUnique(_) => 5,
             Self::NotFound(_) => 6,
-            Self::Unresolved { .. } => 13,
+            Self::Option { .. } => 11,
+            Self::Unresolved(_) => 13,
             Self::Declarative(_) => 14,
+            Self::Listed { .. } => 19,
         }
     }
 
@@ -205,7 +270,9 @@ impl Rejection {
             Self::DanglingReference { .. } | Self::Referenced { .. } => "foreign key violation",
             Self::NotUnique(_) => "unique constraint violation",
             Self::NotFound(_) => "not found",
-            Self::Unresolved { .. } => "foreign keys unresolved",
+            Self::Option { .. } => "invalid options",
+            Self::Unresolved(_) => "foreign keys unresolved",
+            Self::Listed { .. } => "referenced by others",
             Self::Declarative(_) => "invalid declarative configuration",
         }
     }
@@ -216,7 +283,7 @@ impl Rejection {
             Self::InvalidKey => "invalid primary key: '{id=\"expected a valid UUID\"}'".to_owned(),
             Self::Schema(errors) => counted("schema violation", &errors.lines()),
             Self::Exists(_) => {
-                format!("primary key violation on key '{}'", lua(&self.fields()))
+                format!("primary key violation on key '{}'", lua::literal(&self.fields()))
             }
             Self::DanglingReference { kind, id, .. } => format!(
                 "the foreign key '{{id=\"{id}\"}}' does not reference an existing '{kind}' entity."
@@ -225,20 +292,32 @@ impl Rejection {
                 format!("an existing '{by}' entity references this '{kind}' entity")
             }
             Self::NotUnique(key) => {
-                format!("UNIQUE violation detected on '{}'", lua(&Value::Object(key.clone())))
+                format!(
+                    "UNIQUE violation detected on '{}'",
+                    lua::literal(&Value::Object(key.clone()))
+                )
             }
             Self::NotFound(key) => {
                 let primary = if key.contains_key("id") { "primary key " } else { "" };
-                let key = lua(&Value::Object(key.clone()));
+                let key = lua::literal(&Value::Object(key.clone()));
                 format!("could not find the entity with {primary}'{key}'")
             }
-            Self::Unresolved { field, kind, by: (name, value) } => format!(
-                "foreign key unresolved ({field}.{name}: the foreign key cannot be resolved with \
-                 '{{{name}=\"{value}\"}}' for an existing '{kind}' entity)"
-            ),
+            Self::Unresolved(references) => {
+                let lines: Vec<_> = references.iter().map(Unresolved::line).collect();
+                match lines.as_slice() {
+                    [line] => format!("foreign key unresolved ({line})"),
+                    lines => {
+                        format!("{} foreign keys unresolved ({})", lines.len(), lines.join("; "))
+                    }
+                }
+            }
+            Self::Option { name, error } => format!("invalid option ({name}: {error})"),
+            Self::Listed { id, by } => {
+                format!("ca certificate {id} is still referenced by {} (id = {})", by.kind, by.id)
+            }
             Self::Declarative(errors) => format!(
                 "declarative config is invalid: {}",
-                lua(&Value::Object(errors.as_map().clone()))
+                lua::literal(&Value::Object(errors.as_map().clone()))
             ),
         }
     }
@@ -254,7 +333,16 @@ impl Rejection {
             Self::DanglingReference { field, id, .. } => json!({field: {"id": id}}),
             Self::Referenced { by, .. } => json!({"@referenced_by": by.name()}),
             Self::NotUnique(key) | Self::NotFound(key) => Value::Object(key.clone()),
-            Self::Unresolved { field, by: (name, value), .. } => json!({field: {name: value}}),
+            Self::Unresolved(references) => {
+                let mut errors = FieldErrors::default();
+                for reference in references {
+                    let path = format!("{}.{}", reference.field, reference.name);
+                    errors.insert_path(&path, reference.why().into());
+                }
+                Value::Object(errors.0)
+            }
+            Self::Option { name, error } => json!({*name: error}),
+            Self::Listed { .. } => Value::Null,
         }
     }
 }

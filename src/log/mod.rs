@@ -1,7 +1,7 @@
 //! The append-only event log: one row an accepted write, chained by hash.
 //!
-//! [`EventLog`] is what the layers above see; what its backends share is in [`sql`]. The log is the truth;
-//! stored snapshots only shorten the start and the way to an old position.
+//! [`EventLog`] is what the layers above see; what its backends share is in [`sql`]. The log is the
+//! truth; stored snapshots only shorten the start and the way to an old position.
 //!
 //! Invariants:
 //! - rows are never changed nor removed, and their seqs have no gap;
@@ -9,7 +9,8 @@
 //! - order is the order of seqs; times and ids never decide anything;
 //! - the log knows no catalog: changes stay text until [`Row::event`] is asked for them.
 //!
-//! To add a backend: one file here, its migrations, one line in `tests/it/log_contract.rs`.
+//! To add a backend: a file or folder here ([`sql::SqlDatabase`]), its migrations, one line in
+//! `tests/it/log_contract.rs`.
 
 pub mod migrations;
 pub mod moment;
@@ -17,6 +18,7 @@ pub mod postgres;
 pub mod row;
 pub mod sql;
 pub mod sqlite;
+pub mod tokens;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -29,6 +31,7 @@ use crate::domain::hash::{ConfigHash, EventHash, GENESIS, NodeHash};
 use self::migrations::SchemaError;
 use self::moment::HashPrefix;
 use self::row::Row;
+use self::tokens::TokenStore;
 
 /// The end of the log: its last row's position and hash.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -184,4 +187,11 @@ pub trait EventLog: Send + Sync + std::fmt::Debug {
 
     /// Returns the data planes that have not expired, and forgets those that have.
     async fn data_planes(&self, now: DateTime<Utc>) -> Result<Vec<DataPlaneRow>, StorageError>;
+}
+
+/// A database with all that a control plane keeps in one.
+#[async_trait]
+pub trait LogDatabase: EventLog + TokenStore {
+    /// Closes it, so that whoever opens it next has the least to do.
+    async fn close(&self);
 }

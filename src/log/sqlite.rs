@@ -54,14 +54,6 @@ impl SqliteLog {
         Self { path: path.to_owned(), readers, writer: Mutex::new(None) }
     }
 
-    /// Closes all connections, so that the write-ahead log is folded into the file.
-    pub async fn close(&self) {
-        if let Some(connection) = self.writer.lock().await.take() {
-            let _ = connection.close().await;
-        }
-        self.readers.close().await;
-    }
-
     /// Runs any statement on the file, as whoever tampers with it would.
     #[cfg(test)]
     pub(crate) async fn execute(&self, sql: &str) {
@@ -80,8 +72,13 @@ fn options(path: &Path) -> SqliteConnectOptions {
 }
 
 /// Makes the file before SQLite would, because the log holds keys and passwords.
+/// A file that is there is not opened: closing it again would drop the locks that this process
+/// holds on it, and another process would then take the write-ahead log away from under us.
 fn create_private(path: &Path) -> Result<(), StorageError> {
     use std::os::unix::fs::OpenOptionsExt as _;
+    if path.exists() {
+        return Ok(());
+    }
     let file = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path);
     file.map(drop).map_err(|error| sqlx::Error::Io(error).into())
 }
@@ -135,6 +132,14 @@ impl SqlDatabase for SqliteLog {
     fn is_lost(_: &sqlx::Error) -> bool {
         // There is no way that could break: a file fails or it does not.
         false
+    }
+
+    async fn shut(&self) {
+        // The last connection to go folds the write-ahead log into the file.
+        if let Some(connection) = self.writer.lock().await.take() {
+            let _ = connection.close().await;
+        }
+        self.readers.close().await;
     }
 
     async fn wait(&self, after: Seq) -> Result<(), StorageError> {

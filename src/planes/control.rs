@@ -12,11 +12,14 @@ use tokio::sync::watch;
 use super::listen::{self, Face};
 use super::tasks::Tasks;
 use super::{database, node};
+use crate::admin::auth::Auth;
 use crate::admin::serve::serve;
 use crate::admin::status::{StatusApi, StatusSource, Unready};
-use crate::admin::{Admin, Api, NodeInfo, Options, Parts};
+use crate::admin::{Admin, Api, NodeInfo, Options, Parts, Tells};
 use crate::clock::Clock;
+use crate::domain::catalog::UnsupportedPlugins;
 use crate::fleet::Fleet;
+use crate::log::tokens::TokenStore;
 use crate::log::{EventLog, Meta};
 use crate::pki::ed25519::SigningKey;
 use crate::settings::{Listener, Role, Settings};
@@ -52,25 +55,35 @@ impl Control {
     /// Whatever keeps it from starting.
     pub async fn start(settings: &Settings, clock: Clock) -> anyhow::Result<Self> {
         let catalog = Arc::new(super::catalog(settings)?);
+        if settings.unsupported_plugins == UnsupportedPlugins::Store {
+            tracing::warn!(
+                "unsupported_plugins = store: plugins without a handler are accepted, and data \
+                 planes answer 503 to the requests that they apply to"
+            );
+        }
         let log = database::open(settings).await?;
         let cluster = cluster(&*log, &clock).await?;
         let opened = Writer::open(log.clone(), catalog.clone(), clock.clone()).await;
         let (writer, task) = opened.context("cannot read the log")?;
         let mut tasks = Tasks::new();
         tasks.spawn(task.run(stopped(&tasks)));
-        tasks.spawn(Projector::new(log, writer.subscribe()).run(stopped(&tasks)));
+        tasks.spawn(Projector::new(log.clone(), writer.subscribe()).run(stopped(&tasks)));
         let fleet = Arc::new(Fleet::new(settings.cluster.data_plane_purge_delay.as_secs()));
         tasks.spawn(expire(fleet.clone(), clock.clone(), tasks.stopped()));
 
         let status_source = Arc::new(status(&writer));
         let has_cluster = settings.role == Role::ControlPlane;
         let shown = has_cluster.then(|| fleet.clone());
-        let admin_api = admin(settings, &writer, shown, &status_source, &clock);
+        let auth = authentication(settings, log.clone(), &clock).await?;
+        tasks.spawn(auth.clone().follow(tasks.stopped()));
+        let admin_api = admin(settings, &writer, shown, &status_source, auth, &clock);
         let admin = serve_all(&mut tasks, settings, Face::Admin, admin_api.router(), &clock)?;
         let mut status = Vec::new();
         // In a traditional node the data half serves it: it knows the traffic.
         if has_cluster {
-            let status_api = StatusApi::new(status_source, clock.clone(), true).router();
+            let status_api =
+                StatusApi::new(status_source, clock.clone(), Tells::read(&settings.proxy.headers))
+                    .router();
             status = serve_all(&mut tasks, settings, Face::Status, status_api, &clock)?;
         }
         let mut addresses = Vec::new();
@@ -95,6 +108,28 @@ impl Control {
     pub async fn stop(self) {
         self.tasks.stop().await;
     }
+}
+
+/// Sets up who may call the Admin API.
+async fn authentication(
+    settings: &Settings,
+    tokens: Arc<dyn TokenStore>,
+    clock: &Clock,
+) -> anyhow::Result<Arc<Auth>> {
+    if !settings.admin.auth {
+        return Ok(Arc::new(Auth::off()));
+    }
+    let clients = settings.admin.clients.iter();
+    let roles = clients.flat_map(|clients| clients.roles.iter().cloned()).collect();
+    let auth = Auth::on(Some(tokens), roles, clock.clone()).await;
+    let auth = auth.context("cannot read the admin tokens")?;
+    if auth.lacks_admin() {
+        tracing::warn!(
+            "admin_auth is on and nobody has the role admin: make a token by \
+             `hybridctl token create --role admin --name NAME`"
+        );
+    }
+    Ok(Arc::new(auth))
 }
 
 /// Reads the cluster's id and key from its database, or makes them.
@@ -125,6 +160,7 @@ fn admin(
     writer: &Writer,
     fleet: Option<Arc<Fleet>>,
     status: &Arc<StatusSource>,
+    auth: Arc<Auth>,
     clock: &Clock,
 ) -> Admin {
     let body_max = settings.admin.client_max_body_size;
@@ -138,13 +174,15 @@ fn admin(
             configuration: settings.to_json(),
         },
         status: status.clone(),
+        auth,
         clock: clock.clone(),
         options: Options {
             body_bytes_max: usize::try_from(body_max)
                 .ok()
                 .filter(|max| *max > 0)
                 .unwrap_or(usize::MAX),
-            ..Options::default()
+            gui_origins: settings.admin.gui_origins.clone(),
+            tells: Tells::read(&settings.proxy.headers),
         },
     })
 }

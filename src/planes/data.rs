@@ -15,6 +15,7 @@ use super::node;
 use super::origin::{self, Start};
 use super::tasks::Tasks;
 use super::trust;
+use crate::admin::Tells;
 use crate::admin::status::{StatusApi, StatusSource, Unready};
 use crate::balancer::Resolver;
 use crate::clock::Clock;
@@ -110,7 +111,9 @@ impl Data {
         let server = proxy(settings, &handle, access_log, &clock)?;
         let mut tasks = Tasks::new();
         let status_source = Arc::new(status(&handle, &server));
-        let status_api = StatusApi::new(status_source, clock.clone(), true).router();
+        let status_api =
+            StatusApi::new(status_source, clock.clone(), Tells::read(&settings.proxy.headers))
+                .router();
         let status = serve_all(&mut tasks, settings, Face::Status, status_api, &clock)?;
         tasks.spawn(sweep(handle.clone(), tasks.stopped()));
         let (state, link) = watch::channel(LinkState::default());

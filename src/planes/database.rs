@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use super::{listen, trust};
-use crate::log::EventLog;
+use crate::log::LogDatabase;
 use crate::log::migrations::Migrations;
 use crate::log::postgres::{PostgresLog, TlsFiles};
 use crate::log::sqlite::SqliteLog;
@@ -16,7 +16,7 @@ use crate::settings::{Database, Postgres, PostgresTls, Settings};
 ///
 /// # Errors
 /// Whatever keeps it from being used.
-pub async fn open(settings: &Settings) -> anyhow::Result<Arc<dyn EventLog>> {
+pub async fn open(settings: &Settings) -> anyhow::Result<Arc<dyn LogDatabase>> {
     match &settings.database {
         Database::Sqlite(path) => {
             let log = SqliteLog::open(path).await;

@@ -10,24 +10,18 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::exchange::Exchange;
-use super::{BuildError, BuildInput, Phases, Plugin, PluginKind, Scope, Step};
+use super::{BuildError, BuildInput, Handler, Phases, Plugin, PluginKind, Scope, Step};
 use crate::clock::Clock;
 use crate::domain::catalog::PluginSchema;
 use crate::domain::kinds::typedef;
 use crate::domain::schema::Field;
 
-const NAME: &str = "correlation-id";
-const PRIORITY: i32 = 100_001;
-
 /// The plugin.
-pub const KIND: PluginKind = PluginKind {
-    name: NAME,
-    priority: PRIORITY,
-    schema,
+pub const KIND: PluginKind = PluginKind::new("correlation-id", 100_001, schema).handled(Handler {
     check: super::reads::<Config>,
     build,
     credentials: &[],
-};
+});
 
 /// What a `correlation-id` plugin is told.
 #[derive(Debug, Deserialize)]
@@ -56,7 +50,7 @@ pub enum Generator {
 }
 
 fn schema() -> PluginSchema {
-    let config = Field::record([
+    KIND.describe(Field::record([
         ("header_name", typedef::header_name().default("Kong-Request-ID")),
         (
             "generator",
@@ -67,17 +61,7 @@ fn schema() -> PluginSchema {
             ]),
         ),
         ("echo_downstream", Field::boolean().required().default(false)),
-    ]);
-    PluginSchema {
-        name: NAME,
-        version: super::VERSION,
-        priority: PRIORITY,
-        config,
-        no_scopes: &[],
-        custom: Vec::new(),
-        rewrite: None,
-        kinds: Vec::new(),
-    }
+    ]))
 }
 
 /// Numbers that go on when the configuration changes.

@@ -9,26 +9,74 @@
 //!
 //! Non-goals: Lua; a plugin that is loaded at run time.
 //!
-//! To add a plugin: a file with its config struct, `KIND` and handler, and a line in [`ALL`].
+//! To add a plugin: a file with its schema and `KIND`, a line in [`ALL`], and its config struct and
+//! handler. Without a handler a plugin is described only (see [`unhandled`]).
 
+pub mod acl;
+pub mod acme;
+mod ai_prompt_decorator;
+mod ai_prompt_guard;
+mod ai_prompt_template;
+mod ai_proxy;
+mod ai_request_transformer;
+mod ai_response_transformer;
+mod ai_transformer;
 pub mod authentication;
+mod aws_lambda;
+mod azure_functions;
+pub mod basic_auth;
 pub mod body;
+mod bot_detection;
 pub mod correlation_id;
+mod cors;
+mod datadog;
 pub mod directory;
 pub mod exchange;
+mod file_log;
+mod functions;
+mod grpc_gateway;
+mod grpc_web;
+pub mod hmac_auth;
+mod http_log;
+mod ip_restriction;
+pub mod jwt;
 pub mod key_auth;
+mod ldap_auth;
+mod limits;
+mod llm;
+mod loggly;
+pub mod oauth2;
+mod opentelemetry;
+mod post_function;
+mod pre_function;
+mod prometheus;
+mod proxy_cache;
 pub mod rate_limiting;
+mod redirect;
 pub mod reply;
+mod request_size_limiting;
+mod request_termination;
+mod request_transformer;
+mod response_ratelimiting;
+mod response_transformer;
+pub mod session;
+mod standard_webhooks;
 pub mod state;
+mod statsd;
+mod syslog;
+mod table;
+mod tcp_log;
+mod typedef;
+mod udp_log;
+pub mod unhandled;
+mod zipkin;
 
 use std::pin::Pin;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use crate::clock::Clock;
-use crate::domain::catalog::{Catalog, PluginSchema};
 use crate::domain::entity::{Entity, EntityError, Kind};
 use crate::domain::kinds::plugin::Plugin as PluginEntity;
 use crate::domain::kinds::route::Route;
@@ -37,6 +85,7 @@ use directory::{Credential, Directory};
 use exchange::Exchange;
 use reply::Reply;
 use state::PluginState;
+pub use table::{ALL, Handler, PluginKind, catalog, find, handlers, reads};
 
 /// The version that plugins report: the level of Kong that they implement.
 pub const VERSION: &str = "3.9.1";
@@ -192,39 +241,5 @@ pub struct CredentialKind {
     pub read: fn(&Entity) -> Result<Credential, EntityError>,
 }
 
-/// A plugin of this binary.
-pub struct PluginKind {
-    /// Its name.
-    pub name: &'static str,
-    /// When it runs: higher first.
-    pub priority: i32,
-    /// What its entities may hold.
-    pub schema: fn() -> PluginSchema,
-    /// Checks that a config reads into the plugin's struct.
-    pub check: fn(&str) -> Result<(), serde_json::Error>,
-    /// Configures one instance.
-    pub build: fn(BuildInput<'_>) -> Result<Arc<dyn Plugin>, BuildError>,
-    /// The credentials that it looks up.
-    pub credentials: &'static [CredentialKind],
-}
-
-/// Checks that a config reads into `T`.
-pub fn reads<T: DeserializeOwned>(config: &str) -> Result<(), serde_json::Error> {
-    serde_json::from_str::<T>(config).map(drop)
-}
-
-/// All plugins, higher priority first.
-pub const ALL: &[PluginKind] = &[correlation_id::KIND, key_auth::KIND, rate_limiting::KIND];
-
-/// Returns the plugin called `name`.
-pub fn find(name: &str) -> Option<&'static PluginKind> {
-    ALL.iter().find(|kind| kind.name == name)
-}
-
-/// Builds the catalog of the core kinds and the plugins that `enabled` names.
-pub fn catalog(enabled: impl Fn(&str) -> bool) -> Catalog {
-    Catalog::new(ALL.iter().filter(|kind| enabled(kind.name)).map(|kind| (kind.schema)()).collect())
-}
-
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

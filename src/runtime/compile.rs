@@ -17,7 +17,7 @@ use crate::domain::entity::{Entity, Key, Kind};
 use crate::domain::hash::ConfigHash;
 use crate::domain::kinds::{consumer, plugin, route, service, target, upstream};
 use crate::plugins::directory::Directory;
-use crate::plugins::{self, BuildInput, Plugin};
+use crate::plugins::{self, BuildInput, Plugin, PluginKind, unhandled};
 use crate::router::Router;
 
 /// A plugin instance and the bytes that it was built of.
@@ -94,7 +94,7 @@ impl Runtime {
         let old_reuse = old.map(|old| &old.reuse);
         let plugins = plugins(config, old_reuse, &mut reuse, tools)?;
         let upstreams = upstreams(config, old_reuse, &mut reuse)?;
-        let services = services(config, &upstreams)?;
+        let services = services(config, &upstreams, old)?;
         let mut routes = Vec::new();
         for entity in config.of_kind(route::KIND, None) {
             let route: Arc<route::Route> = Arc::new(decode(entity)?);
@@ -143,7 +143,7 @@ fn plugins(
     let mut scoped = Vec::new();
     for entity in config.of_kind(plugin::KIND, None) {
         let plugin: plugin::Plugin = decode(entity)?;
-        if !plugin.enabled {
+        if !plugin.enabled || !runs_on_http(&plugin) {
             continue;
         }
         let kind = plugins::find(&plugin.name).ok_or_else(|| {
@@ -152,15 +152,15 @@ fn plugins(
         let known = old.and_then(|old| old.plugins.get(&plugin.id));
         let instance = match known {
             Some((bytes, instance)) if bytes == entity.bytes() => instance.clone(),
-            _ => {
-                let state = &tools.plugin_state;
-                let input = BuildInput { entity: &plugin, state, clock: &tools.clock };
-                (kind.build)(input).map_err(|error| fault(entity.key(), error.to_string()))?
-            }
+            _ => build(&plugin, kind, tools).map_err(|error| fault(entity.key(), error))?,
+        };
+        let priority = match kind.handler {
+            Some(_) => kind.priority,
+            None => unhandled::priority(kind.priority, plugin.consumer.is_some()),
         };
         reuse.plugins.insert(plugin.id, (entity.bytes().clone(), instance.clone()));
         scoped.push(Scoped {
-            priority: kind.priority,
+            priority,
             name: kind.name,
             route: plugin.route.map(|route| route.id),
             service: plugin.service.map(|service| service.id),
@@ -170,6 +170,29 @@ fn plugins(
     }
     scoped.sort_by_key(|plugin| (std::cmp::Reverse(plugin.priority), plugin.name));
     Ok(scoped)
+}
+
+/// A plugin takes no part in what none of its protocols is for (reference gateway-4, section F.1).
+fn runs_on_http(plugin: &plugin::Plugin) -> bool {
+    let http = ["http", "https", "grpc", "grpcs"];
+    plugin.protocols.iter().any(|protocol| http.contains(&protocol.as_str()))
+}
+
+fn build(
+    plugin: &plugin::Plugin,
+    kind: &PluginKind,
+    tools: &Tools,
+) -> Result<Arc<dyn Plugin>, String> {
+    let Some(handler) = &kind.handler else {
+        tracing::warn!(
+            plugin = kind.name,
+            id = %plugin.id,
+            "this version has no handler for the plugin: requests that it applies to get 503"
+        );
+        return Ok(unhandled::instance());
+    };
+    let input = BuildInput { entity: plugin, state: &tools.plugin_state, clock: &tools.clock };
+    (handler.build)(input).map_err(|error| error.to_string())
 }
 
 /// Builds the balancers, by name of their upstream.
@@ -208,10 +231,15 @@ type Services = HashMap<Uuid, Option<Arc<ServiceTarget>>>;
 fn services(
     config: &Config,
     upstreams: &HashMap<String, Arc<UpstreamTarget>>,
+    old: Option<&Runtime>,
 ) -> Result<Services, CompileError> {
     let mut services = HashMap::new();
     for entity in config.of_kind(service::KIND, None) {
         let service: service::Service = decode(entity)?;
+        if service.client_certificate.is_some() && !old.is_some_and(|old| shows_one(old, &service))
+        {
+            tracing::warn!(service = %service.id, "its client certificate is not shown to upstreams yet");
+        }
         let peer = Peer::new(0, &service.host, service.port);
         let host = match upstreams.get(&service.host) {
             Some(upstream) if peer.ip.is_none() => Host::Upstream(upstream.clone()),
@@ -221,6 +249,14 @@ fn services(
         services.insert(id, enabled.then(|| Arc::new(ServiceTarget { service, host })));
     }
     Ok(services)
+}
+
+/// Returns whether a runtime was told of a service's client certificate already.
+fn shows_one(runtime: &Runtime, service: &service::Service) -> bool {
+    let targets = runtime.routes.iter().filter_map(|route| route.service.as_ref());
+    targets.map(|target| &target.service).any(|known| {
+        known.id == service.id && known.client_certificate == service.client_certificate
+    })
 }
 
 /// Brings the old directory up to date; consumers and credentials are most of a large config.
@@ -264,7 +300,7 @@ fn directory(
         },
         &mut |directory, id| directory.remove_consumer(id),
     )?;
-    for credential in plugins::ALL.iter().flat_map(|plugin| plugin.credentials) {
+    for credential in plugins::handlers().flat_map(|handler| handler.credentials) {
         let kind = credential.kind;
         renew(
             kind,

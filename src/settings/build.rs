@@ -16,6 +16,7 @@ use super::source::Raw;
 use super::validate::{self, Checked};
 use super::values::{Value, Values};
 use super::{Settings, table};
+use crate::domain::catalog::UnsupportedPlugins;
 
 impl Settings {
     /// Types, checks and lays out what was set.
@@ -41,6 +42,10 @@ impl Settings {
             worker_processes: checked.worker_processes,
             daemon: values.flag("nginx_main_daemon"),
             plugins: values.list("plugins").to_vec(),
+            unsupported_plugins: match reader.text("unsupported_plugins") {
+                "store" => UnsupportedPlugins::Store,
+                _ => UnsupportedPlugins::Refuse,
+            },
             vaults: values.list("vaults").to_vec(),
             vault_env_prefix: values.text("vault_env_prefix").map(str::to_owned),
             cluster: reader.cluster(listeners.cluster),
@@ -67,7 +72,9 @@ impl Settings {
         self.proxy.port_maps = checked.port_maps;
         self.proxy.client_max_body_size = checked.client_max_body_size;
         self.proxy.client_body_buffer_size = checked.client_body_buffer_size;
+        self.admin.clients = checked.admin_clients;
         self.admin.client_max_body_size = checked.admin_max_body_size;
+        self.admin.gui_origins = checked.gui_origins;
         self.tls.proxy = checked.proxy_pairs;
         self.tls.admin = checked.admin_pairs;
         self.tls.status = checked.status_pairs;
@@ -217,7 +224,9 @@ impl Reader<'_> {
         Admin {
             listen,
             auth: self.values.flag("admin_auth"),
+            clients: None,
             client_max_body_size: 0,
+            gui_origins: Vec::new(),
             access_log: self.owned("admin_access_log"),
             error_log: self.owned("admin_error_log"),
         }

@@ -34,8 +34,8 @@ use std::io;
 
 pub use self::error::SettingsError;
 pub use self::layout::{
-    Admin, Cluster, ClusterMtls, Database, Declarative, Dns, LogLevel, Ocsp, Proxy, ProxyServer,
-    Role, Status, Tls, TrustedAddress, UpstreamKeepalive,
+    Admin, AdminClients, Cluster, ClusterMtls, Database, Declarative, Dns, LogLevel, Ocsp, Proxy,
+    ProxyServer, Role, Status, Tls, TrustedAddress, UpstreamKeepalive,
 };
 pub use self::listener::Listener;
 pub use self::pem::{Pem, PemPair};
@@ -46,6 +46,7 @@ use self::source::Raw;
 pub use self::source::Sources;
 pub use self::table::ALL as PROPERTIES;
 use self::values::{Value, Values};
+use crate::domain::catalog::UnsupportedPlugins;
 
 /// The level of Kong's Admin API and file format that this product implements.
 pub const KONG_VERSION: &str = "3.9.1";
@@ -71,6 +72,8 @@ pub struct Settings {
     pub daemon: bool,
     /// The plugins that may be used: names, or `bundled`.
     pub plugins: Vec<String>,
+    /// What becomes of enabled plugins that this version has no handler for.
+    pub unsupported_plugins: UnsupportedPlugins,
     /// The vaults that may be used: names, or `bundled`.
     pub vaults: Vec<String>,
     /// The environment vault's default prefix for variable names.
@@ -172,7 +175,9 @@ impl Settings {
             ("cluster_cert_key", "cluster.key", self.cluster.cert_key.as_mut()),
             ("cluster_ca_cert", "cluster-ca.crt", self.cluster.ca_cert.as_mut()),
         ];
-        for (name, target, pem) in singles {
+        let client_ca = self.admin.clients.as_mut().map(|clients| &mut clients.ca);
+        let client_ca = ("admin_ssl_client_certificate", "admin-client-ca.crt", client_ca);
+        for (name, target, pem) in singles.into_iter().chain([client_ca]) {
             if let Some(pem) = pem {
                 settle(prefix, values, name, target, pem)?;
             }

@@ -10,6 +10,11 @@ pub const ALL: &[Property] = &[
     // This product's own.
     Property::new("sqlite_path", Text, None),
     Property::new("admin_auth", Flag, Some("off")),
+    Property::new("unsupported_plugins", Enum(&["refuse", "store"]), Some("refuse")),
+    Property::new("admin_insecure", Flag, Some("off")),
+    Property::new("admin_ssl_verify_client", Enum(&["on", "optional", "off"]), Some("off")),
+    Property::new("admin_ssl_client_certificate", Text, None),
+    Property::new("admin_ssl_client_roles", List, None),
     // The node.
     Property::new("prefix", Text, Some("/usr/local/kong/")),
     Property::new(
@@ -73,7 +78,7 @@ pub const ALL: &[Property] = &[
     Property::new("stream_listen", List, Some("off")).missing(),
     Property::new("cluster_listen", List, Some("0.0.0.0:8005")),
     Property::new("admin_gui_listen", List, Some("0.0.0.0:8002, 0.0.0.0:8445 ssl")).missing(),
-    Property::new("admin_gui_url", Text, None).missing(),
+    Property::new("admin_gui_url", List, None),
     Property::new("admin_gui_path", Text, Some("/")).missing(),
     Property::new("admin_gui_api_url", Text, None).missing(),
     Property::new("admin_gui_csp_header", Flag, Some("off")).missing(),

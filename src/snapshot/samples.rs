@@ -12,20 +12,12 @@ use crate::domain::schema::Field;
 
 /// Returns the core kinds and a plugin with the fields of correlation-id.
 pub(super) fn catalog() -> Catalog {
-    Catalog::new(vec![PluginSchema {
-        name: "correlation-id",
-        version: "3.9.0",
-        priority: 100_001,
-        config: Field::record([
-            ("header_name", Field::string().default("Kong-Request-ID")),
-            ("generator", Field::string().required().default("uuid#counter")),
-            ("echo_downstream", Field::boolean().required().default(false)),
-        ]),
-        no_scopes: &[],
-        custom: Vec::new(),
-        rewrite: None,
-        kinds: Vec::new(),
-    }])
+    let config = Field::record([
+        ("header_name", Field::string().default("Kong-Request-ID")),
+        ("generator", Field::string().required().default("uuid#counter")),
+        ("echo_downstream", Field::boolean().required().default(false)),
+    ]);
+    Catalog::new(vec![PluginSchema::new("correlation-id", "3.9.0", 100_001).config(config)])
 }
 
 pub(super) fn made(kind: Kind, body: Value) -> Entity {

@@ -55,7 +55,8 @@ const DOORS: &[(&str, &[&str])] = &[
     ("sqlx", &["log"]),
     ("tokio_tungstenite", &["wire"]),
     ("webpki", &["pki"]),
-    ("x509_parser", &["pki"]),
+    // The domain parses what is written; whom to trust is asked in pki alone.
+    ("x509_parser", &["pki", "domain"]),
     ("zstd", &["snapshot", "wire"]),
 ];
 

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+mod admin_auth;
 mod bad_input;
 mod both_planes;
 mod durability;
@@ -13,5 +14,7 @@ mod log_contract;
 mod offline;
 mod postgres;
 mod process;
+mod schemas;
 mod source;
 mod tidy;
+mod unsupported_plugins;

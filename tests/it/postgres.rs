@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use hybridctl::clock::Clock;
-use hybridctl::log::EventLog;
+use hybridctl::log::LogDatabase;
 use hybridctl::planes::database;
 use hybridctl::settings::{Settings, Sources};
 use throwaway_postgres::{DATABASE, Options, Server, USER};
@@ -74,7 +74,7 @@ impl Schema {
     }
 
     /// Opens the log; the tables are made if they are not there.
-    pub(crate) async fn open(&self) -> Arc<dyn EventLog> {
+    pub(crate) async fn open(&self) -> Arc<dyn LogDatabase> {
         self.migrate().await;
         database::open(&self.settings(&[])).await.unwrap()
     }

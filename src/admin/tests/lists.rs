@@ -46,8 +46,7 @@ async fn nested_pages_lead_back_under_their_parent() {
     }
     let page = app.get("/services/s/routes?size=2&tags=nope").await.json();
     let next = page["next"].as_str().unwrap();
-    let id = app.get("/services/s").await.json()["id"].as_str().unwrap().to_owned();
-    assert!(next.starts_with(&format!("/services/{id}/routes?offset=")), "{next}");
+    assert!(next.starts_with("/services/s/routes?offset="), "{next}");
     assert_eq!(app.get(next).await.json()["data"].as_array().unwrap().len(), 1);
 
     app.create("/upstreams", json!({"name": "u"})).await;
@@ -58,8 +57,84 @@ async fn nested_pages_lead_back_under_their_parent() {
 }
 
 #[tokio::test]
+async fn the_way_to_the_next_page_keeps_what_was_asked() {
+    let app = App::start().await;
+    for i in 0..3 {
+        let (name, tags) = (format!("c{i}"), json!(["a b", "c&d"]));
+        app.create("/consumers", json!({"username": name, "tags": tags})).await;
+    }
+    let last = app.get("/consumers?size=2").await.json()["data"][1]["id"].clone();
+    let offset = "Wy";
+    for (query, carried) in [
+        ("size=2", "&size=2"),
+        ("size=2&tags=a%20b", "&tags=a%20b&size=2"),
+        ("tags=a+b,c%26d&size=2", "&tags=a%20b%2Cc%26d&size=2"),
+        ("tags=a%20b%2Fx&sort_desc=1&size=0x2", "&tags=a%20b%2Fx&size=0x2"),
+    ] {
+        let page = app.get(&format!("/consumers?{query}")).await.json();
+        let next = page["next"].as_str().unwrap();
+        assert!(next.starts_with(&format!("/consumers?offset={offset}")), "{next}");
+        assert!(next.ends_with(carried), "{next}");
+        let rest = app.get(next).await.json();
+        assert_eq!(rest["data"].as_array().unwrap().len(), 1, "{next}");
+        assert!(rest["data"][0]["id"].as_str() > last.as_str());
+    }
+    // An offset outlives the entity that it names.
+    let page = app.get("/consumers?size=1").await.json();
+    let first = page["data"][0]["id"].as_str().unwrap();
+    app.send("DELETE", &format!("/consumers/{first}"), Value::Null).await;
+    let rest = app.get(page["next"].as_str().unwrap()).await.json();
+    assert!(rest["data"][0]["id"].as_str().unwrap() > first);
+}
+
+#[tokio::test]
+async fn tag_filters_answer_page_by_page() {
+    let app = App::start().await;
+    for (name, tags) in [
+        ("a", json!(["x"])),
+        ("b", json!(["x", "y"])),
+        ("c", json!(["y", "z"])),
+        ("d", json!(["x", "y", "z"])),
+        ("e", json!([])),
+        ("f", Value::Null),
+    ] {
+        app.create("/consumers", json!({"username": name, "tags": tags})).await;
+    }
+    app.create("/services", json!({"host": "a", "tags": ["x"]})).await;
+    for (tags, names) in [
+        ("x", "abd"),
+        ("x,y", "bd"),
+        ("y,x", "bd"),
+        ("x,y,z", "d"),
+        ("x,x", "abd"),
+        ("x/y", "abcd"),
+        ("z/y/x", "abcd"),
+        ("x/x", "abd"),
+        ("w", ""),
+        ("x,w", ""),
+        ("x/w", "abd"),
+        ("X", ""),
+        ("x,", ""),
+        ("x/", "abd"),
+        ("x&tags=y", "abd"),
+        ("x&tags[]=y", "abd"),
+    ] {
+        for size in [1, 2, 100] {
+            let (_, items) = walk(&app, &format!("/consumers?size={size}&tags={tags}")).await;
+            let mut found: Vec<_> =
+                items.iter().map(|item| item["username"].as_str().unwrap()).collect();
+            let ids: Vec<_> = items.iter().map(|item| item["id"].as_str().unwrap()).collect();
+            assert!(ids.is_sorted_by(|a, b| a < b), "{tags}");
+            found.sort_unstable();
+            assert_eq!(found.concat(), names, "{tags}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn bad_arguments_are_named() {
     let app = App::start().await;
+    app.populate().await;
     for (query, code, message) in [
         ("size=x", 9, "size must be a number"),
         ("size=0", 9, "size must be an integer between 1 and 1000"),
@@ -70,12 +145,33 @@ async fn bad_arguments_are_named() {
         ("offset=WyJ4Il0", 7, "'WyJ4Il0' is not a valid offset: expected the id of an entity"),
         ("tags=", 11, "invalid option (tags: cannot be null)"),
         ("tags=a,b/c", 11, "invalid option (tags: invalid filter syntax)"),
+        ("tags=a,,b", 11, "invalid option (tags: invalid filter syntax)"),
+        ("tags=,a", 11, "invalid option (tags: invalid filter syntax)"),
+        ("tags=a%01b", 11, "invalid option (tags: invalid filter syntax)"),
+        ("tags=a,b,c,d,e,f", 11, "invalid option (tags: cannot query more than 5 tags)"),
+        ("tags=a/b/c/d/e/f", 11, "invalid option (tags: cannot query more than 5 tags)"),
+        ("tags", 11, "invalid option (tags: cannot be null)"),
+        ("tags=&size=x", 11, "invalid option (tags: cannot be null)"),
+        ("size=", 9, "size must be a number"),
+        ("size", 9, "size must be a number"),
+        ("size=1&size=2", 9, "size must be a number"),
+        ("size=-1", 9, "size must be an integer between 1 and 1000"),
+        ("size=1e9", 9, "size must be an integer between 1 and 1000"),
+        ("size=inf", 9, "size must be an integer between 1 and 1000"),
+        ("size=0&offset=!", 9, "size must be an integer between 1 and 1000"),
+        ("offset=", 7, "'' is not a valid offset: bad json encoding"),
+        ("offset=a", 7, "'a' is not a valid offset: bad base64 encoding"),
     ] {
         let answer = app.get(&format!("/services?{query}")).await;
         let body = answer.json();
         assert_eq!(answer.status, 400, "{query}");
         assert_eq!((&body["code"], &body["message"]), (&json!(code), &json!(message)), "{query}");
         assert_eq!(body.get("options").is_some(), code == 11, "{query}");
+        let name = ["invalid offset", "", "invalid size", "", "invalid options"];
+        assert_eq!(Some(&body["name"]), name.get(code - 7).map(|name| json!(name)).as_ref());
+        assert!(body.get("fields").is_none(), "{query}");
+        let nested = app.get(&format!("/services/s/routes?{query}")).await;
+        assert_eq!((nested.status, nested.json()), (answer.status, body), "{query}");
     }
     let many = vec!["a=1"; 1001].join("&");
     let answer = app.get(&format!("/services?{many}")).await;

@@ -1,7 +1,16 @@
 //! The Admin API as clients see it, each test on a log of its own.
 
 mod app;
+mod auth;
+mod bodies;
+mod clients;
+mod cors;
+mod errors;
+mod kinds;
 mod lists;
 mod node;
+mod paths;
+mod schemas;
 mod sockets;
 mod verbs;
+mod writes;

@@ -62,7 +62,6 @@ async fn the_root_tells_both_versions() {
     assert_eq!(root["plugins"], json!({"available_on_server": {}, "enabled_in_cluster": []}));
     assert_eq!(app.get("/plugins/enabled").await.json(), json!({"enabled_plugins": []}));
     assert_eq!(app.get("/robots.txt").await.text, "User-agent: *\nDisallow: /");
-    assert_eq!(app.get("/schemas/services").await.status, 404);
 }
 
 #[tokio::test]

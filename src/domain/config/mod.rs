@@ -111,6 +111,24 @@ impl Config {
             .filter_map(|(_, key)| self.entities.get(key))
     }
 
+    /// Returns the entities of a kind that carry a tag, in id order, starting after `after`.
+    pub fn tagged_of(
+        &self,
+        tag: &Arc<str>,
+        kind: Kind,
+        after: Option<Uuid>,
+    ) -> impl Iterator<Item = &Entity> + use<'_> {
+        use std::ops::Bound::{Excluded, Included};
+        let key = |id| (tag.clone(), Key { kind, id });
+        let start = match after {
+            Some(id) => Excluded(key(id)),
+            None => Included(key(Uuid::nil())),
+        };
+        let end = Included(key(Uuid::max()));
+        let range = (after != Some(Uuid::max())).then(|| self.tags.range((start, end)));
+        range.into_iter().flatten().filter_map(|(_, key)| self.entities.get(key))
+    }
+
     /// Applies one change and returns the entity that it replaced or removed.
     pub fn apply(&mut self, catalog: &Catalog, change: &Change) -> Option<Entity> {
         let old = match change {
@@ -231,7 +249,8 @@ fn index_value(value: &Value) -> Option<Arc<str>> {
 
 /// The value of a schema's composite key: null counts, so two global plugins of a name collide.
 fn cache_key(schema: &Schema, document: &Document) -> Option<Arc<str>> {
-    if schema.cache_key.is_empty() {
+    // A key of one field is a unique field, which has an index already.
+    if schema.cache_key.len() < 2 {
         return None;
     }
     let parts = schema.cache_key.iter().map(|name| {

@@ -1,9 +1,10 @@
 //! Deciding writes, each against a small config.
 
-use serde_json::json;
+use chrono::DateTime;
+use serde_json::{Value, json};
 
 use super::*;
-use crate::domain::kinds::{consumer, target, upstream};
+use crate::domain::kinds::{consumer, plugin, route, service, target, upstream};
 
 fn catalog() -> Catalog {
     Catalog::new(Vec::new())

@@ -14,7 +14,6 @@ use super::canonical::Document;
 use super::catalog::Catalog;
 use super::config::{Config, reference};
 use super::entity::{Entity, EntityError, Kind};
-use super::kinds::plugin;
 use super::schema::{Auto, Field, Fields, Schema, Type};
 
 pub use parse::parse;
@@ -45,31 +44,22 @@ pub fn export(catalog: &Catalog, config: &Config) -> Value {
 pub fn flat(catalog: &Catalog, entity: &Entity) -> Value {
     let schema = catalog.schema(entity.kind());
     let mut document = entity.document();
-    mark_nulls(&schema.fields, &mut document);
+    mark_nulls(catalog.fields(schema.kind, &document), &mut document);
     for (field, _, _) in schema.foreign_fields() {
         if let Some(id) = document.get(field).and_then(reference) {
             document.insert(field.into(), id.to_string().into());
         }
     }
-    if schema.kind == plugin::KIND
-        && let Some(plugin) = entity_plugin(catalog, &document)
-        && let Some(config) = document.get_mut("config")
-    {
-        mark_value(plugin, config);
-    }
     Value::Object(document)
-}
-
-fn entity_plugin<'c>(catalog: &'c Catalog, document: &Document) -> Option<&'c Field> {
-    let name = document.get("name")?.as_str()?;
-    catalog.plugin(name).map(|plugin| &plugin.config)
 }
 
 fn mark_nulls(fields: &Fields, document: &mut Document) {
     for (name, field) in fields.iter() {
         match document.get_mut(name) {
             Some(value) => mark_value(field, value),
-            None if field.default.is_some() || field.auto == Some(Auto::Secret) => {
+            None if field.default.as_ref().is_some_and(|default| !default.is_null())
+                || field.auto == Some(Auto::Secret) =>
+            {
                 document.insert(name.to_owned(), Value::Null);
             }
             None => {}

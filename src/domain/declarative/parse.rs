@@ -13,7 +13,7 @@ use crate::domain::decide::{self, Fresh};
 use crate::domain::entity::{Entity, Key, Kind};
 use crate::domain::kinds::{route, typedef};
 use crate::domain::rejection::{FieldErrors, Rejection};
-use crate::domain::schema::{Field, Schema, UnknownNull, check_value};
+use crate::domain::schema::{Field, Mark, Schema, UnknownNull, check_value};
 
 /// Reads a declarative tree into its entities, each valid under its schema and with references
 /// that resolve. Absent ids are derived from names; absent times are `fresh`'s.
@@ -132,7 +132,10 @@ impl Reader<'_> {
         let nested: Vec<_> = catalog
             .referrers(schema.kind)
             .iter()
-            .filter(|referrer| schema.fields.find(referrer.kind.name()).is_none())
+            .filter(|referrer| {
+                // What a transient field lists is declared as entities of its own.
+                schema.fields.find(referrer.kind.name()).is_none_or(|f| f.is(Mark::Transient))
+            })
             .filter_map(|referrer| Some((referrer, body.remove(referrer.kind.name())?)))
             .collect();
         let index = self.drafts.len();
@@ -272,7 +275,8 @@ impl Reader<'_> {
                 self.unique.insert((kind, field, text), id);
             }
         }
-        if let Some(key) = id::cache_key(schema, body)
+        if good
+            && let Some(key) = id::cache_key(schema, body)
             && self.unique.insert((kind, "cache_key", key.clone()), id).is_some()
         {
             let error = declared_twice(kind, "cache_key", &key);

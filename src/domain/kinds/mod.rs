@@ -4,13 +4,20 @@
 //! To add a kind: a file with `KIND`, `schema()` and its struct, and a line in [`ALL`]. Kinds that
 //! belong to a plugin stand in the plugin's file and reach the catalog through the plugin.
 
+pub mod ca_certificate;
+pub mod certificate;
 pub mod consumer;
+pub mod key;
+pub mod key_set;
 pub mod plugin;
 pub mod route;
 pub mod service;
+pub mod shown;
+pub mod sni;
 pub mod target;
 pub mod typedef;
 pub mod upstream;
+pub mod vault;
 
 use super::entity::{Entity, EntityError};
 use super::schema::Schema;
@@ -26,12 +33,18 @@ pub struct KindEntry {
 
 /// All core kinds; a kind stands after those that it refers to.
 pub const ALL: &[KindEntry] = &[
+    KindEntry { schema: certificate::schema, check: decodes::<certificate::Certificate> },
     KindEntry { schema: service::schema, check: decodes::<service::Service> },
     KindEntry { schema: route::schema, check: decodes::<route::Route> },
     KindEntry { schema: consumer::schema, check: decodes::<consumer::Consumer> },
     KindEntry { schema: upstream::schema, check: decodes::<upstream::Upstream> },
     KindEntry { schema: target::schema, check: decodes::<target::Target> },
     KindEntry { schema: plugin::schema, check: decodes::<plugin::Plugin> },
+    KindEntry { schema: sni::schema, check: decodes::<sni::Sni> },
+    KindEntry { schema: ca_certificate::schema, check: decodes::<ca_certificate::CaCertificate> },
+    KindEntry { schema: vault::schema, check: decodes::<vault::Vault> },
+    KindEntry { schema: key_set::schema, check: decodes::<key_set::KeySet> },
+    KindEntry { schema: key::schema, check: decodes::<key::Key> },
 ];
 
 /// Checks that an entity decodes into `T`.

@@ -2,6 +2,7 @@
 //! (reference gateway-1, section A.5).
 
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -45,7 +46,7 @@ pub struct Plugin {
 
 /// Returns the schema. What `config` may hold is the catalog's to know.
 pub fn schema() -> Schema {
-    let scope = |kind| Field::foreign(kind, OnDelete::Cascade);
+    let scope = |kind| Field::foreign(kind, OnDelete::Cascade).default(Value::Null);
     Schema::new(KIND)
         .endpoint_key("instance_name")
         .cache_key(&["name", "route", "service", "consumer"])
@@ -57,8 +58,8 @@ pub fn schema() -> Schema {
         .field("route", scope(route::KIND))
         .field("service", scope(service::KIND))
         .field("consumer", scope(consumer::KIND))
-        .field("config", Field::abstract_record().required())
-        .field("protocols", typedef::protocols_http())
+        .field("config", Field::abstract_record())
+        .field("protocols", typedef::protocols())
         .field("enabled", Field::boolean().required().default(true))
         .field("tags", typedef::tags())
 }

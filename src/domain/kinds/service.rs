@@ -4,11 +4,11 @@ use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::typedef;
+use super::{Reference, certificate, typedef};
 use crate::domain::canonical::Document;
 use crate::domain::entity::Kind;
 use crate::domain::rejection::FieldErrors;
-use crate::domain::schema::{Auto, Check, Field, Match, Schema};
+use crate::domain::schema::{Auto, Check, Field, Match, OnDelete, Schema};
 
 /// The kind.
 pub const KIND: Kind = Kind::new("services");
@@ -50,6 +50,8 @@ pub struct Service {
     /// Labels.
     #[serde(default)]
     pub tags: Vec<String>,
+    /// What the upstream is shown.
+    pub client_certificate: Option<Reference>,
     /// Whether the upstream's certificate is verified; unset is the node's setting.
     pub tls_verify: Option<bool>,
     /// How long the upstream's chain may be.
@@ -63,12 +65,11 @@ pub struct Service {
 /// Returns the schema.
 pub fn schema() -> Schema {
     let timeout = || Field::integer().default(60000).between(1, 2_147_483_646);
-    let tls_only = |then_field| Check::Conditional {
-        if_field: "protocol",
-        if_match: Match::NotOneOf(TLS),
-        then_field,
-        then_match: Match::Null,
+    let tls_only = |field| {
+        let other = Match::not_one_of(TLS.iter().copied());
+        Check::conditional("protocol", other, field, Match::eq(Value::Null))
     };
+    let pathless = Match::one_of(PATHLESS.iter().copied());
     Schema::new(KIND)
         .endpoint_key("name")
         .field("id", typedef::id())
@@ -84,16 +85,13 @@ pub fn schema() -> Schema {
         .field("write_timeout", timeout())
         .field("read_timeout", timeout())
         .field("tags", typedef::tags())
+        .field("client_certificate", Field::foreign(certificate::KIND, OnDelete::Restrict))
         .field("tls_verify", Field::boolean())
-        .field("tls_verify_depth", Field::integer().between(0, 64))
+        .field("tls_verify_depth", Field::integer().default(Value::Null).between(0, 64))
         .field("ca_certificates", Field::array(typedef::uuid()))
         .field("enabled", Field::boolean().required().default(true))
-        .check(Check::Conditional {
-            if_field: "protocol",
-            if_match: Match::OneOf(PATHLESS),
-            then_field: "path",
-            then_match: Match::Null,
-        })
+        .check(Check::conditional("protocol", pathless, "path", Match::eq(Value::Null)))
+        .check(tls_only("client_certificate"))
         .check(tls_only("tls_verify"))
         .check(tls_only("tls_verify_depth"))
         .check(tls_only("ca_certificates"))

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
-use crate::domain::schema::{Auto, Field, Validator};
+use crate::domain::pem;
+use crate::domain::schema::{Auto, Check, Field, OnDelete, Validator};
 
 /// All protocols, in the order of Kong's messages.
 const PROTOCOLS: &[&str] =
@@ -18,15 +19,17 @@ pub fn id() -> Field {
 
 /// A UUID.
 pub fn uuid() -> Field {
-    text(|text| match uuid::Uuid::try_parse(text) {
-        Ok(_) if text.len() == 36 => Ok(()),
-        _ => Err("expected a valid UUID".into()),
-    })
+    Field::string().uuid()
 }
 
 /// Labels.
 pub fn tags() -> Field {
-    Field::set(text(|tag| {
+    Field::set(tag().required())
+}
+
+/// One label.
+pub fn tag() -> Field {
+    text(|tag| {
         let good = tag.chars().all(|c| match c {
             ',' | '/' => false,
             c if c.is_ascii() => !c.is_ascii_control(),
@@ -38,7 +41,7 @@ pub fn tags() -> Field {
                  sequences"
             )
         })
-    }))
+    })
 }
 
 /// A name that fits into a path.
@@ -63,6 +66,26 @@ pub fn protocol() -> Field {
 pub fn protocols_http() -> Field {
     let http = ["grpc", "grpcs", "http", "https"];
     Field::set(Field::string().one_of(http)).required().default(json!(http))
+}
+
+/// The protocols of plugins that run on every protocol.
+pub fn protocols() -> Field {
+    Field::set(protocol()).required().default(json!(["grpc", "grpcs", "http", "https"]))
+}
+
+/// The scope of a plugin that cannot be set for a consumer.
+pub fn no_consumer() -> Field {
+    Field::foreign(super::consumer::KIND, OnDelete::Restrict).eq(Value::Null)
+}
+
+/// The scope of a plugin that cannot be set for a route.
+pub fn no_route() -> Field {
+    Field::foreign(super::route::KIND, OnDelete::Restrict).eq(Value::Null)
+}
+
+/// The scope of a plugin that cannot be set for a service.
+pub fn no_service() -> Field {
+    Field::foreign(super::service::KIND, OnDelete::Restrict).eq(Value::Null)
 }
 
 /// A port.
@@ -119,28 +142,17 @@ pub fn wildcard_host() -> Field {
 
 /// A host of a route.
 pub fn route_host() -> Field {
-    text(|text| {
-        let (host, _) = text.rsplit_once(':').unwrap_or((text, ""));
-        match text.matches('*').count() {
-            0 => {}
-            1 if host.starts_with("*.") || host.ends_with(".*") => {}
-            1 => {
-                return Err(
-                    "invalid wildcard: must be placed at leftmost or rightmost label".into()
-                );
-            }
-            _ => return Err("invalid wildcard: must have at most one wildcard".into()),
-        }
-        split_host_port(&text.replace('*', "wildcard")).map(drop).map_err(str::to_owned)
-    })
+    text(|text| split_host_port(&text.replace('*', "wildcard")).map(drop).map_err(str::to_owned))
+        .match_all([("^[^*]*%*?[^*]*$", "invalid wildcard: must have at most one wildcard")])
+        .match_any(
+            ["^%*%.", "%.%*$", "^[^*]*$"],
+            "invalid wildcard: must be placed at leftmost or rightmost label",
+        )
 }
 
 /// An upper-case method name.
 pub fn http_method() -> Field {
-    text(|text| match text.bytes().all(|byte| byte.is_ascii_uppercase()) {
-        true => Ok(()),
-        false => Err(format!("invalid value: {text}")),
-    })
+    Field::string().matches("^%u+$")
 }
 
 /// The name of a header.
@@ -168,9 +180,17 @@ pub fn headers() -> Field {
     Field::map(header_name(), Field::array(Field::string()))
 }
 
-/// A set of addresses and ports.
-pub fn endpoints() -> Field {
-    let ip = text(|text| {
+/// An IP address.
+pub fn ip() -> Field {
+    text(|text| match text.parse::<std::net::IpAddr>() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(format!("not an ip address: {text}")),
+    })
+}
+
+/// An IP address or a range of them.
+pub fn ip_or_cidr() -> Field {
+    text(|text| {
         let (address, bits) = text.split_once('/').map_or((text, None), |(a, b)| (a, Some(b)));
         let address = address.parse::<std::net::IpAddr>().ok();
         let most = address.map_or(0, |a| if a.is_ipv4() { 32 } else { 128 });
@@ -179,31 +199,26 @@ pub fn endpoints() -> Field {
             true => Ok(()),
             false => Err(format!("invalid ip or cidr range: '{text}'")),
         }
-    });
-    let element = Field::record([("ip", ip), ("port", port())]).custom(|value| {
-        let empty = value.as_object().is_none_or(|object| object.values().all(Value::is_null));
-        match empty {
-            true => Err("at least one of these fields must be non-empty: 'ip', 'port'".into()),
-            false => Ok(()),
-        }
-    });
-    Field::set(element)
+    })
+}
+
+/// A set of addresses and ports.
+pub fn endpoints() -> Field {
+    let one = Check::AtLeastOneOf(&["ip", "port"]);
+    Field::set(Field::record([("ip", ip_or_cidr()), ("port", port())]).check(one))
 }
 
 /// A path to send upstream.
 pub fn path() -> Field {
-    Field::string().rule(Validator::StartsWith("/")).custom(|value| {
-        let text = value.as_str().unwrap_or_default();
-        if text.contains("//") {
-            return Err("must not have empty segments".into());
-        }
+    let path = text(|text| {
         if !text.bytes().all(is_uri_byte) {
             return Err(format!(
                 "invalid path: '{text}' (characters outside of the reserved list of RFC 3986 found)"
             ));
         }
         check_escapes(text)
-    })
+    });
+    path.starts_with("/").match_none([("//", "must not have empty segments")])
 }
 
 /// A path of a route: a prefix, or a regular expression behind `~`.
@@ -215,12 +230,6 @@ pub fn router_path() -> Field {
                 .map(drop)
                 .map_err(|error| format!("invalid regex: '{pattern}' ({error})"));
         }
-        if !text.starts_with('/') {
-            return Err("should start with: / (fixed path) or ~/ (regex path)".into());
-        }
-        if text.contains("//") {
-            return Err("must not have empty segments".into());
-        }
         check_escapes(text)?;
         let normal = normalise_path(text);
         if normal != text {
@@ -228,6 +237,8 @@ pub fn router_path() -> Field {
         }
         Ok(())
     })
+    .match_none([("//", "must not have empty segments")])
+    .match_any(["^/", "^~/"], "should start with: / (fixed path) or ~/ (regex path)")
 }
 
 /// How large one compiled pattern may get, in bytes.
@@ -387,8 +398,20 @@ fn is_host_name(text: &str) -> bool {
         && (!all_numeric || text.parse::<std::net::Ipv4Addr>().is_ok() || !text.contains('.'))
 }
 
+/// A certificate, and its chain, in PEM.
+pub fn certificate() -> Field {
+    text(|text| {
+        pem::certificate(text).map(drop).map_err(|error| format!("invalid certificate: {error}"))
+    })
+}
+
+/// A private key in PEM.
+pub fn private_key() -> Field {
+    text(|text| pem::private_key(text).map(drop).map_err(|error| format!("invalid key: {error}")))
+}
+
 /// A text under a rule that a closure states.
-fn text(rule: fn(&str) -> Result<(), String>) -> Field {
+pub fn text(rule: fn(&str) -> Result<(), String>) -> Field {
     Field::string().rule(Validator::code(move |value| match value.as_str() {
         Some(text) => rule(text),
         None => Ok(()),

@@ -6,11 +6,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::typedef;
+use super::{Reference, certificate, typedef};
 use crate::domain::canonical::Document;
 use crate::domain::entity::Kind;
 use crate::domain::rejection::FieldErrors;
-use crate::domain::schema::{Auto, Check, Field, Match, Schema};
+use crate::domain::schema::{Auto, Check, Field, Match, OnDelete, Schema};
 
 /// The kind.
 pub const KIND: Kind = Kind::new("upstreams");
@@ -58,6 +58,8 @@ pub struct Upstream {
     pub tags: Vec<String>,
     /// The Host that goes upstream.
     pub host_header: Option<String>,
+    /// What the targets are shown.
+    pub client_certificate: Option<Reference>,
     /// Whether the name of an SRV record becomes the Host.
     pub use_srv_name: Option<bool>,
 }
@@ -144,8 +146,8 @@ pub fn schema() -> Schema {
         .endpoint_key("name")
         .field("id", typedef::id())
         .field("created_at", Field::integer().auto(Auto::CreatedAt))
-        .field("updated_at", Field::integer().auto(Auto::UpdatedAt))
         .field("name", Field::string().required().unique().custom(host_name))
+        .field("updated_at", Field::integer().auto(Auto::UpdatedAt))
         .field("algorithm", {
             Field::string().default("round-robin").one_of(ALGORITHMS.iter().copied())
         })
@@ -163,48 +165,47 @@ pub fn schema() -> Schema {
         .field("healthchecks", healthchecks())
         .field("tags", typedef::tags())
         .field("host_header", typedef::host_with_optional_port())
+        .field("client_certificate", Field::foreign(certificate::KIND, OnDelete::Restrict))
         .field("use_srv_name", Field::boolean().default(false))
         .rewrite(settle_algorithm);
     companions(schema)
-        .check(Check::Distinct(&["hash_on_header", "hash_fallback_header"]))
-        .check(Check::Distinct(&["hash_on_query_arg", "hash_fallback_query_arg"]))
-        .check(Check::Distinct(&["hash_on_uri_capture", "hash_fallback_uri_capture"]))
 }
 
 /// What a way of hashing asks of the other fields.
 fn companions(mut schema: Schema) -> Schema {
-    let needs = |if_field, value, then_field| Check::Conditional {
-        if_field,
-        if_match: Match::OneOf(value),
-        then_field,
-        then_match: Match::Required,
+    let needs = |if_field, pattern, then_field| {
+        Check::conditional(if_field, Match::matches(pattern), then_field, Match::required())
     };
-    let fallback = |value, allowed| Check::Conditional {
-        if_field: "hash_on",
-        if_match: Match::OneOf(value),
-        then_field: "hash_fallback",
-        then_match: Match::OneOf(allowed),
-    };
-    let differs = |value| Check::Conditional {
-        if_field: "hash_on",
-        if_match: Match::OneOf(value),
-        then_field: "hash_fallback",
-        then_match: Match::NotOneOf(value),
+    let fallback = |pattern, allowed: &[&'static str]| {
+        let allowed = Match::one_of(allowed.iter().copied());
+        Check::conditional("hash_on", Match::matches(pattern), "hash_fallback", allowed)
     };
     for check in [
-        needs("hash_on", &["header"], "hash_on_header"),
-        needs("hash_fallback", &["header"], "hash_fallback_header"),
-        needs("hash_on", &["cookie"], "hash_on_cookie"),
-        needs("hash_fallback", &["cookie"], "hash_on_cookie"),
-        fallback(&["none"], &["none"]),
-        fallback(&["cookie"], &["none"]),
-        differs(&["consumer"]),
-        differs(&["ip"]),
-        differs(&["path"]),
-        needs("hash_on", &["query_arg"], "hash_on_query_arg"),
-        needs("hash_fallback", &["query_arg"], "hash_fallback_query_arg"),
-        needs("hash_on", &["uri_capture"], "hash_on_uri_capture"),
-        needs("hash_fallback", &["uri_capture"], "hash_fallback_uri_capture"),
+        needs("hash_on", "^header$", "hash_on_header"),
+        needs("hash_fallback", "^header$", "hash_fallback_header"),
+        needs("hash_on", "^cookie$", "hash_on_cookie"),
+        needs("hash_fallback", "^cookie$", "hash_on_cookie"),
+        fallback("^none$", &["none"]),
+        fallback("^cookie$", &["none"]),
+        fallback(
+            "^consumer$",
+            &["none", "ip", "header", "cookie", "path", "query_arg", "uri_capture"],
+        ),
+        fallback(
+            "^ip$",
+            &["none", "consumer", "header", "cookie", "path", "query_arg", "uri_capture"],
+        ),
+        fallback(
+            "^path$",
+            &["none", "consumer", "header", "cookie", "query_arg", "ip", "uri_capture"],
+        ),
+        Check::Distinct(&["hash_on_header", "hash_fallback_header"]),
+        needs("hash_on", "^query_arg$", "hash_on_query_arg"),
+        needs("hash_fallback", "^query_arg$", "hash_fallback_query_arg"),
+        Check::Distinct(&["hash_on_query_arg", "hash_fallback_query_arg"]),
+        needs("hash_on", "^uri_capture$", "hash_on_uri_capture"),
+        needs("hash_fallback", "^uri_capture$", "hash_fallback_uri_capture"),
+        Check::Distinct(&["hash_on_uri_capture", "hash_fallback_uri_capture"]),
     ] {
         schema = schema.check(check);
     }
@@ -212,26 +213,16 @@ fn companions(mut schema: Schema) -> Schema {
 }
 
 fn healthchecks() -> Field {
+    let record = |fields: Vec<(&'static str, Field)>| Field::record(fields).default_of_fields();
     let kind = || Field::string().default("http").one_of(["tcp", "http", "https", "grpc", "grpcs"]);
     let seconds = |default: i64| Field::number().default(default).between(0, 65535);
     let count = || Field::integer().default(0).between(0, 255);
     let statuses =
         |default: Value| Field::array(Field::integer().between(100, 999)).default(default);
-    let passive_good: Vec<i64> = (200..=208).chain([226]).chain(300..=308).collect();
-    let failures =
-        || [("tcp_failures", count()), ("timeouts", count()), ("http_failures", count())];
-    let probe = |first: Vec<(&'static str, Field)>| Field::record(first);
-    let active = Field::record([
-        ("type", kind()),
-        ("timeout", seconds(1)),
-        ("concurrency", Field::integer().default(10).between(1, 2_147_483_648)),
-        ("http_path", typedef::path().default("/")),
-        ("https_sni", typedef::sni()),
-        ("https_verify_certificate", Field::boolean().required().default(true)),
-        ("headers", typedef::headers()),
+    let active = record(vec![
         (
             "healthy",
-            probe(vec![
+            record(vec![
                 ("interval", seconds(0)),
                 ("successes", count()),
                 ("http_statuses", statuses(json!([200, 302]))),
@@ -239,38 +230,38 @@ fn healthchecks() -> Field {
         ),
         (
             "unhealthy",
-            probe(
-                [
-                    ("interval", seconds(0)),
-                    ("http_statuses", statuses(json!([429, 404, 500, 501, 502, 503, 504, 505]))),
-                ]
-                .into_iter()
-                .chain(failures())
-                .collect(),
-            ),
+            record(vec![
+                ("tcp_failures", count()),
+                ("timeouts", count()),
+                ("http_failures", count()),
+                ("interval", seconds(0)),
+                ("http_statuses", statuses(json!([429, 404, 500, 501, 502, 503, 504, 505]))),
+            ]),
         ),
-    ]);
-    let passive = Field::record([
+        ("http_path", typedef::path().default("/")),
+        ("https_sni", typedef::sni().optional()),
+        ("timeout", seconds(1)),
         ("type", kind()),
-        (
-            "healthy",
-            probe(vec![("successes", count()), ("http_statuses", statuses(json!(passive_good)))]),
-        ),
+        ("headers", typedef::headers().optional()),
+        ("concurrency", Field::integer().default(10).between(1, 2_147_483_648)),
+        ("https_verify_certificate", Field::boolean().required().default(true)),
+    ]);
+    let good: Vec<i64> = (200..=208).chain([226]).chain(300..=308).collect();
+    let passive = record(vec![
+        ("type", kind()),
+        ("healthy", record(vec![("http_statuses", statuses(json!(good))), ("successes", count())])),
         (
             "unhealthy",
-            probe(
-                [("http_statuses", statuses(json!([429, 500, 503])))]
-                    .into_iter()
-                    .chain(failures())
-                    .collect(),
-            ),
+            record(vec![
+                ("http_statuses", statuses(json!([429, 500, 503]))),
+                ("timeouts", count()),
+                ("http_failures", count()),
+                ("tcp_failures", count()),
+            ]),
         ),
     ]);
-    Field::record([
-        ("threshold", Field::number().default(0).between(0, 100)),
-        ("active", active),
-        ("passive", passive),
-    ])
+    let threshold = Field::number().default(0).between(0, 100);
+    record(vec![("active", active), ("passive", passive), ("threshold", threshold)])
 }
 
 fn host_name(value: &Value) -> Result<(), String> {

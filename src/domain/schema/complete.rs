@@ -11,6 +11,7 @@ pub fn complete(fields: &Fields, document: &mut Document, defaults: bool) {
     for (name, field) in fields.iter() {
         if defaults && !document.contains_key(name) {
             match (&field.default, &field.ty) {
+                (Some(Value::Null), _) => continue,
                 (Some(default), _) => drop(document.insert(name.to_owned(), default.clone())),
                 (None, Type::Record(_)) if field.required => {
                     document.insert(name.to_owned(), Value::Object(Map::new()));
@@ -40,6 +41,9 @@ fn complete_value(field: &Field, value: &mut Value, defaults: bool) {
                 }
                 fresh
             });
+        }
+        (Type::Map(_, values), Value::Object(object)) => {
+            object.values_mut().for_each(|value| complete_value(values, value, true));
         }
         _ => {}
     }

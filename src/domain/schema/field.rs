@@ -1,9 +1,8 @@
 //! Fields: a type, its validators, and what happens when the field is absent.
 
-use std::sync::Arc;
+use serde_json::{Map, Value};
 
-use serde_json::Value;
-
+use super::{Check, Deprecation, Shorthand, Validator};
 use crate::domain::entity::Kind;
 
 /// What kind of JSON value a field holds.
@@ -34,6 +33,8 @@ pub enum Type {
     },
     /// A record whose fields depend on another field: a plugin's `config`.
     Abstract,
+    /// Any JSON value, under a JSON schema that is shown in this form.
+    Json(Value),
 }
 
 /// What a deletion does to the entities that refer to the deleted one.
@@ -43,6 +44,8 @@ pub enum OnDelete {
     Restrict,
     /// They are deleted too.
     Cascade,
+    /// They are part of it and go with it, though its schema does not say so.
+    Owned,
 }
 
 /// How a field gets its value by itself.
@@ -58,37 +61,19 @@ pub enum Auto {
     Secret,
 }
 
-/// A rule in code; the error is the text shown.
-pub type Rule = Arc<dyn Fn(&Value) -> Result<(), String> + Send + Sync>;
-
-/// A rule over one value. The texts are Kong's (reference gateway-1, section A.1).
-#[derive(Clone)]
-pub enum Validator {
-    /// Equal to this.
-    Eq(Value),
-    /// One of these.
-    OneOf(Vec<Value>),
-    /// Greater than this.
-    Gt(f64),
-    /// Between these, both included.
-    Between(i64, i64),
-    /// At least this many characters, bytes or items.
-    LenMin(usize),
-    /// At most this many.
-    LenMax(usize),
-    /// Begins with this text.
-    StartsWith(&'static str),
-    /// A rule in code; the error is the text shown.
-    Custom(Rule),
-    /// At most one of these groups may be present in a set.
-    ExclusiveSubsets(&'static [&'static [&'static str]]),
-}
-
-impl Validator {
-    /// Makes a rule of code.
-    pub fn code(rule: impl Fn(&Value) -> Result<(), String> + Send + Sync + 'static) -> Self {
-        Self::Custom(Arc::new(rule))
-    }
+/// What a field says about itself beside its type, default and rules.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mark {
+    /// A secret, as Kong Enterprise would store it encrypted.
+    Encrypted,
+    /// A text that may be a reference into a vault, which the rules do not look into.
+    Referenceable,
+    /// A field that is not stored.
+    Transient,
+    /// Unique in all workspaces, of which there is one.
+    UniqueAcrossWorkspaces,
+    /// A field that Kong has without declaring it, such as `ttl`.
+    Hidden,
 }
 
 /// One field.
@@ -98,6 +83,8 @@ pub struct Field {
     pub ty: Type,
     /// Whether null is refused.
     pub required: bool,
+    /// What was declared about [`Field::required`], which descriptions show.
+    pub declared_required: Option<bool>,
     /// The value when the field is absent.
     pub default: Option<Value>,
     /// Whether and how it fills itself.
@@ -106,22 +93,38 @@ pub struct Field {
     pub unique: bool,
     /// Whether times carry milliseconds.
     pub milliseconds: bool,
+    /// What it says about itself.
+    pub marks: Vec<Mark>,
+    /// What is said in place of whatever a rule would say.
+    pub err: Option<&'static str>,
+    /// Why it should not be used any more.
+    pub deprecation: Option<Deprecation>,
     /// The rules, in the order in which they are tried.
     pub validators: Vec<Validator>,
+    /// The rules over several fields of a record.
+    pub checks: Vec<Check>,
+    /// Fields of a record that are accepted as input and expanded into others.
+    pub shorthands: Vec<Shorthand>,
 }
 
 impl Field {
     fn new(ty: Type) -> Self {
         // Kong makes every record field of an entity required, so an absent one is filled.
-        let required = matches!(ty, Type::Record(_));
+        let required = matches!(ty, Type::Record(_) | Type::Abstract);
         Self {
             ty,
             required,
+            declared_required: None,
             default: None,
             auto: None,
             unique: false,
             milliseconds: false,
+            marks: Vec::new(),
+            err: None,
+            deprecation: None,
             validators: Vec::new(),
+            checks: Vec::new(),
+            shorthands: Vec::new(),
         }
     }
 
@@ -145,19 +148,19 @@ impl Field {
         Self::new(Type::Boolean)
     }
 
-    /// A list of `element`.
+    /// A list of `element`, none of which is null.
     pub fn array(element: Self) -> Self {
-        Self::new(Type::Array(Box::new(element.required())))
+        Self::new(Type::Array(Box::new(element.never_null())))
     }
 
     /// A list of `element` without duplicates.
     pub fn set(element: Self) -> Self {
-        Self::new(Type::Set(Box::new(element.required())))
+        Self::new(Type::Set(Box::new(element.never_null())))
     }
 
     /// An object with free keys.
     pub fn map(keys: Self, values: Self) -> Self {
-        Self::new(Type::Map(Box::new(keys), Box::new(values.required())))
+        Self::new(Type::Map(Box::new(keys), Box::new(values.never_null())))
     }
 
     /// An object with declared fields.
@@ -175,15 +178,26 @@ impl Field {
         Self::new(Type::Abstract)
     }
 
+    /// Any JSON value; `schema` is what Kong shows as `json_schema`.
+    pub fn json(schema: Value) -> Self {
+        Self::new(Type::Json(schema))
+    }
+
     /// Refuses null.
     pub fn required(mut self) -> Self {
-        self.required = true;
+        (self.required, self.declared_required) = (true, Some(true));
         self
     }
 
     /// Accepts null, also for a record.
     pub fn optional(mut self) -> Self {
-        self.required = false;
+        (self.required, self.declared_required) = (false, Some(false));
+        self
+    }
+
+    /// Refuses null for where the field stands; its description does not say so.
+    pub(super) fn never_null(mut self) -> Self {
+        self.required = true;
         self
     }
 
@@ -193,10 +207,19 @@ impl Field {
         self
     }
 
+    /// Makes the defaults of a record's fields the record's own default, so that they are shown.
+    pub fn default_of_fields(self) -> Self {
+        let defaults = self.fields().map(Fields::defaults).unwrap_or_default();
+        self.default(Value::Object(defaults))
+    }
+
     /// Lets the field fill itself.
     pub fn auto(mut self, auto: Auto) -> Self {
         self.auto = Some(auto);
-        self
+        match auto {
+            Auto::CreatedAt | Auto::UpdatedAt => self.rule(Validator::Timestamp),
+            Auto::Id | Auto::Secret => self,
+        }
     }
 
     /// Makes values unique.
@@ -211,38 +234,71 @@ impl Field {
         self
     }
 
-    /// Adds a rule.
-    pub fn rule(mut self, validator: Validator) -> Self {
-        self.validators.push(validator);
+    /// Makes the field a secret.
+    pub fn encrypted(self) -> Self {
+        self.mark(Mark::Encrypted)
+    }
+
+    /// Lets a text be a reference into a vault, such as `{vault://env/name}`.
+    pub fn referenceable(self) -> Self {
+        self.mark(Mark::Referenceable)
+    }
+
+    /// Keeps the field out of what is stored.
+    pub fn transient(self) -> Self {
+        self.mark(Mark::Transient)
+    }
+
+    /// Makes values unique in all workspaces.
+    pub fn unique_across_workspaces(self) -> Self {
+        self.mark(Mark::UniqueAcrossWorkspaces)
+    }
+
+    /// Keeps the field out of descriptions.
+    pub fn hidden(self) -> Self {
+        self.mark(Mark::Hidden)
+    }
+
+    fn mark(mut self, mark: Mark) -> Self {
+        self.marks.push(mark);
         self
     }
 
-    /// Restricts to these values.
-    pub fn one_of<V: Into<Value>>(self, values: impl IntoIterator<Item = V>) -> Self {
-        self.rule(Validator::OneOf(values.into_iter().map(Into::into).collect()))
+    /// Says `text` whenever a rule refuses a value.
+    pub fn err(mut self, text: &'static str) -> Self {
+        self.err = Some(text);
+        self
     }
 
-    /// Restricts to a range, both ends included.
-    pub fn between(self, low: i64, high: i64) -> Self {
-        self.rule(Validator::Between(low, high))
+    /// Says why the field should not be used any more.
+    pub fn deprecated(mut self, deprecation: Deprecation) -> Self {
+        self.deprecation = Some(deprecation);
+        self
     }
 
-    /// Restricts to numbers above `bound`.
-    pub fn gt(self, bound: f64) -> Self {
-        self.rule(Validator::Gt(bound))
+    /// Adds a rule over several fields of a record; their names start from the record.
+    pub fn check(mut self, check: Check) -> Self {
+        self.checks.push(check);
+        self
     }
 
-    /// Asks for at least `length` characters or items.
-    pub fn len_min(self, length: usize) -> Self {
-        self.rule(Validator::LenMin(length))
+    /// Adds an input-only field to a record.
+    pub fn shorthand(mut self, shorthand: Shorthand) -> Self {
+        self.shorthands.push(shorthand);
+        self
     }
 
-    /// Adds a rule in code.
-    pub fn custom(
-        self,
-        rule: impl Fn(&Value) -> Result<(), String> + Send + Sync + 'static,
-    ) -> Self {
-        self.rule(Validator::code(rule))
+    /// Returns whether the field says this about itself.
+    pub fn is(&self, mark: Mark) -> bool {
+        self.marks.contains(&mark)
+    }
+
+    /// Returns the fields of a record.
+    pub fn fields(&self) -> Option<&Fields> {
+        match &self.ty {
+            Type::Record(fields) => Some(fields),
+            _ => None,
+        }
     }
 }
 
@@ -262,6 +318,26 @@ impl Fields {
     /// Returns the field called `name`.
     pub fn find(&self, name: &str) -> Option<&Field> {
         self.0.iter().find(|(known, _)| *known == name).map(|(_, field)| field)
+    }
+
+    /// Returns the field at a dotted name, through records.
+    pub fn find_path(&self, path: &str) -> Option<&Field> {
+        match path.split_once('.') {
+            None => self.find(path),
+            Some((head, rest)) => self.find(head)?.fields()?.find_path(rest),
+        }
+    }
+
+    /// Returns the defaults of all fields that have one, those of records gathered.
+    pub fn defaults(&self) -> Map<String, Value> {
+        let default = |field: &Field| match (&field.default, &field.ty) {
+            (Some(default), _) => Some(default.clone()),
+            (None, Type::Record(fields)) if field.required => Some(fields.defaults().into()),
+            _ => None,
+        };
+        let named =
+            |(name, field): (&'static str, &Field)| Some((name.to_owned(), default(field)?));
+        self.iter().filter_map(named).collect()
     }
 
     /// Returns all fields.

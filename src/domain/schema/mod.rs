@@ -1,7 +1,7 @@
 //! The schema engine: what a kind's documents may hold, as data.
 //!
 //! One schema is the source for validation and Kong's error texts, defaults, unique values,
-//! references, the Admin API's paths and the data plane's own check
+//! references, the Admin API's paths, the data plane's own check and what `GET /schemas/…` shows
 //! (behaviour: reference gateway-1, section A.1).
 //!
 //! To add a kind: a file in `domain/kinds/` with `schema()` and its typed struct, and a line in
@@ -9,13 +9,31 @@
 
 mod check;
 mod complete;
+mod condition;
+mod describe;
 mod field;
+mod named;
+mod pattern;
+mod rules;
+mod shorthand;
+#[cfg(test)]
+mod tests;
+mod transform;
 mod validate;
+mod validator;
 
-pub use check::{Check, Match};
+pub use check::{Check, Names};
 pub use complete::{complete, merge, normalise};
-pub use field::{Auto, Field, Fields, OnDelete, Rule, Type, Validator};
+pub use condition::Match;
+pub use describe::{describe, describe_field};
+pub use field::{Auto, Field, Fields, Mark, OnDelete, Type};
+pub use named::NamedBy;
+pub use pattern::Pattern;
+pub use shorthand::{Deprecation, Expand, Shorthand, expand, expand_fields};
+pub use transform::{Transform, TransformFn};
+use validate::is_reference;
 pub use validate::{UnknownNull, value_with as check_value};
+pub use validator::{Refusal, Rule, Validator};
 
 use serde_json::{Map, Value};
 
@@ -54,6 +72,53 @@ pub struct Schema {
     pub shorthands: Vec<(&'static str, Field)>,
     /// Expands the shorthands.
     pub rewrite: Option<Rewrite>,
+    /// What becomes of a document that is known to be valid, such as hashing a password.
+    pub transforms: Vec<Transform>,
+    /// Whether entities end by themselves: see [`lifetime`](super::lifetime).
+    pub ttl: bool,
+    /// The field that may stand for the id in paths under a parent, if not the endpoint key.
+    pub nested_key: Option<&'static str>,
+    /// The kind whose names may stand for the id in paths.
+    pub named_by: Option<NamedBy>,
+    /// Whether what may stand for the id is a secret, which no log line shows.
+    pub secret_key: bool,
+    /// Whether no path leads to the kind.
+    pub unreachable: bool,
+    /// The foreign fields that make no paths.
+    pub pathless: &'static [&'static str],
+    /// What a document may hold beyond, by its field `name`.
+    pub subschemas: Vec<Subschema>,
+}
+
+/// What documents of one `name` hold in place of a kind's abstract fields, such as the vaults of
+/// one sort.
+#[derive(Clone)]
+pub struct Subschema {
+    /// The value of the field `name`.
+    pub name: &'static str,
+    /// Its fields, each in place of the kind's own.
+    pub fields: Fields,
+    /// The rules over several fields, after the kind's own.
+    pub checks: Vec<Check>,
+}
+
+impl Subschema {
+    /// Starts the part of a schema for documents of this name.
+    pub fn new(name: &'static str) -> Self {
+        Self { name, fields: Fields::default(), checks: Vec::new() }
+    }
+
+    /// Adds a field.
+    pub fn field(mut self, name: &'static str, field: Field) -> Self {
+        self.fields.push(name, field);
+        self
+    }
+
+    /// Adds a rule over several fields.
+    pub fn check(mut self, check: Check) -> Self {
+        self.checks.push(check);
+        self
+    }
 }
 
 impl Schema {
@@ -71,6 +136,14 @@ impl Schema {
             custom: Vec::new(),
             shorthands: Vec::new(),
             rewrite: None,
+            transforms: Vec::new(),
+            ttl: false,
+            nested_key: None,
+            named_by: None,
+            secret_key: false,
+            unreachable: false,
+            pathless: &[],
+            subschemas: Vec::new(),
         }
     }
 
@@ -95,6 +168,12 @@ impl Schema {
     /// Adds a field.
     pub fn field(mut self, name: &'static str, field: Field) -> Self {
         self.fields.push(name, field);
+        self
+    }
+
+    /// Adds what documents of one `name` hold.
+    pub fn subschema(mut self, subschema: Subschema) -> Self {
+        self.subschemas.push(subschema);
         self
     }
 
@@ -128,6 +207,54 @@ impl Schema {
         self
     }
 
+    /// Adds a change to valid documents, made once when a body has one of `inputs`.
+    pub fn transform(mut self, inputs: &'static [&'static str], run: TransformFn) -> Self {
+        self.transforms.push(Transform { inputs, once: true, run });
+        self
+    }
+
+    /// Adds a change whose result depends on `inputs` alone, so that it may be made again.
+    pub fn derive(mut self, inputs: &'static [&'static str], run: TransformFn) -> Self {
+        self.transforms.push(Transform { inputs, once: false, run });
+        self
+    }
+
+    /// Lets entities end by themselves; adds the field for it.
+    pub fn ttl(mut self) -> Self {
+        self.ttl = true;
+        self.field(super::lifetime::FIELD, Field::integer().hidden())
+    }
+
+    /// Names the field that may stand for the id in paths under a parent.
+    pub fn nested_key(mut self, name: &'static str) -> Self {
+        self.nested_key = Some(name);
+        self
+    }
+
+    /// Lets the names of another kind stand for the id.
+    pub fn named_by(mut self, by: NamedBy) -> Self {
+        self.named_by = Some(by);
+        self
+    }
+
+    /// Makes what may stand for the id a secret.
+    pub fn secret_key(mut self) -> Self {
+        self.secret_key = true;
+        self
+    }
+
+    /// Keeps the kind out of all paths.
+    pub fn unreachable(mut self) -> Self {
+        (self.top_level, self.unreachable) = (false, true);
+        self
+    }
+
+    /// Keeps foreign fields from making paths.
+    pub fn pathless(mut self, fields: &'static [&'static str]) -> Self {
+        self.pathless = fields;
+        self
+    }
+
     /// Returns the foreign fields: name, kind referred to, what a deletion there does here.
     pub fn foreign_fields(&self) -> impl Iterator<Item = (&'static str, Kind, OnDelete)> + '_ {
         self.fields.iter().filter_map(|(name, field)| match field.ty {
@@ -141,9 +268,20 @@ impl Schema {
         self.fields.iter().filter(|(_, field)| field.unique).map(|(name, _)| name)
     }
 
-    /// Checks a complete document: every field, then the checks whose fields are valid.
-    pub fn validate(&self, document: &Document, unknown: UnknownNull) -> Result<(), FieldErrors> {
-        validate::validate(self, document, unknown)
+    /// Checks a complete document: every field, then the checks, `more` of a subschema included.
+    pub fn validate(
+        &self,
+        fields: &Fields,
+        more: &[Check],
+        document: &Document,
+        unknown: UnknownNull,
+    ) -> FieldErrors {
+        let checks = self.checks.iter().chain(more);
+        let mut errors = validate::document(fields, checks, document, unknown);
+        for custom in &self.custom {
+            errors.extend(custom(document));
+        }
+        errors
     }
 
     /// Checks the input-only fields, before they are expanded.
@@ -156,14 +294,10 @@ impl Schema {
         }
         errors.into_result()
     }
-
-    /// Returns the document as the Admin API shows it: every field present, unset ones null.
-    pub fn present(&self, document: Document) -> Document {
-        fill_nulls(&self.fields, document)
-    }
 }
 
-fn fill_nulls(fields: &Fields, mut document: Document) -> Document {
+/// Returns a document as the Admin API shows it: every field present, unset ones null.
+pub fn present(fields: &Fields, mut document: Document) -> Document {
     let mut shown = Map::new();
     for (name, field) in fields.iter() {
         let value = document.remove(name).unwrap_or(Value::Null);
@@ -173,12 +307,21 @@ fn fill_nulls(fields: &Fields, mut document: Document) -> Document {
     shown
 }
 
-/// Returns a value as the Admin API shows it: in records every field present, unset ones null.
-pub fn present_value(field: &Field, value: Value) -> Value {
+/// Returns a value as the Admin API shows it: in records every field present, unset ones null,
+/// and the old names of renamed fields.
+fn present_value(field: &Field, value: Value) -> Value {
     match (&field.ty, value) {
-        (Type::Record(fields), Value::Object(object)) => Value::Object(fill_nulls(fields, object)),
+        (Type::Record(fields), Value::Object(object)) => {
+            let mut shown = present(fields, object);
+            shorthand::show(&field.shorthands, &mut shown);
+            Value::Object(shown)
+        }
         (Type::Array(element) | Type::Set(element), Value::Array(items)) => {
             items.into_iter().map(|item| present_value(element, item)).collect()
+        }
+        (Type::Map(_, values), Value::Object(object)) => {
+            let shown = object.into_iter().map(|(name, v)| (name, present_value(values, v)));
+            Value::Object(shown.collect())
         }
         (_, value) => value,
     }

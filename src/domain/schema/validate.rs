@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
-use super::{Field, Fields, Schema, Type, Validator};
-use crate::domain::canonical::{Document, encode_value};
+use super::validator::{is_uuid, plain};
+use super::{Check, Field, Fields, Mark, Match, Type, Validator};
+use crate::domain::canonical::Document;
 use crate::domain::rejection::FieldErrors;
 
 /// What to do with a field that the schema does not have and whose value is null.
@@ -15,23 +16,13 @@ pub enum UnknownNull {
     Ignore,
 }
 
-/// Checks a whole document.
-pub(super) fn validate(
-    schema: &Schema,
+/// Checks a whole document or record: every field, then the checks in their order.
+pub(super) fn document<'c>(
+    fields: &Fields,
+    checks: impl IntoIterator<Item = &'c Check>,
     document: &Document,
     unknown: UnknownNull,
-) -> Result<(), FieldErrors> {
-    let mut errors = record(&schema.fields, document, unknown);
-    for check in &schema.checks {
-        check.run(document, &mut errors);
-    }
-    for custom in &schema.custom {
-        errors.extend(custom(document));
-    }
-    errors.into_result()
-}
-
-fn record(fields: &Fields, document: &Document, unknown: UnknownNull) -> FieldErrors {
+) -> FieldErrors {
     let mut errors = FieldErrors::default();
     for (name, field) in fields.iter() {
         let value = document.get(name).unwrap_or(&Value::Null);
@@ -45,38 +36,116 @@ fn record(fields: &Fields, document: &Document, unknown: UnknownNull) -> FieldEr
             errors.insert(name, "unknown field".into());
         }
     }
+    for check in checks {
+        check.run(fields, document, &mut errors);
+    }
     errors
 }
 
 /// Returns what is wrong with a value: a text, or a tree of texts for lists and records.
 pub(super) fn value(field: &Field, value: &Value) -> Option<Value> {
-    value_with(field, value, UnknownNull::Refuse)
+    error(field, None, value, UnknownNull::Refuse)
 }
 
 /// Returns what is wrong with a value, as [`value`], treating unknown nulls as told.
 pub fn value_with(field: &Field, value: &Value, unknown: UnknownNull) -> Option<Value> {
-    if value.is_null() {
-        let eq_null = field.validators.iter().any(|v| matches!(v, Validator::Eq(Value::Null)));
-        return (field.required && !eq_null).then(|| "required field missing".into());
-    }
-    type_error(field, value, unknown)
-        .or_else(|| field.validators.iter().find_map(|rule| rule_error(rule, value)))
+    error(field, None, value, unknown)
 }
 
-fn type_error(field: &Field, value: &Value, unknown: UnknownNull) -> Option<Value> {
+/// Returns what is wrong with a value under a field that a condition is laid over.
+pub(super) fn value_under(field: &Field, over: Option<&Match>, value: &Value) -> Option<Value> {
+    error(field, over, value, UnknownNull::Refuse)
+}
+
+fn error(
+    field: &Field,
+    over: Option<&Match>,
+    value: &Value,
+    unknown: UnknownNull,
+) -> Option<Value> {
+    let own = field.validators.iter();
+    let rules: Vec<&Validator> = match over {
+        None => return error_by(field, None, own, value, unknown),
+        Some(over) => {
+            let is_replaced =
+                |rule: &&Validator| over.rules.iter().any(|other| other.rank() == rule.rank());
+            let mut rules: Vec<_> = own.filter(|rule| !is_replaced(rule)).collect();
+            rules.extend(&over.rules);
+            rules.sort_by_key(|rule| rule.rank());
+            rules
+        }
+    };
+    error_by(field, over, rules.into_iter(), value, unknown)
+}
+
+fn error_by<'r>(
+    field: &Field,
+    over: Option<&Match>,
+    rules: impl Iterator<Item = &'r Validator> + Clone,
+    value: &Value,
+    unknown: UnknownNull,
+) -> Option<Value> {
+    let said = |text: String| Some(Value::from(field.err.map_or(text, str::to_owned)));
+    if value.is_null() {
+        for rule in rules {
+            match rule {
+                Validator::Ne(Value::Null) => return said("value must not be null".to_owned()),
+                Validator::Eq(Value::Null) => return None,
+                Validator::Eq(wanted) => {
+                    return Some(format!("value must be {}", plain(wanted)).into());
+                }
+                _ => {}
+            }
+        }
+        let required = over.and_then(|over| over.required).unwrap_or(field.required);
+        return required.then(|| "required field missing".into());
+    }
+    if rules.clone().any(|rule| matches!(rule, Validator::Eq(Value::Null))) {
+        return said("value must be null".to_owned());
+    }
+    if let Some(error) = type_error(field, over, value, unknown) {
+        return Some(error);
+    }
+    let text = value.as_str().filter(|_| matches!(field.ty, Type::String));
+    if field.is(Mark::Referenceable) && text.is_some_and(is_reference) {
+        return None;
+    }
+    let bounded = rules.clone().any(|rule| matches!(rule, Validator::LenMin(_)));
+    let is_empty = !bounded && text.is_some_and(str::is_empty);
+    for rule in rules {
+        if is_empty && rule.rank() > Validator::LenMin(1).rank() {
+            break;
+        }
+        if let Some(text) = rule.error(value) {
+            return said(text);
+        }
+    }
+    if is_empty { said("length must be at least 1".to_owned()) } else { None }
+}
+
+/// Returns whether a text refers to a secret in a vault.
+pub(super) fn is_reference(text: &str) -> bool {
+    text.starts_with("{vault://") && text.ends_with('}')
+}
+
+fn type_error(
+    field: &Field,
+    over: Option<&Match>,
+    value: &Value,
+    unknown: UnknownNull,
+) -> Option<Value> {
     let expected = |text: &str| Some(Value::from(format!("expected {text}")));
     match (&field.ty, value) {
-        (Type::String, Value::String(text)) => {
-            let bounded = field.validators.iter().any(|v| matches!(v, Validator::LenMin(_)));
-            (text.is_empty() && !bounded).then(|| "length must be at least 1".into())
-        }
+        (Type::String, Value::String(_))
+        | (Type::Number, Value::Number(_))
+        | (Type::Boolean, Value::Bool(_)) => None,
         (Type::String, _) => expected("a string"),
         (Type::Integer, Value::Number(n)) if n.as_f64().is_some_and(|f| f.fract() == 0.0) => None,
         (Type::Integer, _) => expected("an integer"),
-        (Type::Number, Value::Number(_)) | (Type::Boolean, Value::Bool(_)) => None,
         (Type::Number, _) => expected("a number"),
         (Type::Boolean, _) => expected("a boolean"),
         (Type::Array(element) | Type::Set(element), Value::Array(items)) => {
+            let element = over.and_then(|over| over.elements.as_ref()).unwrap_or(element);
             list(items.iter().map(|item| value_with(element, item, unknown)))
         }
         (Type::Array(_), _) => expected("an array"),
@@ -84,27 +153,25 @@ fn type_error(field: &Field, value: &Value, unknown: UnknownNull) -> Option<Valu
         (Type::Map(keys, values), Value::Object(object)) => map(keys, values, object, unknown),
         (Type::Map(..), _) => expected("a map"),
         (Type::Record(fields), Value::Object(object)) => {
-            record(fields, object, unknown).into_value()
+            document(fields, &field.checks, object, unknown).into_value()
         }
         (Type::Record(_), _) => expected("a record"),
         (Type::Foreign { .. }, value) => foreign(value),
         (Type::Abstract, _) => None,
+        (Type::Json(schema), value) => json_error(schema, value),
     }
 }
 
 /// A reference is `{"id": uuid}` once names have been resolved.
 fn foreign(value: &Value) -> Option<Value> {
-    let Value::Object(object) = value else { return Some("missing primary key".into()) };
-    match object.get("id") {
-        Some(Value::String(id)) if is_uuid(id) => None,
-        Some(_) => Some(serde_json::json!({"id": "expected a valid UUID"})),
-        None => Some("missing primary key".into()),
-    }
-}
-
-/// Returns whether a text is a UUID as Kong reads them: hyphenated, any case, any version.
-pub(crate) fn is_uuid(text: &str) -> bool {
-    text.len() == 36 && uuid::Uuid::try_parse(text).is_ok()
+    let text = match value.get("id") {
+        Some(Value::String(id)) if is_uuid(id) => return None,
+        Some(Value::Null) => "required field missing",
+        Some(Value::String(_)) => "expected a valid UUID",
+        Some(_) => "expected a string",
+        None => "missing primary key",
+    };
+    Some(serde_json::json!({"id": text}))
 }
 
 /// The errors of a list: null for good items, as long as the last bad index.
@@ -115,78 +182,30 @@ fn list(errors: impl Iterator<Item = Option<Value>>) -> Option<Value> {
     Some(Value::Array(errors))
 }
 
+/// The error of a map is that of its first bad member, without its name, as Kong has it.
 fn map(keys: &Field, values: &Field, object: &Document, unknown: UnknownNull) -> Option<Value> {
-    let mut errors = FieldErrors::default();
-    for (name, value) in object {
-        let error = value_with(keys, &Value::from(name.as_str()), unknown)
-            .or_else(|| value_with(values, value, unknown));
-        if let Some(error) = error {
-            errors.insert(name, error);
-        }
-    }
-    errors.into_value()
+    object.iter().find_map(|(name, value)| {
+        value_with(keys, &Value::from(name.as_str()), unknown)
+            .or_else(|| value_with(values, value, unknown))
+    })
 }
 
-fn rule_error(rule: &Validator, value: &Value) -> Option<Value> {
-    let text = match rule {
-        Validator::Eq(wanted) if value != wanted => {
-            format!("value must be {}", encode_value(wanted))
-        }
-        Validator::OneOf(allowed) if !allowed.contains(value) => {
-            let allowed: Vec<_> = allowed.iter().map(plain).collect();
-            format!("expected one of: {}", allowed.join(", "))
-        }
-        Validator::Gt(bound) if value.as_f64().is_some_and(|number| number <= *bound) => {
-            format!("value must be greater than {bound}")
-        }
-        Validator::Between(low, high) => {
-            let inside = value.as_f64().is_some_and(|n| n >= *low as f64 && n <= *high as f64);
-            if inside {
-                return None;
-            }
-            format!("value should be between {low} and {high}")
-        }
-        Validator::LenMin(length) if length_of(value) < *length => {
-            format!("length must be at least {length}")
-        }
-        Validator::LenMax(length) if length_of(value) > *length => {
-            format!("length must be at most {length}")
-        }
-        Validator::StartsWith(head) if !value.as_str().is_some_and(|t| t.starts_with(head)) => {
-            format!("should start with: {head}")
-        }
-        Validator::Custom(rule) => return rule(value).err().map(Value::from),
-        Validator::ExclusiveSubsets(groups) => return exclusive(groups, value),
-        _ => return None,
+/// Checks the type that a JSON schema asks for when nothing else is installed.
+fn json_error(schema: &Value, value: &Value) -> Option<Value> {
+    let types: Vec<_> =
+        schema.pointer("/default/type")?.as_array()?.iter().filter_map(Value::as_str).collect();
+    let is = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) | Value::Object(_) => "table",
     };
-    Some(text.into())
-}
-
-fn exclusive(groups: &[&[&str]], value: &Value) -> Option<Value> {
-    let items = value.as_array()?;
-    let present = |group: &&&[&str]| {
-        group.iter().any(|name| items.iter().any(|item| item.as_str() == Some(name)))
+    let said = || {
+        let types = types.join(", ");
+        format!(
+            "value failed JSON-schema validation: wrong type: expected one of {types}, got {is}"
+        )
     };
-    if groups.iter().filter(present).count() < 2 {
-        return None;
-    }
-    let quote = |group: &&[&str]| {
-        let names: Vec<_> = group.iter().map(|name| format!("'{name}'")).collect();
-        format!("({})", names.join(", "))
-    };
-    let groups: Vec<_> = groups.iter().map(quote).collect();
-    Some(format!("these sets are mutually exclusive: {}", groups.join(", ")).into())
-}
-
-fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| encode_value(value), str::to_owned)
-}
-
-fn length_of(value: &Value) -> usize {
-    match value {
-        Value::String(text) => text.len(),
-        Value::Array(items) => items.len(),
-        Value::Object(object) => object.len(),
-        _ => 0,
-    }
+    (!types.contains(&is)).then(|| said().into())
 }

@@ -201,6 +201,11 @@ impl SqlDatabase for PostgresLog {
         }
     }
 
+    async fn shut(&self) {
+        // The server notices.
+        self.idle().clear();
+    }
+
     async fn wait(&self, after: Seq) -> Result<(), StorageError> {
         let hints = self.hints.get_or_init(|| Hints::start(self.server.clone()));
         while !hints.next(after).await {

@@ -1,11 +1,13 @@
 //! The log in a database that speaks SQL: what every one of them has in common.
 //!
 //! A database is a way to run statements ([`SqlDatabase`]); the tables and the texts are the same
-//! everywhere, so [`EventLog`](super::EventLog) is written once, here.
+//! everywhere, so [`EventLog`](super::EventLog) and [`TokenStore`](super::tokens::TokenStore) are written once,
+//! here.
 
 mod cells;
 mod event_log;
 mod statement;
+mod tokens;
 
 use async_trait::async_trait;
 
@@ -13,7 +15,7 @@ use crate::domain::event::Seq;
 
 pub use self::cells::{Cells, Columns};
 pub use self::statement::Statement;
-use super::StorageError;
+use super::{LogDatabase, StorageError};
 
 /// A database that runs statements.
 #[async_trait]
@@ -32,6 +34,16 @@ pub trait SqlDatabase: Send + Sync + std::fmt::Debug {
     /// knows what became of it, and there may be a new way at once.
     fn is_lost(error: &sqlx::Error) -> bool;
 
+    /// Closes what is open, as far as that does something for who comes next.
+    async fn shut(&self);
+
     /// Does as [`EventLog::changed`](super::EventLog::changed) says.
     async fn wait(&self, after: Seq) -> Result<(), StorageError>;
+}
+
+#[async_trait]
+impl<D: SqlDatabase> LogDatabase for D {
+    async fn close(&self) {
+        self.shut().await;
+    }
 }

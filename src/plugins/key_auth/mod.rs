@@ -10,8 +10,9 @@ use uuid::Uuid;
 use super::authentication::{admit, challenge, refuse, unauthorized};
 use super::directory::{Credential, id_value};
 use super::exchange::Exchange;
+use super::typedef::flag;
 use super::{
-    BuildError, BuildInput, CredentialKind, Flow, Phases, Plugin, PluginKind, Scope, Step,
+    BuildError, BuildInput, CredentialKind, Flow, Handler, Phases, Plugin, PluginKind, Scope, Step,
 };
 use crate::domain::catalog::PluginSchema;
 use crate::domain::entity::{Entity, EntityError, Kind};
@@ -21,21 +22,15 @@ use form::{Arguments, Form};
 
 mod form;
 
-const NAME: &str = "key-auth";
-const PRIORITY: i32 = 1250;
-
 /// The kind of its credentials.
 pub const CREDENTIALS: Kind = Kind::new("keyauth_credentials");
 
 /// The plugin.
-pub const KIND: PluginKind = PluginKind {
-    name: NAME,
-    priority: PRIORITY,
-    schema,
+pub const KIND: PluginKind = PluginKind::new("key-auth", 1250, schema).handled(Handler {
     check: super::reads::<Config>,
     build,
     credentials: &[CredentialKind { kind: CREDENTIALS, read }],
-};
+});
 
 /// What a `key-auth` plugin is told.
 #[derive(Debug, Deserialize)]
@@ -71,7 +66,7 @@ pub struct KeyCredential {
     pub consumer: Reference,
     /// The key.
     pub key: String,
-    /// How many seconds it is accepted for; 0 is for ever.
+    /// How many seconds after its creation it is accepted; 0 is for ever.
     pub ttl: Option<i64>,
     /// Labels.
     #[serde(default)]
@@ -79,7 +74,6 @@ pub struct KeyCredential {
 }
 
 fn schema() -> PluginSchema {
-    let flag = |default: bool| Field::boolean().required().default(default);
     let config = Field::record([
         (
             "key_names",
@@ -91,30 +85,22 @@ fn schema() -> PluginSchema {
         ("key_in_query", flag(true)),
         ("key_in_body", flag(false)),
         ("run_on_preflight", flag(true)),
-        ("realm", Field::string()),
+        ("realm", Field::string().optional()),
     ]);
-    PluginSchema {
-        name: NAME,
-        version: super::VERSION,
-        priority: PRIORITY,
-        config,
-        no_scopes: &["consumer"],
-        custom: Vec::new(),
-        rewrite: None,
-        kinds: vec![credential_schema()],
-    }
+    KIND.describe(config).field("consumer", typedef::no_consumer()).kind(credential_schema())
 }
 
 fn credential_schema() -> Schema {
     Schema::new(CREDENTIALS)
         .paths("key-auths", "key-auth")
         .endpoint_key("key")
+        .cache_key(&["key"])
         .field("id", typedef::id())
         .field("created_at", Field::integer().auto(Auto::CreatedAt))
         .field("consumer", Field::foreign(consumer::KIND, OnDelete::Cascade).required())
-        .field("key", Field::string().unique().auto(Auto::Secret))
-        .field("ttl", Field::integer().between(0, 100_000_000))
+        .field("key", Field::string().optional().unique().auto(Auto::Secret))
         .field("tags", typedef::tags())
+        .ttl()
 }
 
 fn read(entity: &Entity) -> Result<Credential, EntityError> {

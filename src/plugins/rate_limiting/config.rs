@@ -1,15 +1,14 @@
 //! What a `rate-limiting` plugin is told, and what is refused.
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::counters::{ByPeriod, PERIODS};
-use super::{NAME, PRIORITY};
-use crate::domain::canonical::Document;
+use super::counters::ByPeriod;
 use crate::domain::catalog::PluginSchema;
 use crate::domain::kinds::typedef;
-use crate::domain::rejection::FieldErrors;
-use crate::domain::schema::Field;
+use crate::domain::schema::{Check, Field, Match};
+use crate::plugins::limits;
+use crate::plugins::typedef::{flag, redis, with_flat_redis};
 
 /// What a `rate-limiting` plugin is told. A limit is requests in its period.
 #[derive(Deserialize)]
@@ -100,54 +99,35 @@ pub struct Redis {
 
 /// Returns the schema.
 pub(super) fn schema() -> PluginSchema {
-    let limit = || Field::number().gt(0.0);
-    let flag = |default: bool| Field::boolean().required().default(default);
     let who = ["consumer", "credential", "ip", "service", "header", "path"];
-    let config = Field::record([
-        ("second", limit()),
-        ("minute", limit()),
-        ("hour", limit()),
-        ("day", limit()),
-        ("month", limit()),
-        ("year", limit()),
+    let config = Field::record(limits::fields().into_iter().chain([
         ("limit_by", Field::string().default("consumer").one_of(who)),
         ("header_name", typedef::header_name()),
         ("path", typedef::path()),
-        ("policy", {
-            let policies = ["local", "cluster", "redis"];
-            Field::string().default("local").len_min(0).one_of(policies).custom(policy)
-        }),
+        ("policy", limits::policy().len_min(0).custom(policy)),
         ("fault_tolerant", flag(true)),
         ("redis", redis()),
         ("hide_client_headers", flag(false)),
         ("error_code", Field::number().default(429).gt(0.0).custom(error_code)),
         ("error_message", Field::string().default("API rate limit exceeded")),
         ("sync_rate", Field::number().required().default(-1)),
-    ]);
-    PluginSchema {
-        name: NAME,
-        version: crate::plugins::VERSION,
-        priority: PRIORITY,
-        config: config.custom(order),
-        no_scopes: &[],
-        custom: vec![any_limit, companions],
-        rewrite: Some(nest_redis),
-        kinds: Vec::new(),
-    }
-}
-
-fn redis() -> Field {
-    Field::record([
-        ("host", typedef::host()),
-        ("port", typedef::port().default(6379)),
-        ("timeout", Field::integer().default(2000).between(0, 2_147_483_646)),
-        ("username", Field::string()),
-        ("password", Field::string().len_min(0)),
-        ("database", Field::integer().default(0)),
-        ("ssl", Field::boolean().default(false)),
-        ("ssl_verify", Field::boolean().default(false)),
-        ("server_name", typedef::sni()),
-    ])
+    ]))
+    .custom(|config| limits::ascending(config, "The").and_then(|()| sync_rate(config)));
+    let plugin =
+        super::KIND.describe(with_flat_redis(config, super::NAME)).check(Check::AtLeastOneOf(&[
+            "config.second",
+            "config.minute",
+            "config.hour",
+            "config.day",
+            "config.month",
+            "config.year",
+        ]));
+    let limit_by = |value: &str, field| {
+        Check::conditional("config.limit_by", Match::eq(value), field, Match::required())
+    };
+    limits::with_redis_checks(plugin)
+        .check(limit_by("header", "config.header_name"))
+        .check(limit_by("path", "config.path"))
 }
 
 fn policy(value: &Value) -> Result<(), String> {
@@ -164,127 +144,80 @@ fn error_code(value: &Value) -> Result<(), String> {
     status.then_some(()).ok_or_else(|| "expected a status between 200 and 999".into())
 }
 
-/// A longer period cannot have a lower limit (reference gateway-4, section F.3).
-fn order(config: &Value) -> Result<(), String> {
-    let mut last: Option<(&str, f64)> = None;
-    for (name, _) in names() {
-        let Some(limit) = config.get(name).and_then(Value::as_f64) else { continue };
-        if let Some((shorter, lower)) = last.filter(|(_, lower)| limit < *lower) {
-            return Err(format!(
-                "The limit for {name}({limit:?}) cannot be lower than the limit for \
-                 {shorter}({lower:?})"
-            ));
-        }
-        last = Some((name, limit));
-    }
-    let policy = config.get("policy").and_then(Value::as_str);
+/// Counts go somewhere only if they are kept in Redis.
+fn sync_rate(config: &Value) -> Result<(), String> {
+    let redis = config.get("policy").and_then(Value::as_str) == Some("redis");
     match config.get("sync_rate").and_then(Value::as_f64) {
-        Some(rate) if rate != -1.0 && rate < 0.02 => {
+        None | Some(-1.0) => Ok(()),
+        Some(_) if !redis => Err("sync_rate can only be used with the redis policy".into()),
+        Some(rate) if rate < 0.02 => {
             Err("sync_rate must be greater than 0.02, or -1 to disable".into())
         }
-        Some(rate) if rate != -1.0 && policy != Some("redis") => {
-            Err("sync_rate can only be used with the redis policy".into())
-        }
-        _ => Ok(()),
+        Some(_) => Ok(()),
     }
-}
-
-/// The fields of the limits, with the words of their headers.
-pub(super) fn names() -> impl Iterator<Item = (&'static str, super::counters::Period)> {
-    ["second", "minute", "hour", "day", "month", "year"].into_iter().zip(PERIODS)
-}
-
-fn any_limit(config: &Document) -> FieldErrors {
-    let mut errors = FieldErrors::default();
-    if names().all(|(name, _)| config.get(name).is_none_or(Value::is_null)) {
-        let fields: Vec<_> = names().map(|(name, _)| format!("'config.{name}'")).collect();
-        let fields = fields.join(", ");
-        errors.entity(format!("at least one of these fields must be non-empty: {fields}"));
-    }
-    errors
-}
-
-fn companions(config: &Document) -> FieldErrors {
-    let mut errors = FieldErrors::default();
-    for (value, field) in [("header", "header_name"), ("path", "path")] {
-        let chosen = config.get("limit_by").and_then(Value::as_str) == Some(value);
-        if chosen && config.get(field).is_none_or(Value::is_null) {
-            errors.entity("failed conditional validation given value of field 'config.limit_by'");
-            errors.insert_path(&format!("config.{field}"), "required field missing".into());
-        }
-    }
-    errors
-}
-
-/// The flat names that were in use before `redis` was a record.
-const FLAT: &[&str] = &[
-    "host",
-    "port",
-    "password",
-    "username",
-    "ssl",
-    "ssl_verify",
-    "server_name",
-    "timeout",
-    "database",
-];
-
-fn nest_redis(config: &mut Document) -> Result<(), FieldErrors> {
-    for field in FLAT {
-        let Some(value) = config.remove(&format!("redis_{field}")) else { continue };
-        let redis = config.entry("redis").or_insert_with(|| json!({}));
-        if let (Value::Object(redis), false) = (redis, value.is_null()) {
-            redis.insert((*field).to_owned(), value);
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::KIND;
     use super::*;
-    use crate::domain::kinds::plugin;
-
-    fn errors(config: Value) -> Value {
-        let catalog = crate::plugins::catalog(|_| true);
-        let mut document = json!({
-            "id": uuid::Uuid::from_u128(1), "name": NAME, "config": config, "created_at": 1,
-            "updated_at": 1,
-        });
-        let document = document.as_object_mut().unwrap();
-        catalog.complete(plugin::KIND, document).unwrap();
-        let errors = catalog.validate(plugin::KIND, document);
-        errors.err().and_then(FieldErrors::into_value).unwrap_or_default()
-    }
+    use crate::plugins::tests::{accepts, completed, refuses};
+    use serde_json::json;
 
     #[test]
-    fn refusals_name_their_field() {
-        assert_eq!(errors(json!({"second": 1, "hour": 5})), Value::Null);
-        assert_eq!(
-            errors(json!({}))["@entity"][0],
-            "at least one of these fields must be non-empty: 'config.second', 'config.minute', \
-             'config.hour', 'config.day', 'config.month', 'config.year'"
+    fn limits_are_asked_for_and_ascend() {
+        accepts(
+            &KIND,
+            &[
+                json!({"second": 1, "hour": 5}),
+                json!({"minute": 10, "limit_by": "path", "path": "/a"}),
+            ],
         );
-        assert_eq!(
-            errors(json!({"minute": 10, "hour": 5}))["config"],
-            "The limit for hour(5.0) cannot be lower than the limit for minute(10.0)"
+        let none = "at least one of these fields must be non-empty: 'config.second', \
+            'config.minute', 'config.hour', 'config.day', 'config.month', 'config.year'";
+        let failed = "failed conditional validation given value of field 'config.limit_by'";
+        let unavailable = "policy 'redis' is not available: each data plane counts by itself; \
+            expected: local";
+        let refused = |config: Value, errors: Value| (config, json!({"config": errors}));
+        refuses(
+            &KIND,
+            &[
+                (json!({}), json!({"@entity": [none]})),
+                refused(
+                    json!({"second": 5, "minute": 10, "hour": 3}),
+                    json!("The limit for hour(3.0) cannot be lower than the limit for second(5.0)"),
+                ),
+                (
+                    json!({"minute": 10, "limit_by": "header"}),
+                    json!({
+                        "@entity": [failed],
+                        "config": {"header_name": "required field missing"},
+                    }),
+                ),
+                refused(
+                    json!({"minute": 10, "policy": "redis", "redis_host": "r"}),
+                    json!({"policy": unavailable}),
+                ),
+                refused(
+                    json!({"minute": 1, "sync_rate": 1}),
+                    json!("sync_rate can only be used with the redis policy"),
+                ),
+                refused(
+                    json!({"minute": 1, "error_code": 12}),
+                    json!({"error_code": "expected a status between 200 and 999"}),
+                ),
+            ],
         );
-        let missing = errors(json!({"minute": 10, "limit_by": "header"}));
-        assert_eq!(missing["config"]["header_name"], "required field missing");
-        let redis = errors(json!({"minute": 10, "policy": "redis", "redis_host": "r"}));
-        assert!(redis["config"]["policy"].as_str().unwrap().contains("expected: local"));
-        assert_eq!(
-            errors(json!({"minute": 1, "sync_rate": 1}))["config"],
-            "sync_rate can only be used with the redis policy"
-        );
-        let odd = errors(json!({"minute": 1, "error_code": 12}));
-        assert_eq!(odd["config"]["error_code"], "expected a status between 200 and 999");
     }
 
     #[test]
     fn flat_redis_fields_move_into_the_record() {
-        let mut config = json!({"minute": 1, "redis_host": "r", "redis_port": 1});
-        nest_redis(config.as_object_mut().unwrap()).unwrap();
-        assert_eq!(config, json!({"minute": 1, "redis": {"host": "r", "port": 1}}));
+        let config = completed(&KIND, json!({"minute": 1, "redis_host": "r", "redis_port": 1}));
+        assert_eq!((&config["redis"]["host"], &config["redis"]["port"]), (&json!("r"), &json!(1)));
+        assert_eq!(config.get("redis_host"), None);
+        let both = json!({"minute": 1, "redis_host": "r", "redis": {"host": "s"}});
+        let text = "both deprecated and new field are used but their values mismatch: redis_host \
+            = r vs redis.host = s";
+        refuses(&KIND, &[(both, json!({"redis_host": text}))]);
     }
 }

@@ -13,22 +13,18 @@ use uuid::Uuid;
 
 use super::exchange::Exchange;
 use super::reply::Reply;
-use super::{BuildError, BuildInput, Phases, Plugin, PluginKind, Scope, Step};
+use super::{BuildError, BuildInput, Handler, Phases, Plugin, PluginKind, Scope, Step};
 use config::{Config, LimitBy};
 use counters::{ByPeriod, CounterKey, Counters, Identifier, PERIODS, Usage};
 
 const NAME: &str = "rate-limiting";
-const PRIORITY: i32 = 910;
 
 /// The plugin.
-pub const KIND: PluginKind = PluginKind {
-    name: NAME,
-    priority: PRIORITY,
-    schema: config::schema,
+pub const KIND: PluginKind = PluginKind::new(NAME, 910, config::schema).handled(Handler {
     check: super::reads::<Config>,
     build,
     credentials: &[],
-};
+});
 
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");

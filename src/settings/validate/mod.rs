@@ -2,13 +2,14 @@
 //!
 //! Every rule adds to one list; `check` prints all of it, `start` the first.
 
+mod admin;
 mod cluster;
 mod postgres;
 mod proxying;
 
 use uuid::Uuid;
 
-use super::layout::{Role, TrustedAddress};
+use super::layout::{AdminClients, Role, TrustedAddress};
 use super::pem::{self, Holds, Pem, PemPair};
 use super::values::Values;
 
@@ -26,8 +27,10 @@ pub(super) struct Checked {
     pub(super) client_max_body_size: u64,
     pub(super) client_body_buffer_size: u64,
     pub(super) admin_max_body_size: u64,
+    pub(super) gui_origins: Vec<String>,
     pub(super) proxy_pairs: Vec<PemPair>,
     pub(super) admin_pairs: Vec<PemPair>,
+    pub(super) admin_clients: Option<AdminClients>,
     pub(super) status_pairs: Vec<PemPair>,
     pub(super) client_pair: Option<PemPair>,
     pub(super) pg_pair: Option<PemPair>,
@@ -57,6 +60,7 @@ pub(super) fn check(
     let port_maps = rules.port_maps();
     rules.proxy_server();
     let cluster = rules.cluster(role);
+    let admin_clients = rules.admin_access(role);
     rules.limits();
     rules.database();
     rules.router();
@@ -79,8 +83,10 @@ pub(super) fn check(
         client_max_body_size,
         client_body_buffer_size,
         admin_max_body_size,
+        gui_origins: rules.gui_origins(),
         proxy_pairs,
         admin_pairs,
+        admin_clients,
         status_pairs,
         client_pair,
         pg_pair,
@@ -104,6 +110,23 @@ impl Rules<'_> {
         if !holds {
             self.error(message);
         }
+    }
+
+    /// Reads the origins of the pages that may use the Admin API: a path does not belong to one.
+    fn gui_origins(&mut self) -> Vec<String> {
+        let mut origins = Vec::new();
+        for url in self.values.list("admin_gui_url") {
+            let parts = url.split_once("://").map(|(scheme, rest)| {
+                (scheme, rest.split(['/', '?', '#']).next().unwrap_or_default())
+            });
+            match parts {
+                Some((scheme, authority)) if !scheme.is_empty() && !authority.is_empty() => {
+                    origins.push(format!("{scheme}://{authority}"));
+                }
+                _ => self.error(format!("admin_gui_url: expected scheme and host in '{url}'")),
+            }
+        }
+        origins
     }
 
     /// Reads one value as PEM; a bad one is an error and nothing.

@@ -1,0 +1,150 @@
+//! GET over entities: one, or a page of a list (reference gateway-2, sections B.2 and B.5). What is
+//! read is found first and rendered last, so that an answer that needs no body costs none.
+
+use axum::response::Response;
+use chrono::{DateTime, Utc};
+use http::StatusCode;
+use http::header::IF_NONE_MATCH;
+use serde_json::Value;
+
+use super::Admin;
+use super::call::Call;
+use super::error::ApiError;
+use super::filter::{self, Tags};
+use super::list::{self, Page};
+use super::place::{self, Place};
+use super::{locate, reply};
+use crate::domain::catalog::Catalog;
+use crate::domain::config::Config;
+use crate::domain::decide::Target;
+use crate::domain::entity::{Entity, Kind};
+use crate::domain::kinds::consumer;
+use crate::domain::{lifetime, view};
+
+/// What a GET speaks of, in one config.
+enum Found<'c, 'a> {
+    One(&'c Entity),
+    /// A page, and the path that leads to the next one but for its offset.
+    Some(Page<&'c Entity>, list::Way<'a>),
+}
+
+/// Answers GET and HEAD.
+pub(super) fn read(admin: &Admin, call: &Call, place: &Place) -> Result<Response, ApiError> {
+    let head = admin.0.store.head();
+    let (catalog, config) = (&admin.0.catalog, head.snapshot.config());
+    let view = View { catalog, config, at: admin.0.clock.now() };
+    let found = find(&view, call, place)?;
+    if call.headers.get(IF_NONE_MATCH) == Some(&reply::etag(head.config_hash)) {
+        return Ok(reply::tag(reply::empty(StatusCode::NOT_MODIFIED), head.config_hash));
+    }
+    let response = match found {
+        Found::One(entity) => reply::json(StatusCode::OK, &view.show(entity)),
+        Found::Some(page, way) => {
+            let body = page.write(&way, |entity| view.show(entity));
+            reply::text(StatusCode::OK, body, reply::JSON)
+        }
+    };
+    Ok(reply::tag(response, head.config_hash))
+}
+
+/// What is seen of one config at one time.
+pub(super) struct View<'c> {
+    pub(super) catalog: &'c Catalog,
+    pub(super) config: &'c Config,
+    pub(super) at: DateTime<Utc>,
+}
+
+impl View<'_> {
+    /// Returns an entity as the Admin API shows it.
+    pub(super) fn show(&self, entity: &Entity) -> Value {
+        Value::Object(view::show(self.catalog, self.config, entity, self.at))
+    }
+
+    /// Returns whether an entity's time is not over.
+    fn lives(&self, entity: &Entity) -> bool {
+        !lifetime::is_over(self.catalog.schema(entity.kind()), entity, self.at)
+    }
+}
+
+fn find<'c, 'a>(view: &View<'c>, call: &'a Call, place: &Place) -> Result<Found<'c, 'a>, ApiError> {
+    match place {
+        Place::Collection(kind) => collection(view, call, *kind),
+        Place::Nested { .. } => nested(view, call, place),
+        place => match locate::one(view.catalog, view.config, place)? {
+            entity if view.lives(entity) => Ok(Found::One(entity)),
+            _ => Err(ApiError::NotFound),
+        },
+    }
+}
+
+fn collection<'c, 'a>(
+    view: &View<'c>,
+    call: &'a Call,
+    kind: Kind,
+) -> Result<Found<'c, 'a>, ApiError> {
+    let View { catalog, config, .. } = *view;
+    if kind == consumer::KIND
+        && let Some(custom_id) = call.argument("custom_id")
+    {
+        return by_custom_id(config, custom_id);
+    }
+    let tags = Tags::read(catalog, kind, call)?;
+    let (size, after) = (list::size(call)?, list::after(call)?);
+    let mark = |entity: &&Entity| list::mark(entity.id());
+    let page = match tags {
+        Some(tags) => {
+            let tagged = tags.select(config, kind, after);
+            Page::take(tagged.filter(|entity| view.lives(entity)), size, mark)
+        }
+        None => {
+            let all = config.of_kind(kind, after);
+            Page::take(all.filter(|entity| view.lives(entity)), size, mark)
+        }
+    };
+    let carried = [("tags", filter::argument(call)), ("size", call.argument("size"))].into_iter();
+    let carried = carried.filter_map(|(name, value)| Some((name, value?)));
+    let path = format!("/{}", catalog.schema(kind).admin_path);
+    Ok(Found::Some(page, list::Way { path, carried: carried.collect() }))
+}
+
+fn by_custom_id<'c>(config: &'c Config, custom_id: &str) -> Result<Found<'c, 'static>, ApiError> {
+    if custom_id.is_empty() {
+        return Err(ApiError::BadRequest("custom_id must be an unempty string".into()));
+    }
+    let target = Target::Name("custom_id", custom_id.to_owned());
+    let items = target.find(config, consumer::KIND).into_iter().collect();
+    Ok(Found::Some(Page { items, offset: None }, list::Way::default()))
+}
+
+fn nested<'c>(view: &View<'c>, call: &Call, place: &Place) -> Result<Found<'c, 'static>, ApiError> {
+    let View { catalog, config, .. } = *view;
+    let Place::Nested { parent, kind, field, read_only } = place else {
+        return Err(ApiError::NotFound);
+    };
+    let above = locate::entity(catalog, config, parent)?.key();
+    // Kong checks the filter here, and then does not use it.
+    Tags::read(catalog, *kind, call)?;
+    let size = list::size(call)?;
+    let tail = if *read_only { "/all" } else { "" };
+    let (outer, inner) = (catalog.schema(parent.kind), catalog.schema(*kind));
+    let name = place::segment(&parent.text);
+    let path = format!("/{}/{name}/{}{tail}", outer.admin_path, inner.nested_path);
+    let page = if place::newest_first(*kind) {
+        let skip = list::skip(call)?;
+        let mut children: Vec<_> = locate::referring(config, above, *kind, field, None).collect();
+        children.sort_by_cached_key(|entity| std::cmp::Reverse(created_ms(entity)));
+        let next = skip.saturating_add(size).to_string();
+        Page::take(children.into_iter().skip(skip), size, |_| next)
+    } else {
+        let children = locate::referring(config, above, *kind, field, list::after(call)?);
+        Page::take(children.filter(|entity| view.lives(entity)), size, |entity| {
+            list::mark(entity.id())
+        })
+    };
+    Ok(Found::Some(page, list::Way { path, carried: Vec::new() }))
+}
+
+fn created_ms(entity: &Entity) -> i64 {
+    let seconds = entity.document().get("created_at").and_then(Value::as_f64).unwrap_or_default();
+    (seconds * 1000.0).round() as i64
+}
