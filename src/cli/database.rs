@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
+use tokio::runtime::Runtime;
 
 use super::SettingsArgs;
 use super::process;
@@ -91,10 +92,11 @@ pub(super) fn origin(kind: EventKind, reason: Option<String>) -> Origin {
 
 /// Runs the work of a command that waits for a database.
 pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    runtime.block_on(work)
+    runtime()?.block_on(work)
+}
+
+/// Starts what a command waits with: an open database belongs to it.
+pub(super) fn runtime() -> anyhow::Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all().build().context("cannot start the runtime")
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use serde_json::json;
+use tokio::runtime::Runtime;
 
-use super::database::block_on;
+use super::database;
 use super::output::Output;
 use super::{Exit, SettingsArgs, Told};
 use crate::log::migrations::{Migrations, SchemaError, SchemaState};
@@ -68,22 +69,18 @@ pub(super) fn run(args: Args, out: &Output) -> anyhow::Result<()> {
     if let Database::Postgres(server) = &mut settings.database {
         server.timeout = Duration::from_secs(args.db_timeout.max(1));
     }
-    match planes::database::migrations(&settings)? {
-        Some(tables) => verb(&Known::ask(tables)?, out),
-        // As Kong has it: nothing is missing where nothing can be.
-        None => verb(&Known { tables: None, state: SchemaState::default() }, out),
-    }
+    verb(&Known::ask(&settings)?, out)
 }
 
 /// Makes the tables, or brings them up to date, as `start --run-migrations` asks.
 pub(super) fn prepare(settings: &Settings, out: &Output) -> anyhow::Result<()> {
-    let Some(tables) = planes::database::migrations(settings)? else { return Ok(()) };
-    let known = Known::ask(tables)?;
+    let known = Known::ask(settings)?;
     if known.needs_bootstrap() { bootstrap(&known, out) } else { up(&known, out) }
 }
 
 /// The tables and what is known of them. Without a database there are none, and none are missing.
 struct Known {
+    runtime: Runtime,
     tables: Option<Box<dyn Migrations>>,
     state: SchemaState,
 }
@@ -91,10 +88,18 @@ struct Known {
 type Work = fn(&Known, &Output) -> anyhow::Result<()>;
 
 impl Known {
-    fn ask(tables: Box<dyn Migrations>) -> anyhow::Result<Self> {
-        let state = block_on(async { Ok(tables.state().await?) });
-        let state = state.with_context(|| format!("cannot read the database {}", tables.name()))?;
-        Ok(Self { tables: Some(tables), state })
+    fn ask(settings: &Settings) -> anyhow::Result<Self> {
+        let runtime = database::runtime()?;
+        let entered = runtime.enter();
+        let tables = planes::database::migrations(settings)?;
+        drop(entered);
+        let state = match &tables {
+            Some(tables) => runtime
+                .block_on(tables.state())
+                .with_context(|| format!("cannot read the database {}", tables.name()))?,
+            None => SchemaState::default(),
+        };
+        Ok(Self { runtime, tables, state })
     }
 
     fn needs_bootstrap(&self) -> bool {
@@ -106,7 +111,7 @@ impl Known {
         let Some(tables) = &self.tables else { return Ok(()) };
         let name = tables.name();
         out.say(&format!("migrating log on database '{name}'..."));
-        let done = block_on(async { Ok(tables.migrate().await?) });
+        let done = self.runtime.block_on(tables.migrate());
         done.with_context(|| format!("cannot migrate the database {name}"))?;
         for migration in &self.state.new {
             out.say(&format!("log migrated up to: {migration} (executed)"));
@@ -189,7 +194,7 @@ fn reset(known: &Known, out: &Output) -> anyhow::Result<()> {
         return Err(Told.into());
     };
     out.say("Resetting database...");
-    let done = block_on(async { Ok(tables.reset().await?) });
+    let done = known.runtime.block_on(tables.reset());
     done.with_context(|| format!("cannot reset the database {}", tables.name()))?;
     out.say("Database successfully reset");
     Ok(())

@@ -135,10 +135,13 @@ impl WriterTask {
         loop {
             attempts += 1;
             let plan = self.decide(batch);
-            if plan.rows.is_empty() {
-                return Ok(plan);
-            }
-            match self.history.log().append(self.head.tip(), &plan.rows).await {
+            let log = self.history.log();
+            let appended = match plan.rows.as_slice() {
+                // To answer that there is nothing to do is a promise too.
+                [] => self.is_at_the_end().await,
+                rows => log.append(self.head.tip(), rows).await,
+            };
+            match appended {
                 Ok(()) => return Ok(plan),
                 Err(AppendError::Conflict { .. }) if attempts < ATTEMPTS_MAX => {
                     self.catch_up().await.map_err(ReplayError::into_append_error)?;
@@ -146,6 +149,15 @@ impl WriterTask {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Checks that nobody else has written meanwhile.
+    async fn is_at_the_end(&self) -> Result<(), AppendError> {
+        let (expected, actual) = (self.head.tip(), self.history.log().tip().await?);
+        if actual == expected {
+            return Ok(());
+        }
+        Err(AppendError::Conflict { expected: expected.seq, actual: actual.seq })
     }
 
     fn decide(&self, batch: &mut [Box<dyn Job>]) -> Plan {

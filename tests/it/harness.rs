@@ -115,6 +115,16 @@ impl Cluster {
         self.control = Some(control);
     }
 
+    /// Returns settings of another control plane that trusts whom this one trusts.
+    pub(crate) fn env_with_certificate(
+        &self,
+        mut env: Vec<(String, String)>,
+    ) -> Vec<(String, String)> {
+        env.push(("KONG_CLUSTER_CERT".to_owned(), self.certificate.0.clone()));
+        env.push(("KONG_CLUSTER_CERT_KEY".to_owned(), self.certificate.1.clone()));
+        env
+    }
+
     pub(crate) async fn stop_control(&mut self) {
         if let Some(control) = self.control.take() {
             control.stop().await;
