@@ -107,3 +107,93 @@ impl Reader<'_> {
         Duration::from_millis(self.whole(name).max(1))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Database, Settings, SettingsError, Sources};
+
+    fn load(more: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+        let env = [("KONG_DATABASE", "postgres")].iter().chain(more);
+        let env = env.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Settings::load(&Sources { conf: None, env, prefix: None })
+    }
+
+    fn postgres(more: &[(&str, &str)]) -> Postgres {
+        match load(more).unwrap().database {
+            Database::Postgres(postgres) => *postgres,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn defaults_are_kongs() {
+        let found = postgres(&[]);
+        assert_eq!(found.to_string(), "kong on 127.0.0.1:5432");
+        assert_eq!((found.user.as_str(), found.password, found.schema), ("kong", None, None));
+        assert_eq!((found.timeout, found.tls), (Duration::from_secs(5), PostgresTls::Off));
+        assert_eq!(found.semaphore_timeout, Duration::from_secs(60));
+        assert_eq!((found.connections_max, found.keepalive_timeout), (8, None));
+    }
+
+    #[test]
+    fn every_setting_is_heard() {
+        let found = postgres(&[
+            ("KONG_PG_HOST", "db"),
+            ("KONG_PG_PORT", "5433"),
+            ("KONG_PG_DATABASE", "gateway"),
+            ("KONG_PG_SCHEMA", "cp"),
+            ("KONG_PG_USER", "ann"),
+            ("KONG_PG_PASSWORD", "{vault://env/pg-secret}"),
+            ("PG_SECRET", "hunter2"),
+            ("KONG_PG_TIMEOUT", "250"),
+            ("KONG_PG_POOL_SIZE", "30"),
+            ("KONG_PG_MAX_CONCURRENT_QUERIES", "3"),
+            ("KONG_PG_SEMAPHORE_TIMEOUT", "100"),
+            ("KONG_PG_KEEPALIVE_TIMEOUT", "9000"),
+        ]);
+        assert_eq!(found.to_string(), "gateway on db:5433");
+        assert_eq!((found.schema.as_deref(), found.user.as_str()), (Some("cp"), "ann"));
+        assert_eq!(found.password.as_deref(), Some("hunter2"));
+        assert!(!format!("{found:?}").contains("hunter2"));
+        assert_eq!((found.timeout.as_millis(), found.connections_max), (250, 3));
+        assert_eq!(found.semaphore_timeout.as_millis(), 100);
+        assert_eq!(found.keepalive_timeout, Some(Duration::from_secs(9)));
+    }
+
+    #[test]
+    fn tls_is_asked_for_step_by_step() {
+        let on = ("KONG_PG_SSL", "on");
+        for (more, tls) in [
+            (&[][..], PostgresTls::Required),
+            (&[("KONG_PG_SSL_REQUIRED", "off")], PostgresTls::Preferred),
+            (&[("KONG_PG_SSL_VERIFY", "on")], PostgresTls::Verified),
+        ] {
+            assert_eq!(postgres(&[&[on], more].concat()).tls, tls);
+        }
+        let halves = load(&[on, ("KONG_PG_SSL_CERT", "/none")]).unwrap_err().messages();
+        assert_eq!(halves[0], "pg_ssl_cert_key must be specified");
+    }
+
+    #[test]
+    fn numbers_that_make_no_sense_are_refused_in_kongs_words() {
+        for (name, value, message) in [
+            ("KONG_PG_BACKLOG", "-1", "pg_backlog must be greater than 0"),
+            ("KONG_PG_POOL_SIZE", "1.5", "pg_pool_size must be an integer greater than 0"),
+            (
+                "KONG_PG_RO_KEEPALIVE_TIMEOUT",
+                "-1",
+                "pg_ro_keepalive_timeout must be greater than 0",
+            ),
+            ("KONG_PG_PORT", "0", "pg_port must be an integer from 1 to 65535"),
+        ] {
+            assert_eq!(load(&[(name, value)]).unwrap_err().messages(), [message]);
+        }
+    }
+
+    #[test]
+    fn what_does_nothing_is_warned_of() {
+        let warnings = load(&[("KONG_PG_RO_HOST", "replica")]).unwrap().warnings;
+        assert_eq!(warnings, ["pg_ro_host is not supported by this release: it is ignored"]);
+    }
+}

@@ -46,7 +46,7 @@ struct Write {
 
 /// Returns how many seeds to try: more by the variable `SEEDS`.
 fn seeds() -> u64 {
-    std::env::var("SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(2)
+    std::env::var("SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(3)
 }
 
 #[tokio::test(flavor = "multi_thread")]

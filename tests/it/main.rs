@@ -15,6 +15,7 @@ mod log_contract;
 mod migrations;
 mod offline;
 mod postgres;
+mod postgres_tls;
 mod process;
 mod schemas;
 mod several_cps;
