@@ -112,7 +112,7 @@ pub(super) async fn drop_tables<D: SqlDatabase>(
         "DROP TABLE IF EXISTS admin_tokens",
         "DROP TABLE IF EXISTS _sqlx_migrations",
     ];
-    let statements = tables.iter().chain(more).map(|text| Statement::new(*text)).collect();
+    let statements = tables.iter().chain(more).map(|text| Statement::new(text)).collect();
     database.transact(statements).await?;
     Ok(())
 }
