@@ -51,16 +51,17 @@ impl Body {
     }
 
     /// Returns the document as one of a kind.
-    pub(super) fn into_document(
-        mut self,
+    pub(super) fn document(
+        &self,
         catalog: &Catalog,
         kind: Kind,
         stored_plugin: Option<&str>,
     ) -> Document {
+        let mut document = self.document.clone();
         if self.is_form {
-            infer::infer(catalog, kind, &mut self.document, stored_plugin);
+            infer::infer(catalog, kind, &mut document, stored_plugin);
         }
-        self.document
+        document
     }
 
     /// Returns the document as it was sent.

@@ -57,10 +57,9 @@ async fn answer(admin: &Admin, request: Request, request_id: String) -> Result<R
         return Err(ApiError::MethodNotAllowed);
     }
     let call = Call::read(request, request_id, admin.0.options.body_bytes_max).await?;
-    match (&place, place.kind()) {
-        (Place::Fixed(fixed), _) => answer_fixed(admin, &call, *fixed).await,
-        (_, Some(kind)) => entities::answer(admin, call, place, kind).await,
-        (_, None) => Err(ApiError::NotFound),
+    match place {
+        Place::Fixed(fixed) => answer_fixed(admin, &call, fixed).await,
+        place => entities::answer(admin, &call, place).await,
     }
 }
 

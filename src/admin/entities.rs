@@ -10,30 +10,21 @@ use super::body::Body;
 use super::call::Call;
 use super::error::ApiError;
 use super::list::{self, Page, Tags};
-use super::place::{self, Named, Place};
-use super::store::Decided;
+use super::operation::Operation;
+use super::place::{self, Place};
 use super::{locate, reply};
-use crate::domain::canonical::Document;
 use crate::domain::catalog::Catalog;
 use crate::domain::config::Config;
-use crate::domain::decide::{self, Fresh, Target};
+use crate::domain::decide::{Fresh, Target};
 use crate::domain::entity::{Entity, Kind};
 use crate::domain::event::EventKind;
 use crate::domain::kinds::consumer;
 
-/// Answers a request for the entities of a kind.
-pub(super) async fn answer(
-    admin: &Admin,
-    call: Call,
-    place: Place,
-    kind: Kind,
-) -> Result<Response, ApiError> {
+/// Answers a request for entities.
+pub(super) async fn answer(admin: &Admin, call: &Call, place: Place) -> Result<Response, ApiError> {
     match call.method {
-        Method::POST => post(admin, &call, place, kind).await,
-        Method::PUT => put(admin, &call, place, kind).await,
-        Method::PATCH => patch(admin, &call, place, kind).await,
-        Method::DELETE => delete(admin, &call, place).await,
-        _ => read(admin, &call, &place),
+        Method::GET | Method::HEAD => read(admin, call, &place),
+        _ => write(admin, call, place).await,
     }
 }
 
@@ -46,28 +37,12 @@ fn read(admin: &Admin, call: &Call, place: &Place) -> Result<Response, ApiError>
             let parent = locate::entity(catalog, config, parent)?;
             nested(catalog, config, call, parent, (*kind, field), *read_only)?
         }
-        place => show(catalog, find(catalog, config, place)?),
+        place => show(catalog, locate::place(catalog, config, place)?),
     };
     if call.headers.get(IF_NONE_MATCH) == Some(&reply::etag(head.config_hash)) {
         return Ok(reply::tag(reply::empty(StatusCode::NOT_MODIFIED), head.config_hash));
     }
     Ok(reply::tag(reply::json(StatusCode::OK, &body), head.config_hash))
-}
-
-/// Returns the one entity that a place names.
-fn find<'c>(catalog: &Catalog, config: &'c Config, place: &Place) -> Result<&'c Entity, ApiError> {
-    match place {
-        Place::Entity(named) => locate::entity(catalog, config, named),
-        Place::NestedEntity { parent, child, field } => {
-            let parent = locate::entity(catalog, config, parent)?;
-            locate::child(catalog, config, parent.key(), child, field)
-        }
-        Place::Foreign { child, field, kind } => {
-            let child = locate::entity(catalog, config, child)?;
-            locate::referred(config, child, field, *kind).ok_or(ApiError::NotFound)
-        }
-        Place::Fixed(_) | Place::Collection(_) | Place::Nested { .. } => Err(ApiError::NotFound),
-    }
 }
 
 fn show(catalog: &Catalog, entity: &Entity) -> Value {
@@ -143,127 +118,11 @@ fn created_ms(entity: &Entity) -> i64 {
     (seconds * 1000.0).round() as i64
 }
 
-async fn post(admin: &Admin, call: &Call, place: Place, kind: Kind) -> Result<Response, ApiError> {
-    let body = Body::read(call)?.into_document(&admin.0.catalog, kind, None);
-    let catalog = admin.0.catalog.clone();
-    let decide = move |config: &Config, fresh: &mut Fresh<'_>| {
-        let mut body = body.clone();
-        if let Place::Nested { parent, field, .. } = &place {
-            adopt(&catalog, config, parent, field, &mut body)?;
-        }
-        Ok(decide::post(&catalog, config, kind, body, fresh)?.into())
-    };
-    write(admin, call, decide, StatusCode::CREATED).await
-}
-
-async fn put(admin: &Admin, call: &Call, place: Place, kind: Kind) -> Result<Response, ApiError> {
-    let body = Body::read(call)?.into_document(&admin.0.catalog, kind, None);
-    let catalog = admin.0.catalog.clone();
-    let decide = move |config: &Config, fresh: &mut Fresh<'_>| {
-        let mut body = body.clone();
-        let target = match &place {
-            Place::Entity(named) => locate::target(&catalog, named)?,
-            Place::NestedEntity { .. } if !place::put_creates(kind) => {
-                let target = Target::Id(find(&catalog, config, &place)?.id());
-                return Ok(decide::patch(&catalog, config, kind, &target, body, fresh)?.into());
-            }
-            Place::NestedEntity { parent, child, field } => {
-                adopt(&catalog, config, parent, field, &mut body)?;
-                locate::target(&catalog, child)?
-            }
-            Place::Foreign { child, field, .. } => {
-                let child = locate::entity(&catalog, config, child)?;
-                match locate::referred(config, child, field, kind) {
-                    Some(referred) => Target::Id(referred.id()),
-                    None => return link(&catalog, config, child, field, kind, body, fresh),
-                }
-            }
-            _ => return Err(ApiError::MethodNotAllowed),
-        };
-        Ok(decide::put(&catalog, config, kind, &target, body, fresh)?.into())
-    };
-    write(admin, call, decide, StatusCode::OK).await
-}
-
-/// Creates what a foreign field refers to, and makes it refer there: one event.
-fn link(
-    catalog: &Catalog,
-    config: &Config,
-    child: &Entity,
-    field: &str,
-    kind: Kind,
-    body: Document,
-    fresh: &mut Fresh<'_>,
-) -> Result<Decided, ApiError> {
-    let target = Target::Id((fresh.id)());
-    let mut created = decide::put(catalog, config, kind, &target, body, fresh)?;
-    let mut with_it = config.clone();
-    for change in &created.changes {
-        with_it.apply(catalog, change);
-    }
-    let reference = locate::reference_to(created.entity.key());
-    let patch = Document::from_iter([(field.to_owned(), reference)]);
-    let target = Target::Id(child.id());
-    let linked = decide::patch(catalog, &with_it, child.kind(), &target, patch, fresh)?;
-    created.changes.extend(linked.changes);
-    Ok(created.into())
-}
-
-async fn patch(admin: &Admin, call: &Call, place: Place, kind: Kind) -> Result<Response, ApiError> {
-    let catalog = admin.0.catalog.clone();
-    let stored_plugin = find(&catalog, admin.0.store.head().snapshot.config(), &place)
-        .ok()
-        .and_then(|entity| entity.document().get("name")?.as_str().map(str::to_owned));
-    let body = Body::read(call)?.into_document(&catalog, kind, stored_plugin.as_deref());
-    let decide = move |config: &Config, fresh: &mut Fresh<'_>| {
-        let target = match &place {
-            Place::Entity(named) if !place::patch_misses_plainly(kind) => {
-                locate::target(&catalog, named)?
-            }
-            place => Target::Id(find(&catalog, config, place)?.id()),
-        };
-        Ok(decide::patch(&catalog, config, kind, &target, body.clone(), fresh)?.into())
-    };
-    write(admin, call, decide, StatusCode::OK).await
-}
-
-async fn delete(admin: &Admin, call: &Call, place: Place) -> Result<Response, ApiError> {
-    let catalog = admin.0.catalog.clone();
-    let decide = move |config: &Config, _: &mut Fresh<'_>| {
-        let found = find(&catalog, config, &place);
-        let key = match (&place, found) {
-            (Place::Foreign { .. }, Ok(_)) => return Err(ApiError::MethodNotAllowed),
-            // What is not there at top level counts as deleted.
-            (Place::Entity(_), Err(ApiError::NotFound)) => return Ok(Decided::default()),
-            (_, found) => found?.key(),
-        };
-        Ok(Decided { changes: decide::delete(&catalog, config, key)?, entity: None })
-    };
-    write(admin, call, decide, StatusCode::NO_CONTENT).await
-}
-
-/// Puts the reference to the parent into a body, over what the body says.
-fn adopt(
-    catalog: &Catalog,
-    config: &Config,
-    parent: &Named,
-    field: &str,
-    body: &mut Document,
-) -> Result<(), ApiError> {
-    let parent = locate::entity(catalog, config, parent)?;
-    body.insert(field.to_owned(), locate::reference_to(parent.key()));
-    Ok(())
-}
-
-async fn write<F>(
-    admin: &Admin,
-    call: &Call,
-    decide: F,
-    status: StatusCode,
-) -> Result<Response, ApiError>
-where
-    F: Fn(&Config, &mut Fresh<'_>) -> Result<Decided, ApiError> + Send + 'static,
-{
+async fn write(admin: &Admin, call: &Call, place: Place) -> Result<Response, ApiError> {
+    let operation = Operation::new(&call.method, place, Body::read(call)?)?;
+    let (status, catalog) = (operation.status(), admin.0.catalog.clone());
+    let decide =
+        move |config: &Config, fresh: &mut Fresh<'_>| operation.decide(&catalog, config, fresh);
     let (entity, head) = admin.0.store.write(call.origin(EventKind::Written), decide).await?;
     let response = match entity {
         Some(entity) => reply::json(status, &show(&admin.0.catalog, &entity)),

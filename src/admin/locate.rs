@@ -5,7 +5,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::error::ApiError;
-use super::place::Named;
+use super::place::{Named, Place};
 use crate::domain::canonical::Document;
 use crate::domain::catalog::{Catalog, Referrer};
 use crate::domain::config::{Config, reference};
@@ -16,6 +16,26 @@ use crate::domain::schema::OnDelete;
 /// Returns what a segment names: an id, or the value of the kind's endpoint key.
 pub(super) fn target(catalog: &Catalog, named: &Named) -> Result<Target, ApiError> {
     Ok(Target::parse(catalog.schema(named.kind), &named.text)?)
+}
+
+/// Returns the one entity that a place names.
+pub(super) fn place<'c>(
+    catalog: &Catalog,
+    config: &'c Config,
+    place: &Place,
+) -> Result<&'c Entity, ApiError> {
+    match place {
+        Place::Entity(named) => entity(catalog, config, named),
+        Place::NestedEntity { parent, child: named, field } => {
+            let parent = entity(catalog, config, parent)?;
+            child(catalog, config, parent.key(), named, field)
+        }
+        Place::Foreign { child: named, field, kind } => {
+            let child = entity(catalog, config, named)?;
+            referred(config, child, field, *kind).ok_or(ApiError::NotFound)
+        }
+        Place::Fixed(_) | Place::Collection(_) | Place::Nested { .. } => Err(ApiError::NotFound),
+    }
 }
 
 /// Returns the entity that a segment names.

@@ -26,6 +26,7 @@ mod list;
 mod locate;
 mod multipart;
 mod node;
+mod operation;
 mod place;
 mod reply;
 pub mod serve;
