@@ -12,7 +12,7 @@ use super::call::{self, Call};
 use super::error::ApiError;
 use super::place::{Fixed, Place};
 use super::serve::Peer;
-use super::{Admin, clustering, cors, entities, history, node, place, reply, status};
+use super::{Admin, clustering, cors, entities, etag, history, node, place, reply, status};
 
 /// Answers one request. Whatever fails, the answer carries the headers that a browser needs.
 pub(super) async fn dispatch(State(admin): State<Admin>, request: Request) -> Response {
@@ -32,6 +32,7 @@ pub(super) async fn dispatch(State(admin): State<Admin>, request: Request) -> Re
     };
 
     let latency_ms = started.elapsed().as_millis();
+    etag::tag_if_bare(&mut response, admin.0.store.head().config_hash);
     cors::admit(&mut response, &admin.0.options.gui_origins, origin);
     reply::sign(&mut response, &request_id, admin.0.options.latency_header.then_some(latency_ms));
     if method == Method::HEAD {

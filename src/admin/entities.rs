@@ -1,8 +1,7 @@
 //! The verbs over entities, one handler each for all kinds (reference gateway-2, section B.2).
 
 use axum::response::Response;
-use http::header::IF_NONE_MATCH;
-use http::{Method, StatusCode};
+use http::Method;
 use serde_json::{Value, json};
 
 use super::Admin;
@@ -12,7 +11,8 @@ use super::error::ApiError;
 use super::list::{self, Page, Tags};
 use super::operation::Operation;
 use super::place::{self, Place};
-use super::{locate, reply};
+use super::store::View;
+use super::{etag, locate, reply};
 use crate::domain::catalog::Catalog;
 use crate::domain::config::Config;
 use crate::domain::decide::{Fresh, Target};
@@ -23,38 +23,31 @@ use crate::domain::kinds::consumer;
 /// Answers a request for entities.
 pub(super) async fn answer(admin: &Admin, call: &Call, place: Place) -> Result<Response, ApiError> {
     match call.method {
-        Method::GET | Method::HEAD => read(admin, call, &place),
+        Method::GET | Method::HEAD => read(admin, call, &place).await,
         _ => write(admin, call, place).await,
     }
 }
 
-fn read(admin: &Admin, call: &Call, place: &Place) -> Result<Response, ApiError> {
-    let head = admin.0.store.head();
-    let (catalog, config) = (&admin.0.catalog, head.snapshot.config());
+async fn read(admin: &Admin, call: &Call, place: &Place) -> Result<Response, ApiError> {
+    let view = admin.0.store.view(call).await?;
+    let (catalog, config) = (&admin.0.catalog, view.config());
     let body = match place {
-        Place::Collection(kind) => collection(catalog, config, call, *kind)?,
+        Place::Collection(kind) => collection(catalog, &view, call, *kind)?,
         Place::Nested { parent, kind, field, read_only } => {
             let parent = locate::entity(catalog, config, parent)?;
-            nested(catalog, config, call, parent, (*kind, field), *read_only)?
+            nested(catalog, &view, call, parent, (*kind, field), *read_only)?
         }
         place => show(catalog, locate::place(catalog, config, place)?),
     };
-    if call.headers.get(IF_NONE_MATCH) == Some(&reply::etag(head.config_hash)) {
-        return Ok(reply::tag(reply::empty(StatusCode::NOT_MODIFIED), head.config_hash));
-    }
-    Ok(reply::tag(reply::json(StatusCode::OK, &body), head.config_hash))
+    etag::answer(call, view.head.config_hash, &body)
 }
 
 fn show(catalog: &Catalog, entity: &Entity) -> Value {
     Value::Object(catalog.present(entity.kind(), entity.document()))
 }
 
-fn collection(
-    catalog: &Catalog,
-    config: &Config,
-    call: &Call,
-    kind: Kind,
-) -> Result<Value, ApiError> {
+fn collection(catalog: &Catalog, view: &View, call: &Call, kind: Kind) -> Result<Value, ApiError> {
+    let config = view.config();
     if kind == consumer::KIND
         && let Some(custom_id) = call.argument("custom_id")
     {
@@ -69,6 +62,7 @@ fn collection(
     let carried: Vec<_> = ["tags", "size"]
         .into_iter()
         .filter_map(|name| call.argument(name).map(|value| (name, value)))
+        .chain(view.at.as_deref().map(|at| ("at", at)))
         .collect();
     let path = format!("/{}", catalog.schema(kind).admin_path);
     Ok(page.answer(&path, &carried, |entity| show(catalog, entity)))
@@ -86,13 +80,13 @@ fn by_custom_id(catalog: &Catalog, config: &Config, custom_id: &str) -> Result<V
 
 fn nested(
     catalog: &Catalog,
-    config: &Config,
+    view: &View,
     call: &Call,
     parent: &Entity,
     (kind, field): (Kind, &'static str),
     all: bool,
 ) -> Result<Value, ApiError> {
-    let size = list::size(call)?;
+    let (size, config) = (list::size(call)?, view.config());
     // Kong checks the filter here, and then does not use it.
     Tags::read(catalog, kind, call)?;
     let (above, below) = (catalog.schema(parent.kind()), catalog.schema(kind));
@@ -110,7 +104,8 @@ fn nested(
         let children = locate::referring(config, parent.key(), kind, field, after);
         Page::take(children, size, |entity| list::mark(entity.id()))
     };
-    Ok(page.answer(&path, &[], |entity| show(catalog, entity)))
+    let carried: Vec<_> = view.at.as_deref().map(|at| ("at", at)).into_iter().collect();
+    Ok(page.answer(&path, &carried, |entity| show(catalog, entity)))
 }
 
 fn created_ms(entity: &Entity) -> i64 {
@@ -119,14 +114,20 @@ fn created_ms(entity: &Entity) -> i64 {
 }
 
 async fn write(admin: &Admin, call: &Call, place: Place) -> Result<Response, ApiError> {
+    if call.argument("at").is_some() {
+        return Err(ApiError::option("at", "only reads can go back; see POST /rollback"));
+    }
     let operation = Operation::new(&call.method, place, Body::read(call)?)?;
     let (status, catalog) = (operation.status(), admin.0.catalog.clone());
-    let decide =
-        move |config: &Config, fresh: &mut Fresh<'_>| operation.decide(&catalog, config, fresh);
-    let (entity, head) = admin.0.store.write(call.origin(EventKind::Written), decide).await?;
+    let decide = move |config: &Config, fresh: &mut Fresh<'_>| {
+        let decided = operation.decide(&catalog, config, fresh)?;
+        Ok((decided.changes, decided.entity))
+    };
+    let origin = call.origin(EventKind::Written)?;
+    let (entity, head) = admin.0.store.write(call, origin, decide).await?;
     let response = match entity {
         Some(entity) => reply::json(status, &show(&admin.0.catalog, &entity)),
         None => reply::empty(status),
     };
-    Ok(reply::tag(response, head.config_hash))
+    Ok(etag::tag(response, head.config_hash))
 }

@@ -5,8 +5,9 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::reply;
 use super::store::StoreError;
+use super::{etag, reply};
+use crate::domain::hash::ConfigHash;
 use crate::domain::rejection::{FieldErrors, Rejection};
 
 /// Why a request was not served.
@@ -36,6 +37,12 @@ pub enum ApiError {
     /// The path does not know this method.
     #[error("Method not allowed")]
     MethodNotAllowed,
+    /// The write is wanted on another config than the one in force.
+    #[error("the configuration has changed: it is {current} now")]
+    Stale {
+        /// The config in force.
+        current: ConfigHash,
+    },
     /// The request cannot be read, or cannot be served by this node.
     #[error("{0}")]
     BadRequest(String),
@@ -71,6 +78,7 @@ impl ApiError {
                 StatusCode::BAD_REQUEST
             }
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Stale { .. } => StatusCode::PRECONDITION_FAILED,
             Self::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Slow(_) => StatusCode::REQUEST_TIMEOUT,
@@ -95,6 +103,11 @@ impl ApiError {
             Self::Argument { code, name, .. } => {
                 json!({"code": code, "name": name, "message": message})
             }
+            Self::Stale { current } => json!({
+                "name": "precondition failed",
+                "message": message,
+                "config_hash": current,
+            }),
             _ => json!({"message": message}),
         }
     }
@@ -145,6 +158,10 @@ impl IntoResponse for ApiError {
         if let Self::Unavailable(cause) = &self {
             tracing::error!(?cause, "cannot use the event log");
         }
-        reply::json(self.status(), &self.body())
+        let response = reply::json(self.status(), &self.body());
+        match self {
+            Self::Stale { current } => etag::tag(response, current),
+            _ => response,
+        }
     }
 }

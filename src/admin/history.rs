@@ -6,8 +6,8 @@ use super::Admin;
 use super::body::Body;
 use super::call::Call;
 use super::error::ApiError;
-use super::list;
 use super::store::{self, EventPage};
+use super::{list, reason};
 use crate::domain::event::{Change, Event, EventKind, Seq};
 use crate::domain::rejection::FieldErrors;
 
@@ -77,14 +77,10 @@ pub(super) async fn rollback(admin: &Admin, call: &Call) -> Result<Value, ApiErr
             return Err(FieldErrors::one("to", text).into());
         }
     };
-    let mut origin = call.origin(EventKind::RolledBack);
-    match body.get("reason") {
-        None | Some(Value::Null) => {}
-        Some(Value::String(reason)) => origin.reason = Some(reason.clone()),
-        Some(_) => return Err(FieldErrors::one("reason", "expected a string").into()),
-    }
+    let mut origin = call.origin(EventKind::RolledBack)?;
+    origin.reason = reason::of_body(&body)?.or(origin.reason);
     let before = admin.0.store.head().seq;
-    let head = admin.0.store.rollback(origin, store::moment(&to)?).await?;
+    let head = admin.0.store.rollback(call, origin, store::moment(&to)?).await?;
     Ok(json!({
         "seq": head.seq,
         "config_hash": head.config_hash,

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use super::call::Call;
 use super::error::ApiError;
+use super::etag;
 use crate::domain::config::Config;
 use crate::domain::decide::{Decision, Fresh};
 use crate::domain::entity::Entity;
 use crate::domain::event::{Change, Event, Origin, Seq};
 use crate::domain::rejection::Rejection;
-use crate::log::moment::Moment;
+use crate::log::moment::{Moment, ParseMomentError};
 use crate::log::row::RowError;
 use crate::log::{AppendError, StorageError};
 use crate::writer::history::AtError;
@@ -26,6 +28,22 @@ pub(super) struct Decided {
 impl From<Decision> for Decided {
     fn from(decision: Decision) -> Self {
         Self { changes: decision.changes, entity: Some(decision.entity) }
+    }
+}
+
+/// What a read is answered from.
+pub(super) struct View {
+    /// The position and its config; what is read from one head fits together.
+    pub(super) head: Arc<Head>,
+    /// The `at` that leads back to it, if one was given: a position, so that the pages of a list
+    /// are of one config, whatever happens between them.
+    pub(super) at: Option<String>,
+}
+
+impl View {
+    /// Returns the config.
+    pub(super) fn config(&self) -> &Config {
+        self.head.snapshot.config()
     }
 }
 
@@ -72,37 +90,58 @@ impl Store {
         self.0.head()
     }
 
-    /// Decides, appends, and returns the entity with the head that contains it. `decide` runs again
-    /// when somebody else wrote first.
-    pub(super) async fn write<F>(
+    /// Returns the head that a read is answered from: the newest, or the one that `at` names.
+    pub(super) async fn view(&self, call: &Call) -> Result<View, ApiError> {
+        let Some(text) = call.argument("at") else {
+            return Ok(View { head: self.head(), at: None });
+        };
+        let moment: Moment = text
+            .parse()
+            .map_err(|error: ParseMomentError| ApiError::option("at", &error.to_string()))?;
+        let head = self.at(moment).await?;
+        let at = Some(head.seq.to_string());
+        Ok(View { head, at })
+    }
+
+    /// Returns the head of a moment.
+    pub(super) async fn at(&self, moment: Moment) -> Result<Arc<Head>, ApiError> {
+        Ok(self.0.at(moment).await?)
+    }
+
+    /// Decides, appends, and returns what was decided with the head that contains it. `decide`
+    /// runs again when somebody else wrote first.
+    pub(super) async fn write<T, F>(
         &self,
+        call: &Call,
         origin: Origin,
         decide: F,
-    ) -> Result<(Option<Entity>, Arc<Head>), ApiError>
+    ) -> Result<(T, Arc<Head>), ApiError>
     where
-        F: Fn(&Config, &mut Fresh<'_>) -> Result<Decided, ApiError> + Send + 'static,
+        T: Send + 'static,
+        F: Fn(&Config, &mut Fresh<'_>) -> Result<(Vec<Change>, T), ApiError> + Send + 'static,
     {
         // A refusal that the domain does not know, such as an absent parent, travels as an answer
         // that changes nothing.
         let decide = move |config: &Config, fresh: &mut Fresh<'_>| match decide(config, fresh) {
-            Ok(decided) => Ok((decided.changes, Ok(decided.entity))),
+            Ok((changes, value)) => Ok((changes, Ok(value))),
             Err(ApiError::Rejected(rejection)) => Err(rejection),
             Err(refusal) => Ok((Vec::new(), Err(refusal))),
         };
-        let (decided, head) = self.0.write(origin, decide).await?;
+        let writer = self.0.when(etag::precondition(&call.headers)?);
+        let (decided, head) = writer.write(origin, decide).await?;
         Ok((decided?, head))
     }
 
     /// Brings an earlier config back.
-    pub(super) async fn rollback(&self, origin: Origin, to: Moment) -> Result<Arc<Head>, ApiError> {
-        self.0.rollback(origin, to).await.map_err(|error| match error {
-            RollbackError::Target(AtError::Replay(error)) => {
-                StoreError::Rebuild(AtError::Replay(error)).into()
-            }
-            RollbackError::Target(AtError::Ambiguous(prefix)) => {
-                ApiError::BadRequest(AtError::Ambiguous(prefix).to_string())
-            }
-            RollbackError::Target(absent) => ApiError::Missing(absent.to_string()),
+    pub(super) async fn rollback(
+        &self,
+        call: &Call,
+        origin: Origin,
+        to: Moment,
+    ) -> Result<Arc<Head>, ApiError> {
+        let writer = self.0.when(etag::precondition(&call.headers)?);
+        writer.rollback(origin, to).await.map_err(|error| match error {
+            RollbackError::Target(error) => error.into(),
             RollbackError::Write(error) => error.into(),
         })
     }
@@ -131,9 +170,20 @@ impl Store {
     }
 }
 
+impl From<AtError> for ApiError {
+    fn from(error: AtError) -> Self {
+        match error {
+            AtError::Replay(_) => StoreError::Rebuild(error).into(),
+            AtError::Ambiguous(_) => Self::BadRequest(error.to_string()),
+            AtError::Beyond { .. } | AtError::Unknown(_) => Self::Missing(error.to_string()),
+        }
+    }
+}
+
 impl From<WriteError> for ApiError {
     fn from(error: WriteError) -> Self {
         match error {
+            WriteError::Stale { current } => Self::Stale { current },
             WriteError::Rejected(rejection) => Self::Rejected(rejection),
             WriteError::Unavailable(cause) => StoreError::Append(cause).into(),
             WriteError::ShuttingDown => StoreError::ShuttingDown.into(),
@@ -147,7 +197,7 @@ impl From<WriteError> for ApiError {
 
 /// Returns the rejection of a `to` that names no moment.
 pub(super) fn moment(text: &str) -> Result<Moment, ApiError> {
-    text.parse().map_err(|error: crate::log::moment::ParseMomentError| {
+    text.parse().map_err(|error: ParseMomentError| {
         let errors = crate::domain::rejection::FieldErrors::one("to", error.to_string());
         Rejection::from(errors).into()
     })
