@@ -43,6 +43,11 @@ impl Body {
         }
     }
 
+    /// Makes the body that a JSON object is.
+    pub(super) fn of_json(document: Document) -> Self {
+        Self { document, is_form: false }
+    }
+
     fn of_fields(fields: Vec<(String, Value)>) -> Result<Self, ApiError> {
         if fields.len() > ARGUMENTS_MAX {
             return Err(ApiError::BadRequest("Too many arguments".into()));

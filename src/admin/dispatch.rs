@@ -12,7 +12,7 @@ use super::call::{self, Call};
 use super::error::ApiError;
 use super::place::{Fixed, Place};
 use super::serve::Peer;
-use super::{Admin, clustering, cors, entities, etag, history, node, place, reply, status};
+use super::{Admin, batch, clustering, cors, entities, etag, history, node, place, reply, status};
 
 /// Answers one request. Whatever fails, the answer carries the headers that a browser needs.
 pub(super) async fn dispatch(State(admin): State<Admin>, request: Request) -> Response {
@@ -77,6 +77,7 @@ async fn answer_fixed(admin: &Admin, call: &Call, fixed: Fixed) -> Result<Respon
         Fixed::DataPlanes => clustering::data_planes(admin, call)?,
         Fixed::ClusteringStatus => return clustering::status(admin),
         Fixed::Events => history::events(admin, call).await?,
+        Fixed::Batch => return batch::answer(admin, call).await,
         Fixed::Rollback => history::rollback(admin, call).await?,
     };
     Ok(reply::json(StatusCode::OK, &body))

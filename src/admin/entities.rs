@@ -42,7 +42,8 @@ async fn read(admin: &Admin, call: &Call, place: &Place) -> Result<Response, Api
     etag::answer(call, view.head.config_hash, &body)
 }
 
-fn show(catalog: &Catalog, entity: &Entity) -> Value {
+/// Returns an entity as Kong shows it.
+pub(super) fn show(catalog: &Catalog, entity: &Entity) -> Value {
     Value::Object(catalog.present(entity.kind(), entity.document()))
 }
 

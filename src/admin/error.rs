@@ -43,6 +43,14 @@ pub enum ApiError {
         /// The config in force.
         current: ConfigHash,
     },
+    /// An operation of a batch was refused, and with it the batch.
+    #[error("{error}")]
+    Operation {
+        /// What names the operation.
+        operation: Value,
+        /// Why it was refused.
+        error: Box<ApiError>,
+    },
     /// The request cannot be read, or cannot be served by this node.
     #[error("{0}")]
     BadRequest(String),
@@ -78,6 +86,7 @@ impl ApiError {
                 StatusCode::BAD_REQUEST
             }
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Operation { error, .. } => error.status(),
             Self::Stale { .. } => StatusCode::PRECONDITION_FAILED,
             Self::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -102,6 +111,11 @@ impl ApiError {
             }
             Self::Argument { code, name, .. } => {
                 json!({"code": code, "name": name, "message": message})
+            }
+            Self::Operation { operation, error } => {
+                let mut body = error.body();
+                body["operation"] = operation.clone();
+                body
             }
             Self::Stale { current } => json!({
                 "name": "precondition failed",

@@ -45,11 +45,17 @@ pub(super) fn precondition(headers: &HeaderMap) -> Result<Precondition, ApiError
     })
 }
 
+/// Refuses a request that wants another config than the one that answers it.
+pub(super) fn check(call: &Call, hash: ConfigHash) -> Result<(), ApiError> {
+    match precondition(&call.headers)?.admits(hash) {
+        true => Ok(()),
+        false => Err(ApiError::Stale { current: hash }),
+    }
+}
+
 /// Answers a read whose body depends on path, query and config alone.
 pub(super) fn answer(call: &Call, hash: ConfigHash, body: &Value) -> Result<Response, ApiError> {
-    if !precondition(&call.headers)?.admits(hash) {
-        return Err(ApiError::Stale { current: hash });
-    }
+    check(call, hash)?;
     let response = match is_known(&call.headers, hash) {
         true => reply::empty(StatusCode::NOT_MODIFIED),
         false => reply::json(StatusCode::OK, body),

@@ -12,10 +12,12 @@
 //! To add an endpoint that is no entity: a variant of `place::Fixed`, a line in its table, and an
 //! arm in `dispatch`.
 
+mod batch;
 mod body;
 mod call;
 mod clustering;
 mod cors;
+mod difference;
 mod dispatch;
 mod entities;
 mod error;

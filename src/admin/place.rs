@@ -47,6 +47,7 @@ pub(super) enum Fixed {
     ClusteringStatus,
     Events,
     Rollback,
+    Batch,
 }
 
 const FIXED: &[(&str, Fixed)] = &[
@@ -59,6 +60,7 @@ const FIXED: &[(&str, Fixed)] = &[
     ("/clustering/status", Fixed::ClusteringStatus),
     ("/events", Fixed::Events),
     ("/rollback", Fixed::Rollback),
+    ("/batch", Fixed::Batch),
 ];
 
 impl Place {
@@ -103,7 +105,7 @@ impl Place {
     /// Returns the methods that the place knows, sorted, as `Allow` has them.
     pub(super) fn methods(&self) -> &'static str {
         match self {
-            Self::Fixed(Fixed::Rollback) => "OPTIONS, POST",
+            Self::Fixed(Fixed::Rollback | Fixed::Batch) => "OPTIONS, POST",
             Self::Fixed(_) | Self::Nested { read_only: true, .. } => "GET, HEAD, OPTIONS",
             Self::Collection(_) | Self::Nested { .. } => "GET, HEAD, OPTIONS, POST",
             Self::Entity(_) | Self::NestedEntity { .. } | Self::Foreign { .. } => {
