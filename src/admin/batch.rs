@@ -169,7 +169,7 @@ impl Step {
             return Err(FieldErrors::one("path", "expected a path without a query").into());
         }
         let place = match Place::resolve(catalog, path) {
-            Some(Place::Fixed(_)) => {
+            Some(place) if place.kind().is_none() => {
                 let why = "only entities can be written in a batch";
                 return Err(FieldErrors::one("path", why).into());
             }

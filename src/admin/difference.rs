@@ -23,8 +23,8 @@ use crate::writer::Head;
 /// What stands for a secret.
 const MASK: &str = "***";
 
-/// Most changes that a preview spells out.
-const PREVIEW_LEN: usize = 1000;
+/// Most changes that one answer without pages spells out.
+pub(super) const PREVIEW_LEN: usize = 1000;
 
 /// Words that make a field's name one of a secret.
 const SECRET_WORDS: &[&str] = &[

@@ -12,7 +12,10 @@ use super::call::{self, Call};
 use super::error::ApiError;
 use super::place::{Fixed, Place};
 use super::serve::Peer;
-use super::{Admin, batch, clustering, cors, entities, etag, history, node, place, reply, status};
+use super::{
+    Admin, batch, clustering, cors, entities, etag, events, follow, node, place, reply, rollback,
+    snapshots, status,
+};
 
 /// Answers one request. Whatever fails, the answer carries the headers that a browser needs.
 pub(super) async fn dispatch(State(admin): State<Admin>, request: Request) -> Response {
@@ -60,6 +63,9 @@ async fn answer(admin: &Admin, request: Request, request_id: String) -> Result<R
     let call = Call::read(request, request_id, admin.0.options.body_bytes_max).await?;
     match place {
         Place::Fixed(fixed) => answer_fixed(admin, &call, fixed).await,
+        Place::Event(seq) => Ok(reply::json(StatusCode::OK, &events::one(admin, &seq).await?)),
+        Place::Snapshot(moment) => snapshots::one(admin, &call, &moment).await,
+        Place::Difference(from, to) => snapshots::diff(admin, &call, &from, &to).await,
         place => entities::answer(admin, &call, place).await,
     }
 }
@@ -76,9 +82,13 @@ async fn answer_fixed(admin: &Admin, call: &Call, fixed: Fixed) -> Result<Respon
         Fixed::PluginsEnabled => node::enabled_plugins(&admin.0.catalog),
         Fixed::DataPlanes => clustering::data_planes(admin, call)?,
         Fixed::ClusteringStatus => return clustering::status(admin),
-        Fixed::Events => history::events(admin, call).await?,
+        Fixed::Events if follow::is_asked(call) => {
+            return follow::answer(admin, call).await;
+        }
+        Fixed::Events => events::list(admin, call).await?,
+        Fixed::Snapshots => snapshots::list(admin, call).await?,
         Fixed::Batch => return batch::answer(admin, call).await,
-        Fixed::Rollback => history::rollback(admin, call).await?,
+        Fixed::Rollback => return rollback::answer(admin, call).await,
     };
     Ok(reply::json(StatusCode::OK, &body))
 }

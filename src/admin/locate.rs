@@ -34,7 +34,7 @@ pub(super) fn place<'c>(
             let child = entity(catalog, config, named)?;
             referred(config, child, field, *kind).ok_or(ApiError::NotFound)
         }
-        Place::Fixed(_) | Place::Collection(_) | Place::Nested { .. } => Err(ApiError::NotFound),
+        _ => Err(ApiError::NotFound),
     }
 }
 

@@ -33,6 +33,12 @@ pub(super) enum Place {
     NestedEntity { parent: Named, child: Named, field: &'static str },
     /// The entity that `field` of the child refers to.
     Foreign { child: Named, field: &'static str, kind: Kind },
+    /// One event of the log, by its position.
+    Event(String),
+    /// A snapshot, by a moment that had it.
+    Snapshot(String),
+    /// What differs between two snapshots.
+    Difference(String, String),
 }
 
 /// The endpoints that are no entities.
@@ -46,6 +52,7 @@ pub(super) enum Fixed {
     DataPlanes,
     ClusteringStatus,
     Events,
+    Snapshots,
     Rollback,
     Batch,
 }
@@ -59,9 +66,13 @@ const FIXED: &[(&str, Fixed)] = &[
     ("/clustering/data-planes", Fixed::DataPlanes),
     ("/clustering/status", Fixed::ClusteringStatus),
     ("/events", Fixed::Events),
+    ("/snapshots", Fixed::Snapshots),
     ("/rollback", Fixed::Rollback),
     ("/batch", Fixed::Batch),
 ];
+
+/// The paths of the past that name one thing, as `/endpoints` shows them.
+const HISTORY: &[&str] = &["/events/{seq}", "/snapshots/{moment}", "/snapshots/{from}/diff/{to}"];
 
 impl Place {
     /// Resolves a raw path. Segments are decoded once; a trailing slash is tolerated.
@@ -71,6 +82,14 @@ impl Place {
             return Some(Self::Fixed(*fixed));
         }
         let segments: Vec<_> = path.strip_prefix('/')?.split('/').collect();
+        match segments.as_slice() {
+            ["events", seq] => return decode(seq).map(Self::Event),
+            ["snapshots", moment] => return decode(moment).map(Self::Snapshot),
+            ["snapshots", from, "diff", to] => {
+                return Some(Self::Difference(decode(from)?, decode(to)?));
+            }
+            _ => {}
+        }
         let schema = catalog.by_path(segments.first()?)?;
         match segments.as_slice() {
             [_] => Some(Self::Collection(schema.kind)),
@@ -106,7 +125,11 @@ impl Place {
     pub(super) fn methods(&self) -> &'static str {
         match self {
             Self::Fixed(Fixed::Rollback | Fixed::Batch) => "OPTIONS, POST",
-            Self::Fixed(_) | Self::Nested { read_only: true, .. } => "GET, HEAD, OPTIONS",
+            Self::Fixed(_)
+            | Self::Event(_)
+            | Self::Snapshot(_)
+            | Self::Difference(..)
+            | Self::Nested { read_only: true, .. } => "GET, HEAD, OPTIONS",
             Self::Collection(_) | Self::Nested { .. } => "GET, HEAD, OPTIONS, POST",
             Self::Entity(_) | Self::NestedEntity { .. } | Self::Foreign { .. } => {
                 "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"
@@ -117,7 +140,7 @@ impl Place {
     /// Returns the kind of the entities that the place holds.
     pub(super) fn kind(&self) -> Option<Kind> {
         match self {
-            Self::Fixed(_) => None,
+            Self::Fixed(_) | Self::Event(_) | Self::Snapshot(_) | Self::Difference(..) => None,
             Self::Collection(kind) | Self::Nested { kind, .. } | Self::Foreign { kind, .. } => {
                 Some(*kind)
             }
@@ -130,9 +153,14 @@ impl Named {
     /// Decodes a segment; nothing is named by no text, or by bytes that are no text.
     fn new(kind: Kind, segment: &str) -> Option<Self> {
         let spaced = segment.replace('+', " ");
-        let text = percent_decode_str(&spaced).decode_utf8().ok()?.into_owned();
-        (!text.is_empty()).then_some(Self { kind, text })
+        decode(&spaced).map(|text| Self { kind, text })
     }
+}
+
+/// Decodes a segment that must not be empty.
+fn decode(segment: &str) -> Option<String> {
+    let text = percent_decode_str(segment).decode_utf8().ok()?.into_owned();
+    (!text.is_empty()).then_some(text)
 }
 
 /// Returns a path as the access log may show it: a name that is a secret, such as an API key,
@@ -171,7 +199,9 @@ pub(super) fn patch_misses_plainly(kind: Kind) -> bool {
 
 /// Returns every path as `/endpoints` shows it, `/a/z` before `/ab`.
 pub(super) fn patterns(catalog: &Catalog) -> Vec<String> {
-    let mut patterns: Vec<String> = FIXED.iter().map(|(path, _)| (*path).to_owned()).collect();
+    let fixed = FIXED.iter().map(|(path, _)| *path);
+    let mut patterns: Vec<String> =
+        fixed.chain(HISTORY.iter().copied()).map(str::to_owned).collect();
     for schema in catalog.schemas().filter(|schema| schema.top_level) {
         let (path, name) = (schema.admin_path, schema.kind);
         let entity = format!("/{path}/{{{name}}}");

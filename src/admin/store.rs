@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use super::call::Call;
 use super::error::ApiError;
 use super::etag;
+use super::filter::Filter;
 use crate::domain::config::Config;
 use crate::domain::decide::{Decision, Fresh};
 use crate::domain::entity::Entity;
 use crate::domain::event::{Change, Event, Origin, Seq};
-use crate::domain::rejection::Rejection;
 use crate::log::moment::{Moment, ParseMomentError};
 use crate::log::row::RowError;
 use crate::log::{AppendError, StorageError};
@@ -45,15 +47,6 @@ impl View {
     pub(super) fn config(&self) -> &Config {
         self.head.snapshot.config()
     }
-}
-
-/// Which events of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum EventPage {
-    /// The newest first, those before this position only.
-    Before(Seq),
-    /// The oldest first, those after this position only.
-    After(Seq),
 }
 
 /// Why the log could not be used; writes fail while it lasts, reads go on.
@@ -146,27 +139,35 @@ impl Store {
         })
     }
 
-    /// Returns up to `size` events.
-    pub(super) async fn events(
+    /// Returns the position of a moment.
+    pub(super) async fn position(&self, moment: Moment) -> Result<Seq, ApiError> {
+        Ok(self.0.history().resolve(moment).await?)
+    }
+
+    /// Returns a receiver that always holds the newest head.
+    pub(super) fn heads(&self) -> watch::Receiver<Arc<Head>> {
+        self.0.subscribe()
+    }
+
+    /// Returns the `len` events after a position, oldest first.
+    pub(super) async fn events(&self, after: Seq, len: u64) -> Result<Vec<Event>, ApiError> {
+        self.select(&Filter::default(), after, len).await
+    }
+
+    /// Returns those of the `len` events after a position that a filter lets through, oldest first.
+    pub(super) async fn select(
         &self,
-        page: EventPage,
-        size: usize,
-    ) -> Result<Vec<Event>, StoreError> {
-        let (history, size) = (self.0.history(), u32::try_from(size).unwrap_or(u32::MAX));
-        let event = |row: &crate::log::row::Row| row.event(history.catalog());
-        match page {
-            EventPage::After(seq) => {
-                let rows = history.log().read(seq, size).await?;
-                Ok(rows.iter().map(event).collect::<Result<_, _>>()?)
-            }
-            EventPage::Before(seq) => {
-                let end = self.head().seq.next().0.min(seq.0);
-                let after = end.saturating_sub(1).saturating_sub(u64::from(size));
-                let rows = history.log().read(Seq(after), size).await?;
-                let rows = rows.iter().rev().filter(|row| row.seq.0 < end);
-                Ok(rows.map(event).collect::<Result<_, _>>()?)
-            }
-        }
+        filter: &Filter,
+        after: Seq,
+        len: u64,
+    ) -> Result<Vec<Event>, ApiError> {
+        let (history, len) = (self.0.history(), u32::try_from(len).unwrap_or(u32::MAX));
+        let rows = history.log().read(after, len).await.map_err(StoreError::from)?;
+        let config = match filter.needs_config() && !rows.is_empty() {
+            true => Some(self.at(Moment::Seq(after)).await?.snapshot.config().clone()),
+            false => None,
+        };
+        Ok(filter.select(history.catalog(), config, &rows).map_err(StoreError::from)?)
     }
 }
 
@@ -193,12 +194,4 @@ impl From<WriteError> for ApiError {
             }
         }
     }
-}
-
-/// Returns the rejection of a `to` that names no moment.
-pub(super) fn moment(text: &str) -> Result<Moment, ApiError> {
-    text.parse().map_err(|error: ParseMomentError| {
-        let errors = crate::domain::rejection::FieldErrors::one("to", error.to_string());
-        Rejection::from(errors).into()
-    })
 }

@@ -209,11 +209,7 @@ impl Writer {
         let expected = target.config_hash;
         let catalog = self.history.catalog().clone();
         let decide = move |now: &Config, _: &mut Fresh<'_>| {
-            let then = target.snapshot.config();
-            let changes = now.diff(&catalog, then);
-            let checked = decide::check_changes(&catalog, then, &changes);
-            checked.map_err(|(_, rejection)| rejection)?;
-            Ok((changes, ()))
+            Ok((rollback_changes(&catalog, now, target.snapshot.config())?, ()))
         };
         let written = self.submit(origin, Some(expected), decide).await;
         Ok(written.map_err(RollbackError::Write)?.1)
@@ -240,6 +236,21 @@ impl Writer {
             Err(_) => Err(WriteError::ShuttingDown),
         }
     }
+}
+
+/// Returns the changes that lead from a config back to an earlier one, if that is still valid.
+///
+/// # Errors
+///
+/// What today's schemas refuse of the earlier one.
+pub fn rollback_changes(
+    catalog: &Catalog,
+    now: &Config,
+    then: &Config,
+) -> Result<Vec<Change>, Rejection> {
+    let changes = now.diff(catalog, then);
+    decide::check_changes(catalog, then, &changes).map_err(|(_, rejection)| rejection)?;
+    Ok(changes)
 }
 
 impl std::fmt::Debug for Writer {

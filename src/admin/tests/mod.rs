@@ -3,6 +3,7 @@
 mod app;
 mod batch;
 mod beyond;
+mod history;
 mod lists;
 mod node;
 mod sockets;
