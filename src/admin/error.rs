@@ -49,7 +49,7 @@ pub enum ApiError {
         /// What names the operation.
         operation: Value,
         /// Why it was refused.
-        error: Box<ApiError>,
+        error: Box<Self>,
     },
     /// The request cannot be read, or cannot be served by this node.
     #[error("{0}")]
