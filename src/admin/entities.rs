@@ -118,9 +118,16 @@ async fn write(admin: &Admin, call: &Call, place: Place) -> Result<Response, Api
     if call.argument("at").is_some() {
         return Err(ApiError::option("at", "only reads can go back; see POST /rollback"));
     }
+    if call.argument("dry_run").is_some() {
+        return Err(ApiError::option("dry_run", "only POST /batch and POST /rollback know it"));
+    }
+    let absent = etag::wants_absence(&call.headers)?;
     let operation = Operation::new(&call.method, place, Body::read(call)?)?;
     let (status, catalog) = (operation.status(), admin.0.catalog.clone());
     let decide = move |config: &Config, fresh: &mut Fresh<'_>| {
+        if absent && operation.is_present(&catalog, config) {
+            return Err(ApiError::Present);
+        }
         let decided = operation.decide(&catalog, config, fresh)?;
         Ok((decided.changes, decided.entity))
     };

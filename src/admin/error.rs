@@ -43,6 +43,9 @@ pub enum ApiError {
         /// The config in force.
         current: ConfigHash,
     },
+    /// The write is wanted only where nothing is yet.
+    #[error("what the path names exists already")]
+    Present,
     /// An operation of a batch was refused, and with it the batch.
     #[error("{error}")]
     Operation {
@@ -87,7 +90,7 @@ impl ApiError {
             }
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Operation { error, .. } => error.status(),
-            Self::Stale { .. } => StatusCode::PRECONDITION_FAILED,
+            Self::Stale { .. } | Self::Present => StatusCode::PRECONDITION_FAILED,
             Self::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Slow(_) => StatusCode::REQUEST_TIMEOUT,
@@ -122,6 +125,7 @@ impl ApiError {
                 "message": message,
                 "config_hash": current,
             }),
+            Self::Present => json!({"name": "precondition failed", "message": message}),
             _ => json!({"message": message}),
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! Every answer carries the config hash that it was read from or led to. `If-Match` holds a write
 //! to configs of these names: the writer looks when it decides. `If-None-Match` saves the body of
-//! an answer that depends on path, query and config alone; other answers ignore it.
+//! a read that depends on path, query and config alone; `If-None-Match: *` keeps a write from
+//! touching what is there already.
 
 use axum::response::Response;
 use http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
@@ -43,6 +44,18 @@ pub(super) fn precondition(headers: &HeaderMap) -> Result<Precondition, ApiError
             Precondition::OneOf(strong.filter_map(|tag| tag.opaque.parse().ok()).collect())
         }
     })
+}
+
+/// Returns whether a write is wanted only where nothing is yet.
+pub(super) fn wants_absence(headers: &HeaderMap) -> Result<bool, ApiError> {
+    match Tags::read(headers, &IF_NONE_MATCH) {
+        Ok(None) => Ok(false),
+        Ok(Some(Tags::Any)) => Ok(true),
+        _ => {
+            let text = "If-None-Match of a write must be *; If-Match holds it to a configuration";
+            Err(ApiError::BadRequest(text.into()))
+        }
+    }
 }
 
 /// Refuses a request that wants another config than the one that answers it.

@@ -57,6 +57,11 @@ impl Operation {
         }
     }
 
+    /// Returns whether what the operation names is there already; a collection always is.
+    pub(super) fn is_present(&self, catalog: &Catalog, config: &Config) -> bool {
+        self.verb == Verb::Post || locate::place(catalog, config, &self.place).is_ok()
+    }
+
     /// Decides what the operation changes in a config, or why it is refused.
     pub(super) fn decide(
         &self,

@@ -48,6 +48,12 @@ async fn moments_that_are_none_are_refused_in_kongs_shape() {
         ("GET", "/services?at=soon", 400, "invalid option (at: expected a position, 8 to 64"),
         ("GET", "/services?at=", 400, "invalid option (at: expected a position, 8 to 64"),
         (
+            "PUT",
+            "/services/s?dry_run=1",
+            400,
+            "invalid option (dry_run: only POST /batch and POST /rollback know it)",
+        ),
+        (
             "DELETE",
             "/routes/r?at=1",
             400,
@@ -156,6 +162,23 @@ async fn a_write_on_another_config_is_refused_with_the_current_hash() {
         assert_eq!(answer.status, status, "{tags}: {}", answer.text);
     }
     assert_eq!(app.send_raw("GET", "/services", &[("if-match", &*old)], "").await.status, 412);
+}
+
+#[tokio::test]
+async fn a_write_can_be_held_to_what_is_absent() {
+    let app = App::start().await;
+    app.populate().await;
+    let put = async |path: &str, tags: &str| {
+        let headers = [("content-type", "application/json"), ("if-none-match", tags)];
+        app.send_raw("PUT", path, &headers, r#"{"host":"h"}"#).await
+    };
+    let refused = put("/services/s", "*").await;
+    let message = "what the path names exists already";
+    let expected = json!({"name": "precondition failed", "message": message});
+    assert_eq!((refused.status.as_u16(), refused.json()), (412, expected));
+    assert_eq!(put("/services/fresh", "*").await.status, 200);
+    assert_eq!(put("/services/fresh", "*").await.status, 412);
+    assert_eq!(put("/services/fresh", "\"x\"").await.status, 400);
 }
 
 #[tokio::test]
