@@ -2,7 +2,8 @@
 //!
 //! A request is read once (`call`), its path is resolved against the catalog (`place`), and one
 //! handler per verb serves every kind (`entities`). Reads come from the head's config without a
-//! lock; writes are decisions handed to the writer, which appends them to the log.
+//! lock, or from an older one (`?at=`); writes are decisions (`operation`) handed to the writer,
+//! which appends them to the log: one a request, or many as one event (`batch`).
 //!
 //! Invariants:
 //! - no code here knows a kind, but for the few in `place` whose paths Kong treats apart;
