@@ -27,13 +27,14 @@ pub struct Pool {
 #[derive(Debug)]
 struct Shared {
     limits: PoolLimits,
-    idle: RefCell<HashMap<PeerKey, VecDeque<Idle>>>,
+    // The keys are peers of our own configuration: nobody can choose them to collide.
+    idle: RefCell<HashMap<PeerKey, VecDeque<Idle>, foldhash::fast::RandomState>>,
     swept: Cell<Instant>,
 }
 
 #[derive(Debug)]
 struct Idle {
-    connection: Connection,
+    connection: Box<Connection>,
     since: Instant,
 }
 
@@ -103,7 +104,7 @@ impl Pool {
                 }
             }
         }
-        let connection = Connection::open(peer, key, &timeouts).await?;
+        let connection = Box::new(Connection::open(peer, key, &timeouts).await?);
         let mut exchange = Exchange::new(connection, head, body.lend(), timeouts);
         let answer = exchange.run().await?;
         Ok(self.respond(exchange, answer, timeouts))
@@ -149,7 +150,7 @@ impl Pool {
         let reused = connection.requests > 1;
         let ResponseHead { status, version, reason, headers, framing, .. } = head;
         let (body, upgraded) = if status == StatusCode::SWITCHING_PROTOCOLS {
-            let Connection { stream, buffer, .. } = connection;
+            let Connection { stream, buffer, .. } = *connection;
             (UpstreamBody::default(), Some(UpgradedStream::new(buffer, stream)))
         } else {
             let pool = reusable.then(|| self.clone());
@@ -159,7 +160,7 @@ impl Pool {
     }
 
     /// Takes the connection that was used last, so that surplus ones grow old and go.
-    fn check_out(&self, key: &PeerKey) -> Option<Connection> {
+    fn check_out(&self, key: &PeerKey) -> Option<Box<Connection>> {
         let mut idle = self.shared.idle.borrow_mut();
         let list = idle.get_mut(key)?;
         let now = Instant::now();
@@ -175,7 +176,7 @@ impl Pool {
     }
 
     /// Keeps a connection whose last exchange ended cleanly.
-    pub(super) fn give_back(&self, mut connection: Connection) {
+    pub(super) fn give_back(&self, mut connection: Box<Connection>) {
         let limits = &self.shared.limits;
         if limits.idle_max == 0
             || (limits.requests_max > 0 && connection.requests >= limits.requests_max)
@@ -188,14 +189,17 @@ impl Pool {
             self.sweep();
         }
         let mut idle = self.shared.idle.borrow_mut();
-        if !idle.contains_key(&connection.key) {
-            idle.insert(connection.key.clone(), VecDeque::new());
-        }
-        if let Some(list) = idle.get_mut(&connection.key) {
-            if list.len() >= limits.idle_max {
-                list.pop_front();
+        match idle.get_mut(&connection.key) {
+            Some(list) => {
+                if list.len() >= limits.idle_max {
+                    list.pop_front();
+                }
+                list.push_back(Idle { connection, since });
             }
-            list.push_back(Idle { connection, since });
+            None => {
+                let key = connection.key.clone();
+                idle.insert(key, VecDeque::from([Idle { connection, since }]));
+            }
         }
     }
 

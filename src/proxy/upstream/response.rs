@@ -36,9 +36,14 @@ pub(super) enum ResponseFraming {
 #[error("invalid response head: {0}")]
 pub(super) struct HeadError(&'static str);
 
-/// Takes one head from the front of `buffer`; `None` asks for more bytes.
+/// How many headers are usually added to an answer: room for them is made at once.
+const HEADERS_ADDED: usize = 6;
+
+/// Takes one head from the front of `buffer`; `None` asks for more bytes. `spans` is room to work
+/// in.
 pub(super) fn take_head(
     buffer: &mut BytesMut,
+    spans: &mut Vec<Span>,
     answers_head: bool,
 ) -> Result<Option<ResponseHead>, HeadError> {
     let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
@@ -60,11 +65,12 @@ pub(super) fn take_head(
         !reason.is_empty() && status.canonical_reason().is_none_or(|usual| usual != *reason)
     });
     let reason = reason.map(|reason| Bytes::copy_from_slice(reason.as_bytes()));
-    let spans: Vec<Span> = parsed.headers.iter().map(|field| Span::of(field, buffer)).collect();
+    spans.clear();
+    spans.extend(parsed.headers.iter().map(|field| Span::of(field, buffer)));
 
     let bytes = buffer.split_to(length).freeze();
-    let mut headers = HeaderMap::with_capacity(spans.len());
-    for span in spans {
+    let mut headers = HeaderMap::with_capacity(spans.len() + HEADERS_ADDED);
+    for span in spans.iter() {
         let (name, value) = span.resolve(&bytes)?;
         headers.append(name, value);
     }
@@ -74,7 +80,8 @@ pub(super) fn take_head(
 }
 
 /// Where a field lies in the head, so that values can share its bytes instead of copying them.
-struct Span {
+#[derive(Debug)]
+pub(super) struct Span {
     name: (usize, usize),
     value: (usize, usize),
 }
@@ -192,7 +199,7 @@ mod tests {
     use super::*;
 
     fn take(text: &str, answers_head: bool) -> Result<Option<ResponseHead>, HeadError> {
-        take_head(&mut BytesMut::from(text), answers_head)
+        take_head(&mut BytesMut::from(text), &mut Vec::new(), answers_head)
     }
 
     fn framing_of(text: &str) -> Option<(ResponseFraming, bool)> {
@@ -265,7 +272,7 @@ mod tests {
         ) {
             let mut buffer = BytesMut::from(if with_status { "HTTP/1.1 200 OK\r\n" } else { "" });
             buffer.extend_from_slice(&tail);
-            let _verdict = take_head(&mut buffer, false);
+            let _verdict = take_head(&mut buffer, &mut Vec::new(), false);
         }
     }
 }
