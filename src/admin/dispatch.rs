@@ -13,7 +13,7 @@ use super::error::ApiError;
 use super::place::{Fixed, Place};
 use super::serve::Peer;
 use super::{
-    Admin, batch, clustering, cors, entities, etag, events, follow, node, place, reply, rollback,
+    Admin, batch, clustering, cors, entities, etag, events, node, place, reply, rollback,
     snapshots, status,
 };
 
@@ -82,8 +82,8 @@ async fn answer_fixed(admin: &Admin, call: &Call, fixed: Fixed) -> Result<Respon
         Fixed::PluginsEnabled => node::enabled_plugins(&admin.0.catalog),
         Fixed::DataPlanes => clustering::data_planes(admin, call)?,
         Fixed::ClusteringStatus => return clustering::status(admin),
-        Fixed::Events if follow::is_asked(call) => {
-            return follow::answer(admin, call).await;
+        Fixed::Events if events::follow::is_asked(call) => {
+            return events::follow::answer(admin, call).await;
         }
         Fixed::Events => events::list(admin, call).await?,
         Fixed::Snapshots => snapshots::list(admin, call).await?,

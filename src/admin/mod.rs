@@ -24,8 +24,6 @@ mod entities;
 mod error;
 mod etag;
 mod events;
-mod filter;
-mod follow;
 mod form;
 mod infer;
 mod list;

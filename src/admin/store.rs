@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::call::Call;
 use super::error::ApiError;
 use super::etag;
-use super::filter::Filter;
+use super::events::filter::Filter;
 use crate::domain::config::Config;
 use crate::domain::decide::{Decision, Fresh};
 use crate::domain::entity::Entity;

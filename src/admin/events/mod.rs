@@ -1,12 +1,15 @@
 //! The log over HTTP: pages of its events, and one event in full.
 
+pub(super) mod filter;
+pub(super) mod follow;
+
 use serde_json::{Value, json};
 
+use self::filter::Filter;
 use super::Admin;
 use super::call::Call;
 use super::difference;
 use super::error::ApiError;
-use super::filter::Filter;
 use super::list;
 use crate::domain::event::{Change, Event, Seq};
 use crate::log::moment::Moment;

@@ -16,11 +16,11 @@ use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::sync::watch;
 
-use super::call::Call;
-use super::error::ApiError;
 use super::filter::Filter;
-use super::store::Store;
-use super::{Admin, events, reply};
+use crate::admin::call::Call;
+use crate::admin::error::ApiError;
+use crate::admin::store::Store;
+use crate::admin::{Admin, reply};
 use crate::domain::event::Seq;
 use crate::writer::Head;
 use crate::writer::history::AtError;
@@ -47,12 +47,12 @@ struct Follower {
 }
 
 /// Returns whether a call for events stays for those to come.
-pub(super) fn is_asked(call: &Call) -> bool {
+pub(in crate::admin) fn is_asked(call: &Call) -> bool {
     call.argument("follow").is_some_and(|follow| !["0", "false"].contains(&follow))
 }
 
 /// Answers with the events that a call asks for, and those to come.
-pub(super) async fn answer(admin: &Admin, call: &Call) -> Result<Response, ApiError> {
+pub(in crate::admin) async fn answer(admin: &Admin, call: &Call) -> Result<Response, ApiError> {
     let filter = Filter::read(admin, call).await?;
     let (store, end) = (admin.0.store.clone(), admin.0.store.head().seq);
     let asked = match last_event_id(&call.headers)? {
@@ -113,7 +113,7 @@ impl Follower {
         self.after = Seq(self.after.0 + len);
         let mut text = String::new();
         for event in &events {
-            let _ = write!(text, "id: {}\ndata: {}\n\n", event.seq, events::show(event));
+            let _ = write!(text, "id: {}\ndata: {}\n\n", event.seq, super::show(event));
         }
         if text.is_empty() && len == CHUNK_LEN {
             // A long stretch without an event of interest is no silence.

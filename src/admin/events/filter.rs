@@ -2,10 +2,9 @@
 
 use uuid::Uuid;
 
-use super::Admin;
-use super::call::Call;
-use super::difference;
-use super::error::ApiError;
+use crate::admin::call::Call;
+use crate::admin::error::ApiError;
+use crate::admin::{Admin, difference};
 use crate::domain::catalog::Catalog;
 use crate::domain::config::Config;
 use crate::domain::entity::Kind;
@@ -15,11 +14,11 @@ use crate::log::row::{Row, RowError};
 
 /// Which events. A field that is none lets every event through.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Filter {
+pub(in crate::admin) struct Filter {
     /// After this position.
-    pub(super) after: Seq,
+    pub(in crate::admin) after: Seq,
     /// Before this position.
-    pub(super) before: Option<Seq>,
+    pub(in crate::admin) before: Option<Seq>,
     actor: Option<String>,
     source: Option<String>,
     request_id: Option<String>,
@@ -38,7 +37,7 @@ struct ChangeFilter {
 
 impl Filter {
     /// The arguments of a call that make its filter.
-    pub(super) const ARGUMENTS: &[&str] = &[
+    pub(in crate::admin) const ARGUMENTS: &[&str] = &[
         "after",
         "before",
         "since",
@@ -53,7 +52,7 @@ impl Filter {
     ];
 
     /// Reads the filter of a call.
-    pub(super) async fn read(admin: &Admin, call: &Call) -> Result<Self, ApiError> {
+    pub(in crate::admin) async fn read(admin: &Admin, call: &Call) -> Result<Self, ApiError> {
         let text = |name| call.argument(name).map(str::to_owned);
         let kind = |name: &str| {
             let unknown = || ApiError::option("kind", "no entities are of this kind");
@@ -92,13 +91,13 @@ impl Filter {
 
     /// Returns whether the filter asks for names, which a deletion does not carry: then
     /// [`select`](Self::select) needs the config before the rows.
-    pub(super) fn needs_config(&self) -> bool {
+    pub(in crate::admin) fn needs_config(&self) -> bool {
         self.change.name.is_some()
     }
 
     /// Returns the events among rows that follow each other; `config` is the one before them, and
     /// afterwards the one after them.
-    pub(super) fn select(
+    pub(in crate::admin) fn select(
         &self,
         catalog: &Catalog,
         mut config: Option<Config>,
