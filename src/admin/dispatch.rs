@@ -12,7 +12,10 @@ use super::call::{self, Call};
 use super::error::ApiError;
 use super::place::{Fixed, Place};
 use super::serve::Peer;
-use super::{Admin, clustering, cors, entities, history, node, place, reply, schemas, status};
+use super::{
+    Admin, batch, clustering, cors, entities, etag, events, node, place, reply, rollback,
+    schemas, snapshots, status,
+};
 
 /// Answers one request. Whatever fails, the answer carries the headers that a browser needs.
 pub(super) async fn dispatch(State(admin): State<Admin>, request: Request) -> Response {
@@ -32,6 +35,7 @@ pub(super) async fn dispatch(State(admin): State<Admin>, request: Request) -> Re
     };
 
     let latency_ms = started.elapsed().as_millis();
+    etag::tag_if_bare(&mut response, admin.0.store.head().config_hash);
     cors::admit(&mut response, &admin.0.options.gui_origins, origin);
     reply::sign(&mut response, &request_id, admin.0.options.tells, latency_ms);
     if method == Method::HEAD {
@@ -57,11 +61,13 @@ async fn answer(admin: &Admin, request: Request, request_id: String) -> Result<R
         return Err(ApiError::MethodNotAllowed);
     }
     let call = Call::read(request, request_id, admin.0.options.body_bytes_max).await?;
-    match (&place, place.kind()) {
-        (Place::Fixed(fixed), _) => answer_fixed(admin, &call, *fixed).await,
-        (Place::Schema(schema), _) => schemas::answer(admin, &call, schema),
-        (_, Some(kind)) => entities::answer(admin, call, place, kind).await,
-        (_, None) => Err(ApiError::NotFound),
+    match place {
+        Place::Fixed(fixed) => answer_fixed(admin, &call, fixed).await,
+        Place::Event(seq) => Ok(reply::json(StatusCode::OK, &events::one(admin, &seq).await?)),
+        Place::Snapshot(moment) => snapshots::one(admin, &call, &moment).await,
+        Place::Difference(from, to) => snapshots::diff(admin, &call, &from, &to).await,
+        Place::Schema(schema) => schemas::answer(admin, &call, &schema),
+        place => entities::answer(admin, &call, place).await,
     }
 }
 
@@ -77,8 +83,13 @@ async fn answer_fixed(admin: &Admin, call: &Call, fixed: Fixed) -> Result<Respon
         Fixed::PluginsEnabled => node::enabled_plugins(&admin.0.catalog),
         Fixed::DataPlanes => clustering::data_planes(admin, call)?,
         Fixed::ClusteringStatus => return clustering::status(admin),
-        Fixed::Events => history::events(admin, call).await?,
-        Fixed::Rollback => history::rollback(admin, call).await?,
+        Fixed::Events if events::follow::is_asked(call) => {
+            return events::follow::answer(admin, call).await;
+        }
+        Fixed::Events => events::list(admin, call).await?,
+        Fixed::Snapshots => snapshots::list(admin, call).await?,
+        Fixed::Batch => return batch::answer(admin, call).await,
+        Fixed::Rollback => return rollback::answer(admin, call).await,
     };
     Ok(reply::json(StatusCode::OK, &body))
 }

@@ -5,8 +5,9 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::reply;
 use super::store::StoreError;
+use super::{etag, reply};
+use crate::domain::hash::ConfigHash;
 use crate::domain::rejection::{FieldErrors, Rejection};
 
 /// Why a request was not served.
@@ -44,6 +45,23 @@ pub enum ApiError {
     /// The path does not know this method.
     #[error("Method not allowed")]
     MethodNotAllowed,
+    /// The write is wanted on another config than the one in force.
+    #[error("the configuration has changed: it is {current} now")]
+    Stale {
+        /// The config in force.
+        current: ConfigHash,
+    },
+    /// The write is wanted only where nothing is yet.
+    #[error("what the path names exists already")]
+    Present,
+    /// An operation of a batch was refused, and with it the batch.
+    #[error("{error}")]
+    Operation {
+        /// What names the operation.
+        operation: Value,
+        /// Why it was refused.
+        error: Box<Self>,
+    },
     /// The request cannot be read, or cannot be served by this node.
     #[error("{0}")]
     BadRequest(String),
@@ -80,6 +98,8 @@ impl ApiError {
             | Self::InvalidName { .. }
             | Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Operation { error, .. } => error.status(),
+            Self::Stale { .. } | Self::Present => StatusCode::PRECONDITION_FAILED,
             Self::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Slow(_) => StatusCode::REQUEST_TIMEOUT,
@@ -116,6 +136,17 @@ impl ApiError {
                 let name = format!("invalid unique {field}");
                 json!({"code": 10, "name": name, "message": message})
             }
+            Self::Operation { operation, error } => {
+                let mut body = error.body();
+                body["operation"] = operation.clone();
+                body
+            }
+            Self::Stale { current } => json!({
+                "name": "precondition failed",
+                "message": message,
+                "config_hash": current,
+            }),
+            Self::Present => json!({"name": "precondition failed", "message": message}),
             _ => json!({"message": message}),
         }
     }
@@ -166,6 +197,10 @@ impl IntoResponse for ApiError {
         if let Self::Unavailable(cause) = &self {
             tracing::error!(?cause, "cannot use the event log");
         }
-        reply::json(self.status(), &self.body())
+        let response = reply::json(self.status(), &self.body());
+        match self {
+            Self::Stale { current } => etag::tag(response, current),
+            _ => response,
+        }
     }
 }

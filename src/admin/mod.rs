@@ -1,8 +1,9 @@
 //! The Admin API, generic over kinds, and the status API (reference gateway-2-admin-api.md).
 //!
 //! A request is read once (`call`), its path is resolved against the catalog (`place`), and one
-//! handler per verb serves every kind (`read`, `entities`). Reads come from the head's config without a
-//! lock; writes are decisions handed to the writer, which appends them to the log.
+//! handler per verb serves every kind (`read`, `entities`). Reads come from the head's config without
+//! a lock, or from an older one (`?at=`); writes are decisions (`operation`) handed to the writer,
+//! which appends them to the log: one a request, or many as one event (`batch`).
 //!
 //! Invariants:
 //! - no code here knows a kind, but for the few in `place` whose paths Kong treats apart;
@@ -12,26 +13,33 @@
 //! To add an endpoint that is no entity: a variant of `place::Fixed`, a line in its table, and an
 //! arm in `dispatch`.
 
+mod batch;
 mod body;
 mod call;
 mod clustering;
 mod cors;
+mod difference;
 mod dispatch;
 mod entities;
 mod error;
+mod etag;
+mod events;
 mod filter;
 mod form;
-mod history;
 mod infer;
 mod list;
 mod locate;
 mod multipart;
 mod node;
+mod operation;
 mod place;
 mod read;
+mod reason;
 mod reply;
+mod rollback;
 mod schemas;
 pub mod serve;
+mod snapshots;
 pub mod status;
 mod store;
 #[cfg(test)]

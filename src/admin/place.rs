@@ -36,6 +36,12 @@ pub(super) enum Place {
     NestedEntity { parent: Named, child: Named, field: &'static str },
     /// The entity that `field` of the child refers to.
     Foreign { child: Named, field: &'static str, kind: Kind },
+    /// One event of the log, by its position.
+    Event(String),
+    /// A snapshot, by a moment that had it.
+    Snapshot(String),
+    /// What differs between two snapshots.
+    Difference(String, String),
 }
 
 /// The endpoints that are no entities.
@@ -49,7 +55,9 @@ pub(super) enum Fixed {
     DataPlanes,
     ClusteringStatus,
     Events,
+    Snapshots,
     Rollback,
+    Batch,
 }
 
 const FIXED: &[(&str, Fixed)] = &[
@@ -61,8 +69,13 @@ const FIXED: &[(&str, Fixed)] = &[
     ("/clustering/data-planes", Fixed::DataPlanes),
     ("/clustering/status", Fixed::ClusteringStatus),
     ("/events", Fixed::Events),
+    ("/snapshots", Fixed::Snapshots),
     ("/rollback", Fixed::Rollback),
+    ("/batch", Fixed::Batch),
 ];
+
+/// The paths of the past that name one thing, as `/endpoints` shows them.
+const HISTORY: &[&str] = &["/events/{seq}", "/snapshots/{moment}", "/snapshots/{from}/diff/{to}"];
 
 impl Place {
     /// Resolves a raw path. Segments are decoded once; a trailing slash is tolerated.
@@ -74,6 +87,14 @@ impl Place {
         let segments: Vec<_> = path.strip_prefix('/')?.split('/').collect();
         if let Some(schema) = SchemaPlace::resolve(&segments) {
             return Some(Self::Schema(schema));
+        }
+        match segments.as_slice() {
+            ["events", seq] => return decode(seq).map(Self::Event),
+            ["snapshots", moment] => return decode(moment).map(Self::Snapshot),
+            ["snapshots", from, "diff", to] => {
+                return Some(Self::Difference(decode(from)?, decode(to)?));
+            }
+            _ => {}
         }
         let schema = catalog.by_path(segments.first()?)?;
         match segments.as_slice() {
@@ -111,8 +132,12 @@ impl Place {
     pub(super) fn methods(&self) -> &'static str {
         match self {
             Self::Schema(schema) => schema.methods(),
-            Self::Fixed(Fixed::Rollback) => "OPTIONS, POST",
-            Self::Fixed(_) | Self::Nested { read_only: true, .. } => "GET, HEAD, OPTIONS",
+            Self::Fixed(Fixed::Rollback | Fixed::Batch) => "OPTIONS, POST",
+            Self::Fixed(_)
+            | Self::Event(_)
+            | Self::Snapshot(_)
+            | Self::Difference(..)
+            | Self::Nested { read_only: true, .. } => "GET, HEAD, OPTIONS",
             Self::Collection(_) | Self::Nested { .. } => "GET, HEAD, OPTIONS, POST",
             Self::Entity(_) | Self::NestedEntity { .. } | Self::Foreign { .. } => {
                 "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"
@@ -123,7 +148,11 @@ impl Place {
     /// Returns the kind of the entities that the place holds.
     pub(super) fn kind(&self) -> Option<Kind> {
         match self {
-            Self::Fixed(_) | Self::Schema(_) => None,
+            Self::Fixed(_)
+            | Self::Schema(_)
+            | Self::Event(_)
+            | Self::Snapshot(_)
+            | Self::Difference(..) => None,
             Self::Collection(kind) | Self::Nested { kind, .. } | Self::Foreign { kind, .. } => {
                 Some(*kind)
             }
@@ -136,8 +165,7 @@ impl Named {
     /// Decodes a segment; nothing is named by no text, or by bytes that are no text.
     fn new(kind: Kind, segment: &str) -> Option<Self> {
         let spaced = segment.replace('+', " ");
-        let text = percent_decode_str(&spaced).decode_utf8().ok()?.into_owned();
-        (!text.is_empty()).then_some(Self { kind, text })
+        decode(&spaced).map(|text| Self { kind, text })
     }
 }
 
@@ -148,6 +176,12 @@ const PLAIN: &AsciiSet =
 /// Returns a name as a segment of a path.
 pub(super) fn segment(name: &str) -> String {
     utf8_percent_encode(name, PLAIN).to_string()
+}
+
+/// Decodes a segment that must not be empty.
+fn decode(segment: &str) -> Option<String> {
+    let text = percent_decode_str(segment).decode_utf8().ok()?.into_owned();
+    (!text.is_empty()).then_some(text)
 }
 
 /// Returns a path as the access log may show it: a name that is a secret, such as an API key,
@@ -186,7 +220,9 @@ pub(super) fn patch_misses_plainly(kind: Kind) -> bool {
 
 /// Returns every path as `/endpoints` shows it, `/a/z` before `/ab`.
 pub(super) fn patterns(catalog: &Catalog) -> Vec<String> {
-    let mut patterns: Vec<String> = FIXED.iter().map(|(path, _)| (*path).to_owned()).collect();
+    let fixed = FIXED.iter().map(|(path, _)| *path);
+    let mut patterns: Vec<String> =
+        fixed.chain(HISTORY.iter().copied()).map(str::to_owned).collect();
     patterns.extend(schemas::PATTERNS.iter().map(|path| (*path).to_owned()));
     for schema in catalog.schemas().filter(|schema| schema.top_level) {
         let (path, name) = (schema.admin_path, schema.kind);

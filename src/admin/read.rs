@@ -4,7 +4,6 @@
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use http::StatusCode;
-use http::header::IF_NONE_MATCH;
 use serde_json::Value;
 
 use super::Admin;
@@ -13,7 +12,7 @@ use super::error::ApiError;
 use super::filter::{self, Tags};
 use super::list::{self, Page};
 use super::place::{self, Place};
-use super::{locate, reply};
+use super::{etag, locate, reply};
 use crate::domain::catalog::Catalog;
 use crate::domain::config::Config;
 use crate::domain::decide::Target;
@@ -29,22 +28,18 @@ enum Found<'c, 'a> {
 }
 
 /// Answers GET and HEAD.
-pub(super) fn read(admin: &Admin, call: &Call, place: &Place) -> Result<Response, ApiError> {
-    let head = admin.0.store.head();
-    let (catalog, config) = (&admin.0.catalog, head.snapshot.config());
-    let view = View { catalog, config, at: admin.0.clock.now() };
+pub(super) async fn read(admin: &Admin, call: &Call, place: &Place) -> Result<Response, ApiError> {
+    let from = admin.0.store.view(call).await?;
+    let view = View::of(admin, from.config());
     let found = find(&view, call, place)?;
-    if call.headers.get(IF_NONE_MATCH) == Some(&reply::etag(head.config_hash)) {
-        return Ok(reply::tag(reply::empty(StatusCode::NOT_MODIFIED), head.config_hash));
-    }
-    let response = match found {
+    etag::answer_with(call, from.head.config_hash, || match found {
         Found::One(entity) => reply::json(StatusCode::OK, &view.show(entity)),
-        Found::Some(page, way) => {
+        Found::Some(page, mut way) => {
+            way.carried.extend(from.at.as_deref().map(|at| ("at", at)));
             let body = page.write(&way, |entity| view.show(entity));
             reply::text(StatusCode::OK, body, reply::JSON)
         }
-    };
-    Ok(reply::tag(response, head.config_hash))
+    })
 }
 
 /// What is seen of one config at one time.
@@ -54,7 +49,12 @@ pub(super) struct View<'c> {
     pub(super) at: DateTime<Utc>,
 }
 
-impl View<'_> {
+impl<'c> View<'c> {
+    /// Returns what is seen of a config now.
+    pub(super) fn of(admin: &'c Admin, config: &'c Config) -> Self {
+        Self { catalog: &admin.0.catalog, config, at: admin.0.clock.now() }
+    }
+
     /// Returns an entity as the Admin API shows it.
     pub(super) fn show(&self, entity: &Entity) -> Value {
         Value::Object(view::show(self.catalog, self.config, entity, self.at))
@@ -70,7 +70,7 @@ fn find<'c, 'a>(view: &View<'c>, call: &'a Call, place: &Place) -> Result<Found<
     match place {
         Place::Collection(kind) => collection(view, call, *kind),
         Place::Nested { .. } => nested(view, call, place),
-        place => match locate::one(view.catalog, view.config, place)? {
+        place => match locate::place(view.catalog, view.config, place)? {
             entity if view.lives(entity) => Ok(Found::One(entity)),
             _ => Err(ApiError::NotFound),
         },

@@ -7,6 +7,7 @@ mod bad_input;
 mod both_planes;
 mod durability;
 mod harness;
+mod history;
 mod http;
 mod layers;
 mod log_contract;

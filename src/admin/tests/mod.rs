@@ -1,10 +1,13 @@
 //! The Admin API as clients see it, each test on a log of its own.
 
 mod app;
+mod batch;
+mod beyond;
 mod bodies;
 mod clients;
 mod cors;
 mod errors;
+mod history;
 mod kinds;
 mod lists;
 mod node;
