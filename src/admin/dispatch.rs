@@ -12,7 +12,7 @@ use super::call::{self, Call};
 use super::error::ApiError;
 use super::place::{Fixed, Place};
 use super::serve::Peer;
-use super::{Admin, clustering, cors, entities, history, node, place, reply, status};
+use super::{Admin, clustering, cors, entities, history, info, node, place, reply, status};
 
 /// Answers one request. Whatever fails, the answer carries the headers that a browser needs.
 pub(super) async fn dispatch(State(admin): State<Admin>, request: Request) -> Response {
@@ -49,6 +49,11 @@ async fn answer(admin: &Admin, request: Request, request_id: String) -> Result<R
         return Err(ApiError::BadRequest("a path must not contain a zero byte".into()));
     }
     let place = Place::resolve(&admin.0.catalog, path).ok_or(ApiError::NotFound)?;
+    if let Place::Info(info) = &place
+        && !info.is_there(admin.0.node.role)
+    {
+        return Err(ApiError::NotFound);
+    }
     let methods = place.methods();
     if request.method() == Method::OPTIONS {
         return Ok(cors::options(methods, request.headers()));
@@ -59,6 +64,7 @@ async fn answer(admin: &Admin, request: Request, request_id: String) -> Result<R
     let call = Call::read(request, request_id, admin.0.options.body_bytes_max).await?;
     match (&place, place.kind()) {
         (Place::Fixed(fixed), _) => answer_fixed(admin, &call, *fixed).await,
+        (Place::Info(info), _) => info::answer(admin, &call, info).await,
         (_, Some(kind)) => entities::answer(admin, call, place, kind).await,
         (_, None) => Err(ApiError::NotFound),
     }
@@ -72,8 +78,8 @@ async fn answer_fixed(admin: &Admin, call: &Call, fixed: Fixed) -> Result<Respon
             return Ok(reply::text(StatusCode::OK, text, "text/plain"));
         }
         Fixed::Status => status::report(&admin.0.status, call)?,
-        Fixed::Endpoints => node::endpoints(&admin.0.catalog),
-        Fixed::PluginsEnabled => node::enabled_plugins(&admin.0.catalog),
+        Fixed::Endpoints => node::endpoints(admin),
+        Fixed::PluginsEnabled => node::enabled_plugins(admin),
         Fixed::DataPlanes => clustering::data_planes(admin, call)?,
         Fixed::ClusteringStatus => return clustering::status(admin),
         Fixed::Events => history::events(admin, call).await?,

@@ -12,14 +12,14 @@ use super::error::ApiError;
 use super::list::{self, Page, Tags};
 use super::place::{self, Named, Place};
 use super::store::Decided;
-use super::{locate, reply};
+use super::{locate, read_only, reply};
 use crate::domain::canonical::Document;
 use crate::domain::catalog::Catalog;
 use crate::domain::config::Config;
 use crate::domain::decide::{self, Fresh, Target};
 use crate::domain::entity::{Entity, Kind};
 use crate::domain::event::EventKind;
-use crate::domain::kinds::consumer;
+use crate::domain::kinds::{consumer, target};
 
 /// Answers a request for the entities of a kind.
 pub(super) async fn answer(
@@ -28,13 +28,19 @@ pub(super) async fn answer(
     place: Place,
     kind: Kind,
 ) -> Result<Response, ApiError> {
-    match call.method {
+    let refusal = read_only::refusal_of(&admin.0.catalog, &call.method, &place, kind);
+    let answered = match call.method {
         Method::POST => post(admin, &call, place, kind).await,
         Method::PUT => put(admin, &call, place, kind).await,
         Method::PATCH => patch(admin, &call, place, kind).await,
         Method::DELETE => delete(admin, &call, place).await,
-        _ => read(admin, &call, &place),
-    }
+        _ => return read(admin, &call, &place),
+    };
+    // The store refuses without knowing what a place is called.
+    answered.map_err(|error| match error {
+        ApiError::Unsupported { .. } => refusal,
+        error => error,
+    })
 }
 
 fn read(admin: &Admin, call: &Call, place: &Place) -> Result<Response, ApiError> {
@@ -66,7 +72,9 @@ fn find<'c>(catalog: &Catalog, config: &'c Config, place: &Place) -> Result<&'c 
             let child = locate::entity(catalog, config, child)?;
             locate::referred(config, child, field, *kind).ok_or(ApiError::NotFound)
         }
-        Place::Fixed(_) | Place::Collection(_) | Place::Nested { .. } => Err(ApiError::NotFound),
+        Place::Fixed(_) | Place::Info(_) | Place::Collection(_) | Place::Nested { .. } => {
+            Err(ApiError::NotFound)
+        }
     }
 }
 
@@ -124,18 +132,41 @@ fn nested(
     let tail = if all { "/all" } else { "" };
     let path = format!("/{}/{}/{}{tail}", above.admin_path, parent.id(), below.nested_path);
     let page = if place::newest_first(kind) {
-        let skip = list::skip(call)?;
-        let mut children: Vec<_> =
-            locate::referring(config, parent.key(), kind, field, None).collect();
-        children.sort_by_cached_key(|entity| std::cmp::Reverse(created_ms(entity)));
-        let next = skip.saturating_add(size).to_string();
-        Page::take(children.into_iter().skip(skip), size, |_| next)
+        newest_page(newest_targets(config, parent), list::skip(call)?, size)
     } else {
         let after = list::after(call)?;
         let children = locate::referring(config, parent.key(), kind, field, after);
         Page::take(children, size, |entity| list::mark(entity.id()))
     };
     Ok(page.answer(&path, &[], |entity| show(catalog, entity)))
+}
+
+/// Returns one page of an upstream's targets with what `more` adds to each.
+pub(super) fn targets(
+    catalog: &Catalog,
+    config: &Config,
+    call: &Call,
+    upstream: &Entity,
+    tail: &str,
+    more: impl Fn(Document) -> Document,
+) -> Result<Value, ApiError> {
+    let page = newest_page(newest_targets(config, upstream), list::skip(call)?, list::size(call)?);
+    let path = format!("/{}/{}/{tail}", upstream.kind(), upstream.id());
+    let shown = |entity: &Entity| catalog.present(entity.kind(), entity.document());
+    Ok(page.answer(&path, &[], |entity| Value::Object(more(shown(entity)))))
+}
+
+/// Returns the targets of an upstream, the newest first.
+pub(super) fn newest_targets<'c>(config: &'c Config, upstream: &Entity) -> Vec<&'c Entity> {
+    let targets = locate::referring(config, upstream.key(), target::KIND, "upstream", None);
+    let mut targets: Vec<_> = targets.collect();
+    targets.sort_by_cached_key(|entity| std::cmp::Reverse(created_ms(entity)));
+    targets
+}
+
+fn newest_page(targets: Vec<&Entity>, skip: usize, size: usize) -> Page<&Entity> {
+    let next = skip.saturating_add(size).to_string();
+    Page::take(targets.into_iter().skip(skip), size, |_| next)
 }
 
 fn created_ms(entity: &Entity) -> i64 {

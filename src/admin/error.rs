@@ -36,6 +36,14 @@ pub enum ApiError {
     /// The path does not know this method.
     #[error("Method not allowed")]
     MethodNotAllowed,
+    /// The node refuses it by its nature, such as a write without a database.
+    #[error("{message}")]
+    Unsupported {
+        /// What it does not do.
+        message: String,
+        /// Kong's code, if it has one.
+        code: Option<u8>,
+    },
     /// The request cannot be read, or cannot be served by this node.
     #[error("{0}")]
     BadRequest(String),
@@ -70,7 +78,7 @@ impl ApiError {
             Self::Rejected(_) | Self::Argument { .. } | Self::BadRequest(_) => {
                 StatusCode::BAD_REQUEST
             }
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::MethodNotAllowed | Self::Unsupported { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Slow(_) => StatusCode::REQUEST_TIMEOUT,
@@ -94,6 +102,9 @@ impl ApiError {
             }
             Self::Argument { code, name, .. } => {
                 json!({"code": code, "name": name, "message": message})
+            }
+            Self::Unsupported { code: Some(code), .. } => {
+                json!({"code": code, "name": "operation unsupported", "message": message})
             }
             _ => json!({"message": message}),
         }

@@ -13,24 +13,33 @@
 //! arm in `dispatch`.
 
 mod body;
+mod cache;
 mod call;
 mod clustering;
+mod config;
 mod cors;
 mod dispatch;
 mod entities;
 mod error;
+mod flatten;
 mod form;
+mod health;
 mod history;
 mod infer;
+mod info;
 mod list;
 mod locate;
+mod log_level;
 mod multipart;
 mod node;
+mod openapi;
 mod place;
+mod read_only;
 mod reply;
 pub mod serve;
 pub mod status;
 mod store;
+mod tags;
 #[cfg(test)]
 mod tests;
 
@@ -44,6 +53,8 @@ use self::store::Store;
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::fleet::Fleet;
+use crate::settings::Role;
+use crate::telemetry;
 use crate::writer::Writer;
 
 /// Our own version.
@@ -62,6 +73,8 @@ pub struct Parts {
     pub node: NodeInfo,
     /// What `GET /status` tells.
     pub status: Arc<StatusSource>,
+    /// The log of the process.
+    pub log: Arc<telemetry::Guard>,
     /// Time and ids.
     pub clock: Clock,
     /// What the operator can set.
@@ -73,6 +86,8 @@ pub struct Parts {
 pub struct NodeInfo {
     /// The node's id.
     pub id: Uuid,
+    /// What it does.
+    pub role: Role,
     /// Its host name.
     pub hostname: String,
     /// The id of its process.
@@ -90,11 +105,18 @@ pub struct Options {
     pub latency_header: bool,
     /// The largest request body that is read, in bytes.
     pub body_bytes_max: usize,
+    /// Whether the config comes from a file or `/config`, and entities cannot be written.
+    pub database_off: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { gui_origins: Vec::new(), latency_header: true, body_bytes_max: BODY_BYTES_MAX }
+        Self {
+            gui_origins: Vec::new(),
+            latency_header: true,
+            body_bytes_max: BODY_BYTES_MAX,
+            database_off: false,
+        }
     }
 }
 
@@ -112,6 +134,7 @@ struct Shared {
     fleet: Option<Arc<Fleet>>,
     node: NodeInfo,
     status: Arc<StatusSource>,
+    log: Arc<telemetry::Guard>,
     clock: Clock,
     options: Options,
 }
@@ -119,10 +142,10 @@ struct Shared {
 impl Admin {
     /// Builds the API.
     pub fn new(parts: Parts) -> Self {
-        let Parts { writer, fleet, node, status, clock, options } = parts;
+        let Parts { writer, fleet, node, status, log, clock, options } = parts;
         let catalog = writer.history().catalog().clone();
-        let store = Store::new(writer);
-        Self(Arc::new(Shared { catalog, store, fleet, node, status, clock, options }))
+        let store = Store::new(writer, clock.clone(), options.database_off);
+        Self(Arc::new(Shared { catalog, store, fleet, node, status, log, clock, options }))
     }
 
     /// Returns the service that answers every request.

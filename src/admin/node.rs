@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::{Admin, VERSION, place};
-use crate::domain::catalog::Catalog;
 use crate::domain::config::Config;
 use crate::domain::kinds::plugin;
 use crate::settings::KONG_VERSION;
@@ -53,12 +52,12 @@ fn plugins_in_use(config: &Config) -> BTreeSet<String> {
 }
 
 /// Returns every path.
-pub(super) fn endpoints(catalog: &Catalog) -> Value {
-    json!({"data": place::patterns(catalog)})
+pub(super) fn endpoints(admin: &Admin) -> Value {
+    json!({"data": place::patterns(&admin.0.catalog, admin.0.node.role)})
 }
 
 /// Returns the plugins that may be used.
-pub(super) fn enabled_plugins(catalog: &Catalog) -> Value {
-    let names: Vec<_> = catalog.plugins().map(|plugin| plugin.name).collect();
+pub(super) fn enabled_plugins(admin: &Admin) -> Value {
+    let names: Vec<_> = admin.0.catalog.plugins().map(|plugin| plugin.name).collect();
     json!({"enabled_plugins": names})
 }

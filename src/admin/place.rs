@@ -3,11 +3,13 @@
 
 use percent_encoding::percent_decode_str;
 
+use super::info::{self, Info};
 use crate::domain::catalog::Catalog;
 use crate::domain::decide::Target;
 use crate::domain::entity::Kind;
 use crate::domain::kinds::{plugin, target};
 use crate::domain::schema::{Auto, Schema};
+use crate::settings::Role;
 
 /// An entity by the text that stands for it in a path: an id or a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub(super) struct Named {
 pub(super) enum Place {
     /// No entities.
     Fixed(Fixed),
+    /// No entities either.
+    Info(Info),
     /// All entities of a kind.
     Collection(Kind),
     /// One entity.
@@ -69,6 +73,9 @@ impl Place {
             return Some(Self::Fixed(*fixed));
         }
         let segments: Vec<_> = path.strip_prefix('/')?.split('/').collect();
+        if let Some(info) = Info::resolve(&segments) {
+            return Some(Self::Info(info));
+        }
         let schema = catalog.by_path(segments.first()?)?;
         match segments.as_slice() {
             [_] => Some(Self::Collection(schema.kind)),
@@ -103,6 +110,7 @@ impl Place {
     /// Returns the methods that the place knows, sorted, as `Allow` has them.
     pub(super) fn methods(&self) -> &'static str {
         match self {
+            Self::Info(info) => info.methods(),
             Self::Fixed(Fixed::Rollback) => "OPTIONS, POST",
             Self::Fixed(_) | Self::Nested { read_only: true, .. } => "GET, HEAD, OPTIONS",
             Self::Collection(_) | Self::Nested { .. } => "GET, HEAD, OPTIONS, POST",
@@ -115,7 +123,7 @@ impl Place {
     /// Returns the kind of the entities that the place holds.
     pub(super) fn kind(&self) -> Option<Kind> {
         match self {
-            Self::Fixed(_) => None,
+            Self::Fixed(_) | Self::Info(_) => None,
             Self::Collection(kind) | Self::Nested { kind, .. } | Self::Foreign { kind, .. } => {
                 Some(*kind)
             }
@@ -126,11 +134,16 @@ impl Place {
 
 impl Named {
     /// Decodes a segment; nothing is named by no text, or by bytes that are no text.
-    fn new(kind: Kind, segment: &str) -> Option<Self> {
-        let spaced = segment.replace('+', " ");
-        let text = percent_decode_str(&spaced).decode_utf8().ok()?.into_owned();
-        (!text.is_empty()).then_some(Self { kind, text })
+    pub(super) fn new(kind: Kind, segment: &str) -> Option<Self> {
+        Some(Self { kind, text: decode(segment)? })
     }
+}
+
+/// Decodes a segment of a path.
+pub(super) fn decode(segment: &str) -> Option<String> {
+    let spaced = segment.replace('+', " ");
+    let text = percent_decode_str(&spaced).decode_utf8().ok()?.into_owned();
+    (!text.is_empty()).then_some(text)
 }
 
 /// Returns a path as the access log may show it: a name that is a secret, such as an API key,
@@ -168,8 +181,10 @@ pub(super) fn patch_misses_plainly(kind: Kind) -> bool {
 }
 
 /// Returns every path as `/endpoints` shows it, `/a/z` before `/ab`.
-pub(super) fn patterns(catalog: &Catalog) -> Vec<String> {
+pub(super) fn patterns(catalog: &Catalog, role: Role) -> Vec<String> {
     let mut patterns: Vec<String> = FIXED.iter().map(|(path, _)| (*path).to_owned()).collect();
+    let here = info::PATTERNS.iter().filter(|(.., only)| only.is_none_or(|only| only == role));
+    patterns.extend(here.map(|(path, ..)| (*path).to_owned()));
     for schema in catalog.schemas().filter(|schema| schema.top_level) {
         let (path, name) = (schema.admin_path, schema.kind);
         let entity = format!("/{path}/{{{name}}}");
@@ -297,7 +312,7 @@ mod tests {
 
     #[test]
     fn endpoints_list_slashes_first() {
-        let patterns = patterns(&Catalog::new(Vec::new()));
+        let patterns = patterns(&Catalog::new(Vec::new()), Role::Traditional);
         let at = |path: &str| patterns.iter().position(|pattern| pattern == path);
         assert!(at("/upstreams/{upstreams}/targets/{targets}").is_some());
         assert!(at("/routes/{routes}/service").is_some());

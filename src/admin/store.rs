@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::error::ApiError;
+use super::read_only;
+use crate::clock::Clock;
 use crate::domain::config::Config;
 use crate::domain::decide::{Decision, Fresh};
 use crate::domain::entity::Entity;
@@ -60,16 +62,21 @@ pub enum StoreError {
 
 /// Where reads come from and writes go.
 #[derive(Clone)]
-pub(super) struct Store(Writer);
+pub(super) struct Store {
+    writer: Writer,
+    clock: Clock,
+    /// Whether entities are only ever replaced as a whole.
+    read_only: bool,
+}
 
 impl Store {
-    pub(super) fn new(writer: Writer) -> Self {
-        Self(writer)
+    pub(super) fn new(writer: Writer, clock: Clock, read_only: bool) -> Self {
+        Self { writer, clock, read_only }
     }
 
     /// Returns the newest head; what is read from one head fits together.
     pub(super) fn head(&self) -> Arc<Head> {
-        self.0.head()
+        self.writer.head()
     }
 
     /// Decides, appends, and returns the entity with the head that contains it. `decide` runs again
@@ -82,6 +89,9 @@ impl Store {
     where
         F: Fn(&Config, &mut Fresh<'_>) -> Result<Decided, ApiError> + Send + 'static,
     {
+        if self.read_only {
+            return self.refuse(decide);
+        }
         // A refusal that the domain does not know, such as an absent parent, travels as an answer
         // that changes nothing.
         let decide = move |config: &Config, fresh: &mut Fresh<'_>| match decide(config, fresh) {
@@ -89,13 +99,40 @@ impl Store {
             Err(ApiError::Rejected(rejection)) => Err(rejection),
             Err(refusal) => Ok((Vec::new(), Err(refusal))),
         };
-        let (decided, head) = self.0.write(origin, decide).await?;
+        let (decided, head) = self.writer.write(origin, decide).await?;
         Ok((decided?, head))
+    }
+
+    /// Decides, and refuses what was accepted; a deletion of nothing passes.
+    fn refuse<F>(&self, decide: F) -> Result<(Option<Entity>, Arc<Head>), ApiError>
+    where
+        F: Fn(&Config, &mut Fresh<'_>) -> Result<Decided, ApiError>,
+    {
+        let head = self.head();
+        let mut id = || self.clock.id();
+        let mut fresh = Fresh { at: self.clock.now(), id: &mut id };
+        match decide(head.snapshot.config(), &mut fresh) {
+            Ok(Decided { changes, entity: None }) if changes.is_empty() => Ok((None, head)),
+            Err(ApiError::Rejected(rejection)) if !read_only::comes_late(&rejection) => {
+                Err(rejection.into())
+            }
+            Ok(_) | Err(ApiError::Rejected(_)) => Err(read_only::refusal()),
+            Err(refused) => Err(refused),
+        }
+    }
+
+    /// Replaces every entity.
+    pub(super) async fn import(
+        &self,
+        origin: Origin,
+        config: Config,
+    ) -> Result<Arc<Head>, ApiError> {
+        Ok(self.writer.import(origin, config).await?)
     }
 
     /// Brings an earlier config back.
     pub(super) async fn rollback(&self, origin: Origin, to: Moment) -> Result<Arc<Head>, ApiError> {
-        self.0.rollback(origin, to).await.map_err(|error| match error {
+        self.writer.rollback(origin, to).await.map_err(|error| match error {
             RollbackError::Target(AtError::Replay(error)) => {
                 StoreError::Rebuild(AtError::Replay(error)).into()
             }
@@ -113,7 +150,7 @@ impl Store {
         page: EventPage,
         size: usize,
     ) -> Result<Vec<Event>, StoreError> {
-        let (history, size) = (self.0.history(), u32::try_from(size).unwrap_or(u32::MAX));
+        let (history, size) = (self.writer.history(), u32::try_from(size).unwrap_or(u32::MAX));
         let event = |row: &crate::log::row::Row| row.event(history.catalog());
         match page {
             EventPage::After(seq) => {

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::control::serve_all;
 use super::listen::{self, Face};
-use super::node;
+use super::node::{self, Counts, CountsReader};
 use super::origin::{self, Start};
 use super::tasks::Tasks;
 use crate::admin::status::{StatusApi, StatusSource, Unready};
@@ -28,7 +28,7 @@ use crate::proxy::listener::{ListenSpec, ProxyServer, ServeLimits};
 use crate::proxy::settings::{Network, OwnHeaders, ProxySettings};
 use crate::proxy::upstream::{Pool, PoolLimits};
 use crate::runtime::{self, CompileError, Handle, Runtime, Tools};
-use crate::settings::{Settings, TrustedAddress};
+use crate::settings::{Database, Settings, TrustedAddress};
 use crate::snapshot::Snapshot;
 use crate::snapshot::head::SignedHead;
 use crate::telemetry::access::{AccessGuard, AccessLog, AccessTarget};
@@ -72,7 +72,7 @@ impl Data {
     ///
     /// Whatever keeps it from starting.
     pub async fn start(settings: &Settings, clock: Clock) -> anyhow::Result<Self> {
-        Self::start_from(settings, clock, None).await
+        Self::start_from(settings, clock, None, Counts::new()).await
     }
 
     /// Builds and starts the data half of a traditional node, which serves `heads`.
@@ -80,18 +80,20 @@ impl Data {
     /// # Errors
     ///
     /// Whatever keeps it from starting.
-    pub async fn start_local(
+    pub(super) async fn start_local(
         settings: &Settings,
         clock: Clock,
         heads: watch::Receiver<Arc<Head>>,
+        counts: Counts,
     ) -> anyhow::Result<Self> {
-        Self::start_from(settings, clock, Some(heads)).await
+        Self::start_from(settings, clock, Some(heads), counts).await
     }
 
     async fn start_from(
         settings: &Settings,
         clock: Clock,
         heads: Option<watch::Receiver<Arc<Head>>>,
+        counts: Counts,
     ) -> anyhow::Result<Self> {
         let catalog = Arc::new(super::catalog(settings)?);
         let tools = Tools { plugin_state: PluginState::default(), clock: clock.clone() };
@@ -108,9 +110,11 @@ impl Data {
         let (access_log, access) = open_access_log(&settings.proxy.access_log, settings)?;
         let server = proxy(settings, &handle, access_log, &clock)?;
         let mut tasks = Tasks::new();
-        let status_source = Arc::new(status(&handle, &server));
+        counts.add_traffic(traffic(&server));
+        let writer = heads.clone().filter(|_| settings.database != Database::Off);
+        let status_source = Arc::new(status(&handle, &counts, writer));
         let status_api = StatusApi::new(status_source, clock.clone(), true).router();
-        let status = serve_all(&mut tasks, settings, Face::Status, status_api, &clock)?;
+        let status = serve_all(&mut tasks, settings, Face::Status, status_api, (&counts, &clock))?;
         tasks.spawn(sweep(handle.clone(), tasks.stopped()));
         let (state, link) = watch::channel(LinkState::default());
         if let Some(start) = start {
@@ -300,27 +304,42 @@ fn trust(settings: &Settings) -> anyhow::Result<TrustStore> {
     Ok(TrustStore::from_pems(pems.iter().map(String::as_str))?)
 }
 
-fn status(handle: &Handle, server: &ProxyServer) -> StatusSource {
+fn traffic(server: &ProxyServer) -> CountsReader {
     let counts = server.counts_reader();
-    let (hash, ready) = (handle.clone(), handle.clone());
+    Box::new(move || {
+        let counts = counts();
+        counter::Snapshot {
+            connections_accepted: counts.accepted,
+            connections_handled: counts.handled,
+            connections_active: counts.active,
+            connections_reading: 0,
+            connections_writing: counts.writing,
+            connections_waiting: counts.active.saturating_sub(counts.writing),
+            total_requests: counts.requests,
+        }
+    })
+}
+
+/// What the status tells; a node with a database tells of that, any other of its configuration.
+fn status(
+    handle: &Handle,
+    counts: &Counts,
+    writer: Option<watch::Receiver<Arc<Head>>>,
+) -> StatusSource {
+    let (hash, ready, counts) = (handle.clone(), handle.clone(), counts.clone());
     let empty = Snapshot::default().hash();
+    let has_database = writer.is_some();
     StatusSource {
-        counters: Box::new(move || {
-            let counts = counts();
-            counter::Snapshot {
-                connections_accepted: counts.accepted,
-                connections_handled: counts.handled,
-                connections_active: counts.active,
-                connections_reading: 0,
-                connections_writing: counts.writing,
-                connections_waiting: counts.active.saturating_sub(counts.writing),
-                total_requests: counts.requests,
-            }
-        }),
+        counters: Box::new(move || counts.snapshot()),
         memory_bytes: Box::new(node::memory_bytes),
-        configuration_hash: Some(Box::new(move || hash.load().config_hash.to_hex())),
-        database_reachable: None,
-        readiness: Box::new(move || match ready.load().config_hash == empty {
+        configuration_hash: match has_database {
+            true => None,
+            false => Some(Box::new(move || hash.load().config_hash.to_hex())),
+        },
+        database_reachable: writer.map(|writer| -> Box<dyn Fn() -> bool + Send + Sync> {
+            Box::new(move || writer.has_changed().is_ok())
+        }),
+        readiness: Box::new(move || match !has_database && ready.load().config_hash == empty {
             true => Err(Unready::EmptyConfiguration),
             false => Ok(()),
         }),

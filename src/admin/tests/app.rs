@@ -17,7 +17,10 @@ use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::fleet::Fleet;
 use crate::log::sqlite::SqliteLog;
+use crate::settings::Role;
+use crate::telemetry::Guard;
 use crate::telemetry::counter::Snapshot;
+use crate::telemetry::level::Level;
 use crate::writer::Writer;
 
 /// An id that nothing has.
@@ -64,6 +67,7 @@ impl App {
         let fleet = Arc::new(Fleet::new(600));
         let node = NodeInfo {
             id: Clock::System.id(),
+            role: Role::ControlPlane,
             hostname: "host-a".into(),
             pid: 1,
             configuration: Map::from_iter([("role".to_owned(), "control_plane".into())]),
@@ -73,6 +77,7 @@ impl App {
             fleet: Some(fleet.clone()),
             node,
             status: status_source(),
+            log: Arc::new(Guard::silent(Level::Notice)),
             clock: Clock::System,
             options,
         });

@@ -1,0 +1,202 @@
+//! Fields as JSON Schema: as they are answered, and as they may be sent.
+
+use serde_json::{Map, Value, json};
+
+use crate::domain::catalog::Catalog;
+use crate::domain::kinds::plugin;
+use crate::domain::schema::{Auto, Field, Fields, Schema, Type, Validator};
+
+/// What a schema describes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// A document as it is answered: every field is there.
+    Answer,
+    /// A document as it is created.
+    Create,
+    /// What an update says.
+    Update,
+}
+
+impl Use {
+    /// What the name of such a schema ends in.
+    pub(super) fn suffix(self) -> &'static str {
+        match self {
+            Self::Answer => "",
+            Self::Create => "_create",
+            Self::Update => "_update",
+        }
+    }
+}
+
+/// Returns the name of the schema of a plugin's `config`.
+fn config_name(plugin: &str, of: Use) -> String {
+    format!("config_{plugin}{}", of.suffix())
+}
+
+/// Returns the schemas of a kind's documents and of every plugin's `config`, by name.
+pub(super) fn components(catalog: &Catalog) -> Map<String, Value> {
+    let mut schemas = Map::new();
+    for of in [Use::Answer, Use::Create, Use::Update] {
+        for schema in catalog.schemas() {
+            let name = format!("{}{}", schema.kind, of.suffix());
+            schemas.insert(name, document(catalog, schema, of));
+        }
+        for plugin in catalog.plugins() {
+            schemas.insert(config_name(plugin.name, of), value(&plugin.config, of));
+        }
+    }
+    schemas
+}
+
+/// Returns a reference to the schema of that name.
+pub(super) fn reference(name: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{name}")})
+}
+
+fn document(catalog: &Catalog, schema: &Schema, of: Use) -> Value {
+    let mut described = object(&schema.fields, of);
+    if of != Use::Answer {
+        for (name, field) in &schema.shorthands {
+            described["properties"][*name] = value(field, Use::Update);
+        }
+        if !schema.shorthands.is_empty() {
+            // A shorthand may stand for what is required.
+            drop(described.as_object_mut().and_then(|it| it.remove("required")));
+        }
+    }
+    let configs: Vec<_> = catalog.plugins().map(|plugin| plugin.name).collect();
+    if schema.kind == plugin::KIND && !configs.is_empty() && of != Use::Update {
+        let one = |name: &str| {
+            let config = json!({"anyOf": [reference(&config_name(name, of)), {"type": "null"}]});
+            json!({"properties": {"name": {"const": name}, "config": config}})
+        };
+        described["anyOf"] = configs.into_iter().map(one).collect();
+    }
+    described
+}
+
+fn object(fields: &Fields, of: Use) -> Value {
+    let properties: Map<_, _> =
+        fields.iter().map(|(name, field)| (name.to_owned(), value(field, of))).collect();
+    let required: Vec<_> = fields
+        .iter()
+        .filter(|(_, field)| match of {
+            Use::Answer => true,
+            Use::Create => field.required && field.default.is_none() && is_plain(field),
+            Use::Update => false,
+        })
+        .map(|(name, _)| name)
+        .collect();
+    let mut described =
+        json!({"type": "object", "properties": properties, "additionalProperties": false});
+    if !required.is_empty() {
+        described["required"] = required.into();
+    }
+    described
+}
+
+/// Returns whether an absent field stays absent: it neither fills itself nor is a record of
+/// fields that do.
+fn is_plain(field: &Field) -> bool {
+    field.auto.is_none() && !matches!(field.ty, Type::Record(_))
+}
+
+/// Returns the JSON Schema of a field's values.
+pub(super) fn value(field: &Field, of: Use) -> Value {
+    let mut described = plain(field, of);
+    for validator in &field.validators {
+        restrict(&mut described, field, validator, of);
+    }
+    if field.auto == Some(Auto::Id) {
+        described["format"] = "uuid".into();
+    }
+    if let Some(default) = field.default.as_ref().filter(|_| of == Use::Create) {
+        described["default"] = default.clone();
+    }
+    let always_there = of == Use::Answer && field.auto == Some(Auto::Id);
+    if !field.required && !always_there {
+        admit_null(&mut described);
+    }
+    described
+}
+
+fn plain(field: &Field, of: Use) -> Value {
+    match &field.ty {
+        Type::String => json!({"type": "string"}),
+        Type::Integer => json!({"type": "integer"}),
+        Type::Number => json!({"type": "number"}),
+        Type::Boolean => json!({"type": "boolean"}),
+        Type::Array(element) | Type::Set(element) => {
+            json!({"type": "array", "items": value(element, of)})
+        }
+        Type::Map(_, values) => {
+            json!({"type": "object", "additionalProperties": value(values, of)})
+        }
+        Type::Record(fields) => object(fields, of),
+        Type::Foreign { .. } => {
+            let mut described = json!({
+                "type": "object",
+                "properties": {"id": {"type": "string", "format": "uuid"}},
+            });
+            if of == Use::Answer {
+                described["required"] = json!(["id"]);
+                described["additionalProperties"] = false.into();
+            }
+            described
+        }
+        Type::Abstract => json!({"type": "object"}),
+    }
+}
+
+fn restrict(described: &mut Value, field: &Field, validator: &Validator, of: Use) {
+    match validator {
+        Validator::Eq(only) => described["const"] = only.clone(),
+        Validator::OneOf(values) => described["enum"] = values.clone().into(),
+        Validator::Gt(bound) => described["exclusiveMinimum"] = json!(bound),
+        Validator::Between(low, high) => {
+            described["minimum"] = (*low).into();
+            described["maximum"] = (*high).into();
+        }
+        Validator::StartsWith(start) => {
+            described["pattern"] = format!("^{}", escape(start)).into();
+        }
+        // Some lengths count bytes, and what is answered counts characters.
+        Validator::LenMin(length) if of != Use::Answer => bound(described, field, "min", *length),
+        Validator::LenMax(length) if of != Use::Answer => bound(described, field, "max", *length),
+        _ => {}
+    }
+}
+
+fn bound(described: &mut Value, field: &Field, end: &str, length: usize) {
+    match field.ty {
+        Type::String => described[format!("{end}Length")] = length.into(),
+        Type::Array(_) | Type::Set(_) => described[format!("{end}Items")] = length.into(),
+        _ => {}
+    }
+}
+
+fn escape(text: &str) -> String {
+    let mut escaped = String::new();
+    for sign in text.chars() {
+        if !sign.is_alphanumeric() && sign != '/' {
+            escaped.push('\\');
+        }
+        escaped.push(sign);
+    }
+    escaped
+}
+
+fn admit_null(described: &mut Value) {
+    let Some(object) = described.as_object_mut() else { return };
+    if let Some(Value::String(ty)) = object.get("type").cloned() {
+        object.insert("type".into(), json!([ty, "null"]));
+    }
+    if let Some(Value::Array(values)) = object.get_mut("enum")
+        && !values.contains(&Value::Null)
+    {
+        values.push(Value::Null);
+    }
+    if let Some(only) = object.remove("const") {
+        object.insert("enum".into(), json!([only, null]));
+    }
+}
