@@ -3,8 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use crate::domain::catalog::Catalog;
+use crate::domain::entity::Kind;
 use crate::domain::kinds::plugin;
-use crate::domain::schema::{Auto, Field, Fields, Schema, Type, Validator};
+use crate::domain::schema::{Auto, Check, Field, Fields, Schema, Type, Validator};
 
 /// What a schema describes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,7 +43,7 @@ pub(super) fn components(catalog: &Catalog) -> Map<String, Value> {
             schemas.insert(name, document(catalog, schema, of));
         }
         for plugin in catalog.plugins() {
-            schemas.insert(config_name(plugin.name, of), value(&plugin.config, of));
+            schemas.insert(config_name(plugin.name, of), value(catalog, &plugin.config, of));
         }
     }
     schemas
@@ -54,14 +55,16 @@ pub(super) fn reference(name: &str) -> Value {
 }
 
 fn document(catalog: &Catalog, schema: &Schema, of: Use) -> Value {
-    let mut described = object(&schema.fields, of);
+    let mut described = object(catalog, &schema.fields, of);
     if of != Use::Answer {
         for (name, field) in &schema.shorthands {
-            described["properties"][*name] = value(field, Use::Update);
+            described["properties"][*name] = value(catalog, field, Use::Update);
         }
-        if !schema.shorthands.is_empty() {
-            // A shorthand may stand for what is required.
-            drop(described.as_object_mut().and_then(|it| it.remove("required")));
+    }
+    if of == Use::Create {
+        let ways = ways(schema, &mut described);
+        if !ways.is_empty() {
+            described["allOf"] = ways.into();
         }
     }
     let configs: Vec<_> = catalog.plugins().map(|plugin| plugin.name).collect();
@@ -75,9 +78,36 @@ fn document(catalog: &Catalog, schema: &Schema, of: Use) -> Value {
     described
 }
 
-fn object(fields: &Fields, of: Use) -> Value {
+/// Returns what a new document must have one of: what is required or a shorthand for it, and one
+/// field of each group.
+fn ways(schema: &Schema, described: &mut Value) -> Vec<Value> {
+    let set = |names: &[&str]| {
+        let not_null = |name: &&str| ((*name).to_owned(), json!({"not": {"type": "null"}}));
+        let properties: Map<_, _> = names.iter().map(not_null).collect();
+        json!({"required": names, "properties": properties})
+    };
+    let mut ways = Vec::new();
+    if !schema.shorthands.is_empty()
+        && let Some(Value::Array(required)) =
+            described.as_object_mut().and_then(|described| described.remove("required"))
+    {
+        let required: Vec<_> = required.iter().filter_map(Value::as_str).collect();
+        let short = schema.shorthands.iter().map(|(name, _)| set(&[name]));
+        let forms: Vec<_> = [set(&required)].into_iter().chain(short).collect();
+        ways.push(json!({"anyOf": forms}));
+    }
+    for check in &schema.checks {
+        if let Check::AtLeastOneOf(names) = check {
+            let forms: Vec<_> = names.iter().map(|name| set(&[name])).collect();
+            ways.push(json!({"anyOf": forms}));
+        }
+    }
+    ways
+}
+
+fn object(catalog: &Catalog, fields: &Fields, of: Use) -> Value {
     let properties: Map<_, _> =
-        fields.iter().map(|(name, field)| (name.to_owned(), value(field, of))).collect();
+        fields.iter().map(|(name, field)| (name.to_owned(), value(catalog, field, of))).collect();
     let required: Vec<_> = fields
         .iter()
         .filter(|(_, field)| match of {
@@ -102,8 +132,8 @@ fn is_plain(field: &Field) -> bool {
 }
 
 /// Returns the JSON Schema of a field's values.
-pub(super) fn value(field: &Field, of: Use) -> Value {
-    let mut described = plain(field, of);
+pub(super) fn value(catalog: &Catalog, field: &Field, of: Use) -> Value {
+    let mut described = plain(catalog, field, of);
     for validator in &field.validators {
         restrict(&mut described, field, validator, of);
     }
@@ -120,31 +150,43 @@ pub(super) fn value(field: &Field, of: Use) -> Value {
     described
 }
 
-fn plain(field: &Field, of: Use) -> Value {
+fn plain(catalog: &Catalog, field: &Field, of: Use) -> Value {
     match &field.ty {
-        Type::String => json!({"type": "string"}),
+        Type::String if of == Use::Answer => json!({"type": "string"}),
+        // An empty text is no text, unless the field says so.
+        Type::String => json!({"type": "string", "minLength": 1}),
         Type::Integer => json!({"type": "integer"}),
         Type::Number => json!({"type": "number"}),
         Type::Boolean => json!({"type": "boolean"}),
         Type::Array(element) | Type::Set(element) => {
-            json!({"type": "array", "items": value(element, of)})
+            json!({"type": "array", "items": value(catalog, element, of)})
         }
         Type::Map(_, values) => {
-            json!({"type": "object", "additionalProperties": value(values, of)})
+            json!({"type": "object", "additionalProperties": value(catalog, values, of)})
         }
-        Type::Record(fields) => object(fields, of),
-        Type::Foreign { .. } => {
-            let mut described = json!({
-                "type": "object",
-                "properties": {"id": {"type": "string", "format": "uuid"}},
-            });
-            if of == Use::Answer {
-                described["required"] = json!(["id"]);
-                described["additionalProperties"] = false.into();
-            }
-            described
-        }
+        Type::Record(fields) => object(catalog, fields, of),
+        Type::Foreign { kind, .. } => foreign(catalog, *kind, of),
         Type::Abstract => json!({"type": "object"}),
+    }
+}
+
+/// Describes a reference: by id, and when it is sent also by name.
+fn foreign(catalog: &Catalog, kind: Kind, of: Use) -> Value {
+    let id = json!({"type": "string", "format": "uuid"});
+    let by = |name: &str, schema: Value| {
+        json!({
+            "type": "object",
+            "required": [name],
+            "properties": {name: schema},
+            "additionalProperties": false,
+        })
+    };
+    match catalog.schema(kind).endpoint_key.filter(|_| of != Use::Answer) {
+        None => by("id", id),
+        Some(key) => {
+            let name = by(key, json!({"type": "string", "minLength": 1}));
+            json!({"anyOf": [by("id", id), name]})
+        }
     }
 }
 
@@ -188,6 +230,9 @@ fn escape(text: &str) -> String {
 
 fn admit_null(described: &mut Value) {
     let Some(object) = described.as_object_mut() else { return };
+    if let Some(Value::Array(forms)) = object.get_mut("anyOf") {
+        forms.push(json!({"type": "null"}));
+    }
     if let Some(Value::String(ty)) = object.get("type").cloned() {
         object.insert("type".into(), json!([ty, "null"]));
     }
