@@ -57,6 +57,11 @@ impl App {
         Self::with(Options::default()).await
     }
 
+    /// Starts a node that is configured as a whole.
+    pub(super) async fn without_database() -> Self {
+        Self::with(Options { database_off: true, ..Options::default() }).await
+    }
+
     pub(super) async fn with(options: Options) -> Self {
         let directory = std::env::temp_dir().join(format!("hybridctl-{}", Clock::System.id()));
         std::fs::create_dir(&directory).unwrap();
@@ -67,7 +72,7 @@ impl App {
         let fleet = Arc::new(Fleet::new(600));
         let node = NodeInfo {
             id: Clock::System.id(),
-            role: Role::ControlPlane,
+            role: if options.database_off { Role::Traditional } else { Role::ControlPlane },
             hostname: "host-a".into(),
             pid: 1,
             configuration: Map::from_iter([("role".to_owned(), "control_plane".into())]),
