@@ -45,19 +45,28 @@ pub(super) async fn answer(
 
 fn read(admin: &Admin, call: &Call, place: &Place) -> Result<Response, ApiError> {
     let head = admin.0.store.head();
-    let (catalog, config) = (&admin.0.catalog, head.snapshot.config());
-    let body = match place {
-        Place::Collection(kind) => collection(catalog, config, call, *kind)?,
-        Place::Nested { parent, kind, field, read_only } => {
-            let parent = locate::entity(catalog, config, parent)?;
-            nested(catalog, config, call, parent, (*kind, field), *read_only)?
-        }
-        place => show(catalog, find(catalog, config, place)?),
-    };
+    let body = shown(&admin.0.catalog, head.snapshot.config(), call, place)?;
     if call.headers.get(IF_NONE_MATCH) == Some(&reply::etag(head.config_hash)) {
         return Ok(reply::tag(reply::empty(StatusCode::NOT_MODIFIED), head.config_hash));
     }
     Ok(reply::tag(reply::json(StatusCode::OK, &body), head.config_hash))
+}
+
+/// Returns what a place holds in a config.
+pub(super) fn shown(
+    catalog: &Catalog,
+    config: &Config,
+    call: &Call,
+    place: &Place,
+) -> Result<Value, ApiError> {
+    match place {
+        Place::Collection(kind) => collection(catalog, config, call, *kind),
+        Place::Nested { parent, kind, field, read_only } => {
+            let parent = locate::entity(catalog, config, parent)?;
+            nested(catalog, config, call, parent, (*kind, field), *read_only)
+        }
+        place => Ok(show(catalog, find(catalog, config, place)?)),
+    }
 }
 
 /// Returns the one entity that a place names.

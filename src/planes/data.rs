@@ -13,8 +13,9 @@ use super::control::serve_all;
 use super::listen::{self, Face};
 use super::node::{self, Counts, CountsReader};
 use super::origin::{self, Start};
+use super::served::{Served, serve_first, serve_head, serve_heads};
 use super::tasks::Tasks;
-use crate::admin::status::{StatusApi, StatusSource, Unready};
+use crate::admin::status::{StatusApi, StatusSource, Unready, Upstreams};
 use crate::balancer::Resolver;
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
@@ -27,7 +28,7 @@ use crate::proxy::handler::Core;
 use crate::proxy::listener::{ListenSpec, ProxyServer, ServeLimits};
 use crate::proxy::settings::{Network, OwnHeaders, ProxySettings};
 use crate::proxy::upstream::{Pool, PoolLimits};
-use crate::runtime::{self, CompileError, Handle, Runtime, Tools};
+use crate::runtime::{CompileError, Handle, Tools};
 use crate::settings::{Database, Settings, TrustedAddress};
 use crate::snapshot::Snapshot;
 use crate::snapshot::head::SignedHead;
@@ -97,14 +98,15 @@ impl Data {
     ) -> anyhow::Result<Self> {
         let catalog = Arc::new(super::catalog(settings)?);
         let tools = Tools { plugin_state: PluginState::default(), clock: clock.clone() };
-        let handle = Handle::new(Arc::new(Runtime::empty(Snapshot::default().hash())));
+        let served = Served::nothing();
+        let handle = served.handle.clone();
         let mut start = None;
         match &heads {
             None => {
                 let found = origin::load(settings, &catalog, &clock)?;
-                start = Some(serve_first(found, &handle, &tools));
+                start = Some(serve_first(found, &served, &tools));
             }
-            Some(heads) => serve_head(&handle, &heads.borrow().clone(), &tools),
+            Some(heads) => serve_head(&served, &heads.borrow().clone(), &tools),
         }
 
         let (access_log, access) = open_access_log(&settings.proxy.access_log, settings)?;
@@ -113,15 +115,24 @@ impl Data {
         counts.add_traffic(traffic(&server));
         let writer = heads.clone().filter(|_| settings.database != Database::Off);
         let status_source = Arc::new(status(&handle, &counts, writer));
-        let status_api = StatusApi::new(status_source, clock.clone(), true).router();
+        let mut status_api = StatusApi::new(status_source, clock.clone(), true);
+        if settings.database == Database::Off {
+            let snapshot = served.snapshot.clone();
+            status_api = status_api.with_upstreams(Upstreams {
+                catalog: catalog.clone(),
+                snapshot: Box::new(move || snapshot.borrow().clone()),
+                node_id: node::id(settings, &clock),
+            });
+        }
+        let status_api = status_api.router();
         let status = serve_all(&mut tasks, settings, Face::Status, status_api, (&counts, &clock))?;
         tasks.spawn(sweep(handle.clone(), tasks.stopped()));
         let (state, link) = watch::channel(LinkState::default());
         if let Some(start) = start {
-            let cluster = cluster_link(settings, catalog, start, &handle, tools, clock)?;
+            let cluster = cluster_link(settings, catalog, start, &served, tools, clock)?;
             tasks.spawn(follow(cluster, state, tasks.stopped()));
         } else if let Some(heads) = heads {
-            tasks.spawn(serve_heads(handle.clone(), heads, tools, tasks.stopped()));
+            tasks.spawn(serve_heads(served, heads, tools, tasks.stopped()));
         }
         let proxy = server.addresses().to_vec();
         tracing::info!(config_hash = %handle.load().config_hash, "data plane serves");
@@ -148,51 +159,6 @@ impl Data {
         self.server.drain(deadline).await;
         self.tasks.stop().await;
         drop(self.access);
-    }
-}
-
-/// Compiles what the plane starts with; a snapshot that cannot be served is not started with.
-fn serve_first(mut start: Start, handle: &Handle, tools: &Tools) -> Start {
-    let hash = start.snapshot.hash();
-    if start.snapshot.config().is_empty() {
-        return start;
-    }
-    if let Err(error) = runtime::apply(handle, start.snapshot.config(), hash, tools) {
-        tracing::error!(config_hash = %hash, %error, "the configuration at hand cannot be served");
-        start.snapshot = Arc::new(Snapshot::default());
-        start.memory.applied = None;
-    }
-    start
-}
-
-/// Serves what the writer of this process announces.
-async fn serve_heads(
-    handle: Handle,
-    mut heads: watch::Receiver<Arc<Head>>,
-    tools: Tools,
-    mut stop: watch::Receiver<bool>,
-) {
-    loop {
-        let head = heads.borrow_and_update().clone();
-        let (target, tools) = (handle.clone(), tools.clone());
-        let done = tokio::task::spawn_blocking(move || serve_head(&target, &head, &tools)).await;
-        if let Err(error) = done {
-            tracing::error!(%error, "a configuration could not be compiled");
-        }
-        tokio::select! {
-            changed = heads.changed() => if changed.is_err() { return },
-            _ = stop.wait_for(|stop| *stop) => return,
-        }
-    }
-}
-
-fn serve_head(handle: &Handle, head: &Head, tools: &Tools) {
-    if handle.load().config_hash == head.config_hash {
-        return;
-    }
-    let config = head.snapshot.config();
-    if let Err(error) = runtime::apply(handle, config, head.config_hash, tools) {
-        tracing::error!(config_hash = %head.config_hash, %error, "the configuration is not served");
     }
 }
 
@@ -361,7 +327,7 @@ fn cluster_link(
     settings: &Settings,
     catalog: Arc<Catalog>,
     start: Start,
-    handle: &Handle,
+    served: &Served,
     tools: Tools,
     clock: Clock,
 ) -> anyhow::Result<Link> {
@@ -384,7 +350,7 @@ fn cluster_link(
         addresses: settings.cluster.control_planes.clone(),
         tls: TlsLink { config, server_name: identity.server_name() },
         hello,
-        apply: apply(settings, catalog.clone(), handle.clone(), tools),
+        apply: apply(settings, catalog.clone(), served.clone(), tools),
         catalog,
         memory,
         snapshot,
@@ -396,13 +362,13 @@ fn cluster_link(
 }
 
 /// Serves a verified snapshot, then keeps it: compiling and writing happen off the request path.
-fn apply(settings: &Settings, catalog: Arc<Catalog>, handle: Handle, tools: Tools) -> Apply {
+fn apply(settings: &Settings, catalog: Arc<Catalog>, served: Served, tools: Tools) -> Apply {
     let directory = settings.prefix.path().to_owned();
     Arc::new(move |snapshot: Arc<Snapshot>, head: SignedHead, pin: Pin| {
-        let (catalog, handle, tools) = (catalog.clone(), handle.clone(), tools.clone());
+        let (catalog, served, tools) = (catalog.clone(), served.clone(), tools.clone());
         let directory = directory.clone();
         let work = move || {
-            runtime::apply(&handle, snapshot.config(), snapshot.hash(), &tools)?;
+            served.serve(&snapshot, &tools)?;
             tracing::info!(seq = head.seq.0, config_hash = %head.config_hash, "configuration served");
             origin::keep(&catalog, &directory, &snapshot, head, pin);
             Ok(())

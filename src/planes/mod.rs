@@ -7,6 +7,7 @@ mod listen;
 mod node;
 mod origin;
 mod ready;
+mod served;
 mod tasks;
 
 use std::sync::Arc;

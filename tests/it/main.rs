@@ -14,3 +14,4 @@ mod offline;
 mod process;
 mod source;
 mod tidy;
+mod without_database;
