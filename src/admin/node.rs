@@ -25,6 +25,9 @@ pub(super) fn info(admin: &Admin) -> Value {
             (plugin.name.to_owned(), about)
         })
         .collect();
+    let mut configuration = node.configuration.clone();
+    let loaded: Map<_, _> = available.keys().map(|name| (name.clone(), true.into())).collect();
+    configuration.insert("loaded_plugins".into(), Value::Object(loaded));
     json!({
         "tagline": "Welcome to kong",
         "version": KONG_VERSION,
@@ -39,7 +42,7 @@ pub(super) fn info(admin: &Admin) -> Value {
             "available_on_server": available,
             "enabled_in_cluster": plugins_in_use(head.snapshot.config()),
         },
-        "configuration": node.configuration,
+        "configuration": configuration,
         "config_hash": head.config_hash,
         "seq": head.seq,
     })
