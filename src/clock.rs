@@ -47,6 +47,15 @@ impl Clock {
         }
     }
 
+    /// Returns the present moment in milliseconds since 1970: what every request asks for, without
+    /// the cost of a calendar.
+    #[expect(clippy::disallowed_methods, reason = "this is the door to the machine's clock")]
+    pub fn now_ms(&self) -> i64 {
+        let Self::System = self else { return self.now().timestamp_millis() };
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.ok().and_then(|since| i64::try_from(since.as_millis()).ok()).unwrap_or_default()
+    }
+
     /// Returns a new random (version 4) id.
     #[expect(clippy::disallowed_methods, reason = "this is the door to the machine's randomness")]
     pub fn id(&self) -> Uuid {

@@ -10,6 +10,7 @@
 
 mod resolver;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -25,8 +26,29 @@ pub struct Peer {
     pub index: usize,
     /// A host name or an address.
     pub host: Arc<str>,
+    /// The address that `host` is, if it is one.
+    pub ip: Option<IpAddr>,
     /// The port.
     pub port: u16,
+    authority: Arc<str>,
+}
+
+impl Peer {
+    /// Makes a peer; `host` is a name or an address, an IPv6 one with or without brackets.
+    pub fn new(index: usize, host: &str, port: u16) -> Self {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let authority = match bare.contains(':') {
+            true => format!("[{bare}]:{port}"),
+            false => format!("{bare}:{port}"),
+        };
+        Self { index, host: bare.into(), ip: bare.parse().ok(), port, authority: authority.into() }
+    }
+
+    /// Returns host and port as a Host header has them: without the port if it is `default`.
+    pub fn authority(&self, default: u16) -> &str {
+        let end = self.authority.rfind(':').filter(|_| self.port == default);
+        end.and_then(|end| self.authority.get(..end)).unwrap_or(&self.authority)
+    }
 }
 
 /// The targets of an upstream in turn, each as often as its weight says.
@@ -50,7 +72,7 @@ impl Balancer {
         for target in targets.iter().filter(|target| target.weight > 0) {
             let Ok((host, port)) = typedef::split_host_port(&target.target) else { continue };
             let index = peers.len();
-            peers.push(Peer { index, host: host.into(), port: port.unwrap_or(8000) });
+            peers.push(Peer::new(index, host, port.unwrap_or(8000)));
             weights.push(u64::from(target.weight));
         }
         let divisor = weights.iter().copied().fold(0, gcd).max(1);

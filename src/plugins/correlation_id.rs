@@ -130,7 +130,7 @@ impl CorrelationId {
                 connection.local.port(),
                 std::process::id(),
                 connection.number,
-                connection.requests,
+                exchange.requests,
                 exchange.times.started_ms / 1000,
                 exchange.times.started_ms % 1000,
             ),

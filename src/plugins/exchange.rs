@@ -1,6 +1,7 @@
 //! One exchange: a request and its answer, as plugins see them.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -46,21 +47,29 @@ impl fmt::Debug for RequestId {
     }
 }
 
-/// The connection that a request came on.
+/// The connection that a request came on; shared by all its requests.
 #[derive(Clone, Debug)]
 pub struct Connection {
-    /// Its number in this process.
+    /// Its number on its core.
     pub number: u64,
-    /// How many requests came on it, this one included.
-    pub requests: u64,
     /// The other end of the socket, or what PROXY protocol said it is.
     pub peer: SocketAddr,
+    /// The address of `peer` as it is written in headers; written once, since every request needs it.
+    pub peer_text: Box<str>,
     /// Our end of the socket.
     pub local: SocketAddr,
     /// Whether it is encrypted.
     pub tls: bool,
     /// The server name of its handshake.
-    pub sni: Option<Rc<str>>,
+    pub sni: Option<Box<str>>,
+}
+
+impl Connection {
+    /// Describes an unencrypted connection.
+    pub fn plain(number: u64, peer: SocketAddr, local: SocketAddr) -> Self {
+        let peer_text = peer.ip().to_canonical().to_string().into();
+        Self { number, peer, peer_text, local, tls: false, sni: None }
+    }
 }
 
 /// What the request is said to have looked like where it came in first.
@@ -103,7 +112,9 @@ pub struct Exchange {
     /// Its id.
     pub id: RequestId,
     /// The connection that it came on.
-    pub connection: Connection,
+    pub connection: Rc<Connection>,
+    /// How many requests came on that connection, this one included.
+    pub requests: u64,
     /// The head of the request; what plugins change goes upstream.
     pub request: Parts,
     /// The body of the request.
@@ -131,7 +142,7 @@ impl Exchange {
     /// Starts an exchange. `normal_path` is the normalised path if it is not the one sent.
     pub fn new(
         id: RequestId,
-        connection: Connection,
+        connection: Rc<Connection>,
         request: Parts,
         body: RequestBody,
         forwarded: Forwarded,
@@ -141,6 +152,7 @@ impl Exchange {
         Self {
             id,
             connection,
+            requests: 1,
             request,
             body,
             forwarded,
@@ -179,6 +191,14 @@ impl Exchange {
         header.or_else(|| self.request.uri.authority().map(|a| a.as_str())).unwrap_or_default()
     }
 
+    /// Returns the address of the client as text.
+    pub fn client_text(&self) -> Cow<'_, str> {
+        if self.forwarded.trusted {
+            return self.forwarded.client.to_string().into();
+        }
+        (&*self.connection.peer_text).into()
+    }
+
     /// Returns the host that the client asked for, without its port.
     pub fn host(&self) -> &str {
         without_port(self.authority())
@@ -213,8 +233,9 @@ impl Exchange {
 
 /// Cuts the port off a host; an IPv6 address keeps its brackets.
 pub fn without_port(authority: &str) -> &str {
-    match authority.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => host,
+    let last = authority.bytes().rposition(|byte| matches!(byte, b':' | b']'));
+    match last.and_then(|at| authority.split_at_checked(at)) {
+        Some((host, rest)) if rest.starts_with(':') => host,
         _ => authority,
     }
 }
@@ -228,18 +249,13 @@ pub(crate) mod fixture {
     /// Returns an exchange of a request, started at `started_ms`.
     pub(crate) fn exchange_at(request: Request<RequestBody>, started_ms: i64) -> Exchange {
         let (request, body) = request.into_parts();
-        let connection = Connection {
-            number: 3,
-            requests: 2,
-            peer: ([10, 0, 0, 1], 4000).into(),
-            local: ([10, 0, 0, 2], 8000).into(),
-            tls: false,
-            sni: None,
-        };
+        let (peer, local) = (([10, 0, 0, 1], 4000).into(), ([10, 0, 0, 2], 8000).into());
+        let connection = Rc::new(Connection::plain(3, peer, local));
         let forwarded = Forwarded { client: connection.peer.ip(), trusted: false, https: false };
         let times = Times { started: Instant::now(), started_ms, sent: None, answered: None };
         let id = RequestId::new(0xabc);
-        Exchange::new(id, connection, request, body, forwarded, times, None)
+        let exchange = Exchange::new(id, connection, request, body, forwarded, times, None);
+        Exchange { requests: 2, ..exchange }
     }
 
     /// Returns an exchange of a request.

@@ -15,7 +15,7 @@ use super::upstream::{
     PeerAddress, PeerTls, Pool, RequestBody, Timeouts, UpstreamError, UpstreamErrorKind,
     UpstreamResponse,
 };
-use crate::balancer::Resolver;
+use crate::balancer::{Peer, Resolver};
 use crate::domain::kinds::route::Route;
 use crate::domain::kinds::service::Service;
 use crate::plugins::body::RequestBody as ExchangeBody;
@@ -57,14 +57,6 @@ impl Forwarding<'_> {
     }
 }
 
-/// One peer to try: its name, for the Host, and its address.
-struct Peer {
-    host: Arc<str>,
-    address: SocketAddr,
-    /// Its place in the balancer.
-    index: Option<usize>,
-}
-
 /// Sends a request; the error is the answer for the client.
 pub(super) async fn send(
     transport: &Transport,
@@ -91,26 +83,28 @@ pub(super) async fn send(
     let mut tried = Vec::new();
     let mut last = None;
     for attempt in 0..=service.retries.unwrap_or(RETRIES) {
-        let peer = match pick(transport, forwarding.service, &tried, attempt).await {
-            Ok(peer) => peer,
+        let (peer, address) = match pick(transport, forwarding.service, &tried, attempt).await {
+            Ok(picked) => picked,
             // Everyone was tried: the last failure says more than that nobody is left.
             Err(_) if last.is_some() => break,
             Err(reply) => return Err(reply),
         };
-        tried.extend(peer.index);
-        let host = upstream_host(exchange, forwarding, &peer);
+        if let Host::Upstream(_) = forwarding.service.host {
+            tried.push(peer.index);
+        }
+        let host = upstream_host(exchange, forwarding, peer);
         let prefix =
             forwarding.route.strip_path.then(|| exchange.path().get(..forwarding.prefix_len));
         let prefix = prefix.flatten().filter(|prefix| !prefix.is_empty());
-        let line = Line { target: &target, host: &host, prefix };
+        let line = Line { target: &target, host, prefix };
         let head = request_head(settings, exchange, &line);
-        let address = PeerAddress { addr: peer.address, tls: tls(transport, service, &host)? };
+        let peer = PeerAddress { addr: address, tls: tls(transport, service, host)? };
         exchange.times.sent.get_or_insert_with(Instant::now);
-        match transport.pool.send(&address, &head, &mut body, timeouts).await {
+        match transport.pool.send(&peer, &head, &mut body, timeouts).await {
             Ok(answer) => return Ok(answer),
             Err(error) => {
                 tracing::warn!(
-                    upstream = %peer.address, request_id = exchange.id.as_str(), %error,
+                    upstream = %peer.addr, request_id = exchange.id.as_str(), %error,
                     cause = std::error::Error::source(&error), "upstream failed"
                 );
                 let again = error.may_retry(head.is_idempotent()) && body.is_replayable();
@@ -127,38 +121,34 @@ pub(super) async fn send(
 /// Returns path and query as they go upstream.
 fn target(exchange: &Exchange, forwarding: &Forwarding<'_>) -> String {
     let (route, service) = (forwarding.route, &forwarding.service.service);
-    let path = exchange.path();
-    let mut target =
-        upstream_path(service.path.as_deref(), path, forwarding.prefix_len, route.strip_path);
-    if let Some(query) = exchange.query() {
+    let (path, base) = (exchange.path(), service.path.as_deref());
+    let query = exchange.query();
+    let room = query.map_or(0, |query| query.len() + 1);
+    let mut target = upstream_path(base, path, forwarding.prefix_len, route.strip_path, room);
+    if let Some(query) = query {
         target.push('?');
         target.push_str(query);
     }
     target
 }
 
-async fn pick(
+async fn pick<'s>(
     transport: &Transport,
-    service: &ServiceTarget,
+    service: &'s ServiceTarget,
     tried: &[usize],
     attempt: u32,
-) -> Result<Peer, Box<Reply>> {
-    let (host, port, index) = match &service.host {
-        Host::Address(ip) => {
-            let host = service.service.host.as_str().into();
-            let address = SocketAddr::new(*ip, service.service.port);
-            return Ok(Peer { host, address, index: None });
-        }
-        Host::Name(name) => (name.clone(), service.service.port, None),
-        Host::Upstream(upstream) => {
-            let peer = upstream.balancer.pick(tried).ok_or_else(|| {
-                let message = "failure to get a peer from the ring-balancer";
-                Box::new(Reply::error(StatusCode::SERVICE_UNAVAILABLE, message))
-            })?;
-            (peer.host.clone(), peer.port, Some(peer.index))
-        }
+) -> Result<(&'s Peer, SocketAddr), Box<Reply>> {
+    let peer = match &service.host {
+        Host::Peer(peer) => peer,
+        Host::Upstream(upstream) => upstream.balancer.pick(tried).ok_or_else(|| {
+            let message = "failure to get a peer from the ring-balancer";
+            Box::new(Reply::error(StatusCode::SERVICE_UNAVAILABLE, message))
+        })?,
     };
-    let addresses = transport.resolver.resolve(&host).await.map_err(|error| {
+    if let Some(ip) = peer.ip {
+        return Ok((peer, SocketAddr::new(ip, peer.port)));
+    }
+    let addresses = transport.resolver.resolve(&peer.host).await.map_err(|error| {
         tracing::error!(%error, "name resolution failed");
         Box::new(Reply::error(StatusCode::SERVICE_UNAVAILABLE, "name resolution failed"))
     })?;
@@ -166,28 +156,25 @@ async fn pick(
     let ip: IpAddr = addresses.get(turn).copied().ok_or_else(|| {
         Box::new(Reply::error(StatusCode::SERVICE_UNAVAILABLE, "name resolution failed"))
     })?;
-    Ok(Peer { host, address: SocketAddr::new(ip, port), index })
+    Ok((peer, SocketAddr::new(ip, peer.port)))
 }
 
 /// Returns the Host that goes upstream.
-fn upstream_host(exchange: &Exchange, forwarding: &Forwarding<'_>, peer: &Peer) -> String {
+fn upstream_host<'a>(
+    exchange: &'a Exchange,
+    forwarding: &Forwarding<'a>,
+    peer: &'a Peer,
+) -> &'a str {
     if forwarding.route.preserve_host {
-        return exchange.authority().to_owned();
+        return exchange.authority();
     }
     if let Host::Upstream(upstream) = &forwarding.service.host
         && let Some(host) = &upstream.host_header
     {
-        return host.clone();
+        return host;
     }
-    let port = peer.address.port();
-    let default = if forwarding.service.service.protocol == "https" { 443 } else { 80 };
-    let bracketed = peer.host.contains(':') && !peer.host.starts_with('[');
-    match (port == default, bracketed) {
-        (true, false) => peer.host.to_string(),
-        (true, true) => format!("[{}]", peer.host),
-        (false, false) => format!("{}:{port}", peer.host),
-        (false, true) => format!("[{}]:{port}", peer.host),
-    }
+    let tls = forwarding.service.service.protocol == "https";
+    peer.authority(if tls { 443 } else { 80 })
 }
 
 fn tls(

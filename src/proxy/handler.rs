@@ -22,7 +22,7 @@ use super::upstream::UpstreamResponse;
 use crate::clock::Clock;
 use crate::domain::kinds::typedef::normalise_path;
 use crate::plugins::exchange::{
-    Connection, Exchange, RequestBody, RequestId, ResponseHead, Times, without_port,
+    Exchange, RequestBody, RequestId, ResponseHead, Times, without_port,
 };
 use crate::plugins::reply::Reply;
 use crate::plugins::{Flow, Phases, Plugin, Scope, Step};
@@ -36,7 +36,6 @@ pub struct Core {
     pub(super) settings: ProxySettings,
     pub(super) clock: Clock,
     ids: Ids,
-    connections: Cell<u64>,
 }
 
 /// Request ids: drawn from the machine's randomness once, then mixed, since a system call for each
@@ -66,6 +65,7 @@ impl Ids {
 struct Plan<'r> {
     runtime: &'r Runtime,
     destination: Option<&'r Destination>,
+    slot: Option<usize>,
     chain: &'r Chain,
     prefix_len: usize,
 }
@@ -92,8 +92,7 @@ impl Core {
         clock: Clock,
     ) -> Self {
         let ids = Ids { seed: [clock.random(), clock.random()], drawn: Cell::new(0) };
-        let connections = Cell::new(0);
-        Self { runtime: handle.reader(), transport, settings, clock, ids, connections }
+        Self { runtime: handle.reader(), transport, settings, clock, ids }
     }
 
     /// Answers a request.
@@ -129,21 +128,11 @@ impl Core {
         info: &ConnectionInfo,
     ) -> Result<Box<Exchange>, Box<Exchange>> {
         let (parts, body) = request.into_parts();
-        let number = self.connections.get().wrapping_add(1);
-        self.connections.set(number);
-        let connection = Connection {
-            number,
-            requests: 1,
-            peer: info.peer,
-            local: info.local,
-            tls: info.https,
-            sni: info.sni.as_deref().map(Rc::from),
-        };
-        let forwarded =
-            headers::forwarded(&self.settings, &parts.headers, info.peer.ip(), info.https);
+        let connection = info.connection.clone();
+        let forwarded = headers::forwarded(&self.settings, &parts.headers, &connection);
         let times = Times {
             started: Instant::now(),
-            started_ms: self.clock.now().timestamp_millis(),
+            started_ms: self.clock.now_ms(),
             sent: None,
             answered: None,
         };
@@ -160,8 +149,9 @@ impl Core {
         };
         let id = self.ids.next();
         // Boxed once: it is handed on from phase to phase, and copying it costs more.
-        let exchange =
+        let mut exchange =
             Box::new(Exchange::new(id, connection, parts, body, forwarded, times, normal));
+        exchange.requests = info.count_request();
         if too_large { Err(exchange) } else { Ok(exchange) }
     }
 
@@ -181,10 +171,11 @@ impl Core {
             headers: &headers,
         };
         let Some(matched) = runtime.router.matched(&view) else { return global(runtime) };
-        match runtime.destination(matched.route.id) {
+        match runtime.destination(matched.slot) {
             Some(destination) => Plan {
                 runtime,
                 destination: Some(destination),
+                slot: Some(matched.slot),
                 chain: &destination.chain,
                 prefix_len: matched.prefix_len,
             },
@@ -232,9 +223,11 @@ impl Core {
         };
         exchange.times.answered = Some(Instant::now());
         let upgraded = answer.take_upgraded();
-        let UpstreamResponse { status, headers, body, .. } = answer;
+        let UpstreamResponse { status, headers, body, hop_by_hop, .. } = answer;
         let mut head = ResponseHead { status, headers, from_upstream: true };
-        headers::strip_response(&mut head.headers, upgraded.is_some());
+        if hop_by_hop {
+            headers::strip_response(&mut head.headers, upgraded.is_some());
+        }
         let mut body = ProxyBody::from(body);
         if let (Some(stream), Some(upgrade)) = (upgraded, upgrade) {
             let idle = forwarding.read_timeout();
@@ -349,8 +342,7 @@ impl Core {
         let body = match watched {
             false => body,
             true => {
-                let route = plan.destination.map(|destination| destination.route.id);
-                let tail = Tail::new(self.clone(), runtime.clone(), route, exchange);
+                let tail = Tail::new(self.clone(), runtime.clone(), plan.slot, exchange);
                 ProxyBody::Filtered(Box::pin(Watched::new(body, tail, filters)))
             }
         };
@@ -362,7 +354,7 @@ impl Core {
 }
 
 fn global(runtime: &Runtime) -> Plan<'_> {
-    Plan { runtime, destination: None, chain: &runtime.global, prefix_len: 0 }
+    Plan { runtime, destination: None, slot: None, chain: &runtime.global, prefix_len: 0 }
 }
 
 /// Returns the consumer that an exchange was found to be of.

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 
 use super::settings::{Network, OwnHeaders, ProxySettings, SERVER};
 use super::upstream::UpstreamHead;
-use crate::plugins::exchange::{Exchange, Forwarded};
+use crate::plugins::exchange::{Connection, Exchange, Forwarded};
 
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -15,7 +15,6 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_FORWARDED_PATH: HeaderName = HeaderName::from_static("x-forwarded-path");
 const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const X_KONG_REQUEST_ID: HeaderName = HeaderName::from_static("x-kong-request-id");
 pub(super) const X_KONG_UPSTREAM_STATUS: HeaderName =
     HeaderName::from_static("x-kong-upstream-status");
@@ -23,17 +22,15 @@ const X_KONG_UPSTREAM_LATENCY: HeaderName = HeaderName::from_static("x-kong-upst
 const X_KONG_PROXY_LATENCY: HeaderName = HeaderName::from_static("x-kong-proxy-latency");
 const X_KONG_RESPONSE_LATENCY: HeaderName = HeaderName::from_static("x-kong-response-latency");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY: HeaderName = HeaderName::from_static("proxy");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// Says where a request came from first, as far as the peer may tell.
 pub(super) fn forwarded(
     settings: &ProxySettings,
     headers: &HeaderMap,
-    peer: IpAddr,
-    tls: bool,
+    connection: &Connection,
 ) -> Forwarded {
-    let peer = peer.to_canonical();
+    let (peer, tls) = (connection.peer.ip().to_canonical(), connection.tls);
     let trusts =
         |address| settings.trusted.iter().any(|network: &Network| network.contains(address));
     if settings.trusted.is_empty() || !trusts(peer) {
@@ -55,20 +52,6 @@ pub(super) fn forwarded(
         }
     }
     Forwarded { client, trusted: true, https }
-}
-
-/// Returns whether a header concerns this connection only.
-fn is_hop_by_hop(name: &HeaderName) -> bool {
-    matches!(
-        *name,
-        header::CONNECTION
-            | header::TE
-            | header::TRAILER
-            | header::TRANSFER_ENCODING
-            | header::UPGRADE
-    ) || *name == KEEP_ALIVE
-        || *name == PROXY
-        || *name == PROXY_CONNECTION
 }
 
 /// Returns whether one of the `Connection` lines names a header.
@@ -104,59 +87,67 @@ pub(super) fn request_head(
     let mut head = UpstreamHead::new(&exchange.request.method, line.target);
     head.append(b"host", line.host.as_bytes());
     let names_others = headers.contains_key(header::CONNECTION);
+    let mut seen = Seen::default();
     for (name, value) in headers {
-        if is_own(name) || (names_others && is_named(headers, name)) {
-            continue;
+        if !(is_own(name, &mut seen) || names_others && is_named(headers, name)) {
+            head.append_header(name, value);
         }
-        head.append(name.as_str().as_bytes(), value.as_bytes());
     }
-    match upgrade(headers) {
+    match upgrade(headers).filter(|_| seen.upgrade) {
         Some(wanted) => {
             head.append(b"connection", b"keep-alive, Upgrade");
             head.append(b"upgrade", wanted.as_bytes());
         }
         None => head.append(b"connection", b"keep-alive"),
     }
-    let trailers = headers.get(header::TE).and_then(|te| te.to_str().ok());
+    let trailers = headers.get(header::TE).filter(|_| seen.te).and_then(|te| te.to_str().ok());
     if trailers.is_some_and(|te| te.split(',').any(|token| token.trim() == "trailers")) {
         head.append(b"te", b"trailers");
     }
-    append_forwarded(settings, exchange, line, &mut head);
+    append_forwarded(settings, exchange, line, seen, &mut head);
     if settings.upstream_request_id {
         head.append(b"x-kong-request-id", exchange.id.as_str().as_bytes());
     }
     head
 }
 
-/// Returns whether a request header is written by us, or not at all.
-fn is_own(name: &HeaderName) -> bool {
-    is_hop_by_hop(name)
-        || matches!(*name, header::HOST | header::VIA | header::EXPECT)
-        || *name == X_REAL_IP
-        || *name == X_KONG_REQUEST_ID
-        || name.as_str().starts_with("x-forwarded-") && is_forwarded(name)
+/// Which of the headers that are looked at once more the request has: most have none.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    upgrade: bool,
+    te: bool,
+    via: bool,
+    forwarded_for: bool,
 }
 
-fn is_forwarded(name: &HeaderName) -> bool {
-    [
-        X_FORWARDED_FOR,
-        X_FORWARDED_PROTO,
-        X_FORWARDED_HOST,
-        X_FORWARDED_PORT,
-        X_FORWARDED_PATH,
-        X_FORWARDED_PREFIX,
-    ]
-    .contains(name)
+/// Returns whether a request header is written by us, or not at all: it concerns this connection
+/// only, or says where the request came from.
+fn is_own(name: &HeaderName, seen: &mut Seen) -> bool {
+    // One comparison of texts, which is by length first: this runs for every header.
+    match name.as_str() {
+        "upgrade" => seen.upgrade = true,
+        "te" => seen.te = true,
+        "via" => seen.via = true,
+        "x-forwarded-for" => seen.forwarded_for = true,
+        "host" | "connection" | "trailer" | "transfer-encoding" | "keep-alive" | "proxy"
+        | "proxy-connection" | "expect" | "x-real-ip" | "x-kong-request-id"
+        | "x-forwarded-proto" | "x-forwarded-host" | "x-forwarded-port" | "x-forwarded-path"
+        | "x-forwarded-prefix" => {}
+        _ => return false,
+    }
+    true
 }
 
 fn append_forwarded(
     settings: &ProxySettings,
     exchange: &Exchange,
     line: &Line<'_>,
+    seen: Seen,
     head: &mut UpstreamHead,
 ) {
     let headers = &exchange.request.headers;
-    let trusted = |name: &HeaderName| headers.get(name).filter(|_| exchange.forwarded.trusted);
+    let trusted =
+        |name: &HeaderName| exchange.forwarded.trusted.then(|| headers.get(name)).flatten();
     let mut append = |name: &HeaderName, own: &[u8]| {
         let value = trusted(name).map_or(own, HeaderValue::as_bytes);
         head.append(name.as_str().as_bytes(), value);
@@ -175,28 +166,25 @@ fn append_forwarded(
         }
         _ => {}
     }
-    let client = exchange.forwarded.client.to_string();
-    let mut hops: Vec<&[u8]> = Vec::new();
-    for value in headers.get_all(X_FORWARDED_FOR) {
-        hops.extend([value.as_bytes(), b", "]);
-    }
-    if hops.is_empty() {
-        head.append(b"x-forwarded-for", client.as_bytes());
-    } else {
-        let peer = exchange.connection.peer.ip().to_canonical().to_string();
-        hops.push(peer.as_bytes());
+    let client = exchange.client_text();
+    if seen.forwarded_for {
+        let values = headers.get_all(X_FORWARDED_FOR).into_iter();
+        let mut hops: Vec<&[u8]> = values.flat_map(|value| [value.as_bytes(), b", "]).collect();
+        hops.push(exchange.connection.peer_text.as_bytes());
         head.append_joined(b"x-forwarded-for", &hops);
+    } else {
+        head.append(b"x-forwarded-for", client.as_bytes());
     }
     head.append(b"x-real-ip", client.as_bytes());
     let own: [&[u8]; 3] =
         [version_text(exchange.request.version).as_bytes(), b" ", SERVER.as_bytes()];
-    let mut via = headers.get_all(header::VIA).iter().peekable();
-    if via.peek().is_none() {
-        head.append_joined(b"via", &own);
-    } else {
-        let mut hops: Vec<&[u8]> = via.flat_map(|value| [value.as_bytes(), b", "]).collect();
+    if seen.via {
+        let values = headers.get_all(header::VIA).into_iter();
+        let mut hops: Vec<&[u8]> = values.flat_map(|value| [value.as_bytes(), b", "]).collect();
         hops.extend(own);
         head.append_joined(b"via", &hops);
+    } else {
+        head.append_joined(b"via", &own);
     }
 }
 
@@ -242,7 +230,6 @@ pub(super) fn decorate(
     upstream: bool,
 ) {
     let times = &exchange.times;
-    headers.reserve(8);
     if upstream {
         if own.via {
             let value = HeaderValue::from_static("1.1 kong/3.9.1");

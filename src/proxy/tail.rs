@@ -9,7 +9,6 @@ use bytes::Bytes;
 use chrono::{DateTime, Local};
 use http::header;
 use http_body::{Body, Frame, SizeHint};
-use uuid::Uuid;
 
 use super::handler::{Core, caller};
 use super::listener::ProxyBody;
@@ -22,7 +21,7 @@ use crate::runtime::{Chain, Runtime};
 pub(super) struct Tail {
     core: Rc<Core>,
     runtime: Arc<Runtime>,
-    route: Option<Uuid>,
+    slot: Option<usize>,
     exchange: Box<Exchange>,
     bytes_sent: u64,
 }
@@ -31,14 +30,14 @@ impl Tail {
     pub(super) fn new(
         core: Rc<Core>,
         runtime: Arc<Runtime>,
-        route: Option<Uuid>,
+        slot: Option<usize>,
         exchange: Box<Exchange>,
     ) -> Self {
-        Self { core, runtime, route, exchange, bytes_sent: 0 }
+        Self { core, runtime, slot, exchange, bytes_sent: 0 }
     }
 
     fn filter(&mut self, piece: &mut Bytes, last: bool) {
-        let (chain, scope) = surroundings(&self.runtime, self.route);
+        let (chain, scope) = surroundings(&self.runtime, self.slot);
         for slot in chain.in_phase(Phases::BODY_FILTER) {
             if let Some(plugin) = slot.select(caller(&self.exchange)) {
                 plugin.body_filter(&mut self.exchange, scope, piece, last);
@@ -48,8 +47,8 @@ impl Tail {
 }
 
 /// Returns the chain and scope of a route, or those of requests without one.
-fn surroundings(runtime: &Runtime, route: Option<Uuid>) -> (&Chain, Scope<'_>) {
-    let destination = route.and_then(|route| runtime.destination(route));
+fn surroundings(runtime: &Runtime, slot: Option<usize>) -> (&Chain, Scope<'_>) {
+    let destination = slot.and_then(|slot| runtime.destination(slot));
     let service = destination.and_then(|destination| destination.service.as_ref());
     let scope = Scope {
         directory: &runtime.directory,
@@ -62,7 +61,7 @@ fn surroundings(runtime: &Runtime, route: Option<Uuid>) -> (&Chain, Scope<'_>) {
 impl Drop for Tail {
     /// The exchange is over, whether its body was sent whole or the client has gone.
     fn drop(&mut self) {
-        let (chain, scope) = surroundings(&self.runtime, self.route);
+        let (chain, scope) = surroundings(&self.runtime, self.slot);
         for slot in chain.in_phase(Phases::LOG) {
             if let Some(plugin) = slot.select(caller(&self.exchange)) {
                 plugin.log(&self.exchange, scope);

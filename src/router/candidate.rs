@@ -13,6 +13,8 @@ use crate::domain::kinds::typedef;
 pub(super) struct Candidate {
     /// The route.
     pub(super) route: Arc<Route>,
+    /// The place of the route among those that the router was built of.
+    pub(super) slot: usize,
     /// Higher wins.
     pub(super) priority: u64,
     /// Decides between equal priorities: the larger wins.
@@ -44,7 +46,7 @@ struct HeaderRule {
 const PARTS: Uuid = Uuid::from_u128(0x7f14_5bf9_0dce_4f91_98eb_debb_ce4b_9f6b);
 
 /// Splits a route into candidates: one for each length of its prefixes, one for its patterns.
-pub(super) fn split(route: &Arc<Route>) -> Result<Vec<Candidate>, BuildError> {
+pub(super) fn split(slot: usize, route: &Arc<Route>) -> Result<Vec<Candidate>, BuildError> {
     let headers = header_rules(route)?;
     // A pattern is grouped under no length.
     let mut groups: Vec<(Option<usize>, Vec<PathRule>)> = Vec::new();
@@ -73,6 +75,7 @@ pub(super) fn split(route: &Arc<Route>) -> Result<Vec<Candidate>, BuildError> {
             paths,
             headers: headers.iter().map(HeaderRule::copy).collect(),
             route: route.clone(),
+            slot,
         };
     Ok(groups.into_iter().enumerate().map(candidate).collect())
 }

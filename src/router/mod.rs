@@ -47,6 +47,8 @@ pub struct RequestView<'a> {
 pub struct Matched<'r> {
     /// The route.
     pub route: &'r Arc<Route>,
+    /// Its place among the routes that the router was built of.
+    pub slot: usize,
     /// How many bytes of the path its path matched; 0 when it has none.
     pub prefix_len: usize,
 }
@@ -61,15 +63,18 @@ pub struct BuildError {
     pub reason: String,
 }
 
+/// Hosts come from our own configuration: no client can choose them to collide.
+type Hosts = HashMap<Box<str>, Bucket, foldhash::fast::RandomState>;
+
 /// All routes, indexed by host and path. Immutable.
 pub struct Router {
     candidates: Vec<Candidate>,
     /// By the whole host.
-    exact: HashMap<Box<str>, Bucket>,
+    exact: Hosts,
     /// By what follows `*` in a host, from the dot on.
-    suffix: HashMap<Box<str>, Bucket>,
+    suffix: Hosts,
     /// By what precedes `*` in a host, up to the dot.
-    prefix: HashMap<Box<str>, Bucket>,
+    prefix: Hosts,
     /// Routes without hosts.
     any: Bucket,
 }
@@ -83,18 +88,18 @@ impl Router {
     pub fn build(routes: impl IntoIterator<Item = Arc<Route>>) -> Result<Self, BuildError> {
         let mut router = Self {
             candidates: Vec::new(),
-            exact: HashMap::new(),
-            suffix: HashMap::new(),
-            prefix: HashMap::new(),
+            exact: Hosts::default(),
+            suffix: Hosts::default(),
+            prefix: Hosts::default(),
             any: Bucket::default(),
         };
-        for route in routes {
+        for (slot, route) in routes.into_iter().enumerate() {
             if route
                 .protocols
                 .iter()
                 .any(|p| matches!(p.as_str(), "http" | "https" | "grpc" | "grpcs"))
             {
-                router.add(&route)?;
+                router.add(slot, &route)?;
             }
         }
         let candidates = &router.candidates;
@@ -120,8 +125,8 @@ impl Router {
         self.candidates.is_empty()
     }
 
-    fn add(&mut self, route: &Arc<Route>) -> Result<(), BuildError> {
-        for candidate in split(route)? {
+    fn add(&mut self, slot: usize, route: &Arc<Route>) -> Result<(), BuildError> {
+        for candidate in split(slot, route)? {
             let index = self.candidates.len();
             let paths = candidate.paths.clone();
             self.candidates.push(candidate);
@@ -146,7 +151,9 @@ impl Router {
     /// Returns the route of the highest priority that matches.
     pub fn matched<'r>(&'r self, request: &RequestView<'_>) -> Option<Matched<'r>> {
         let mut best = None;
-        if let Some(bucket) = self.exact.get(request.host) {
+        if !self.exact.is_empty()
+            && let Some(bucket) = self.exact.get(request.host)
+        {
             bucket.search(&self.candidates, request, &mut best);
         }
         if !self.suffix.is_empty() || !self.prefix.is_empty() {
@@ -168,7 +175,8 @@ impl Router {
         self.any.search(&self.candidates, request, &mut best);
         let best = best?;
         let candidate = self.candidates.get(best.candidate)?;
-        Some(Matched { route: &candidate.route, prefix_len: best.prefix_len })
+        let (route, slot) = (&candidate.route, candidate.slot);
+        Some(Matched { route, slot, prefix_len: best.prefix_len })
     }
 }
 

@@ -5,15 +5,17 @@ use std::fmt::Write as _;
 /// Joins service path and request path.
 ///
 /// `matched` is how many bytes of the normalised `request_path` the route's path matched, 0 when
-/// it has none. What has to be escaped on the wire is.
+/// it has none. What has to be escaped on the wire is. `room` is how many bytes the caller will
+/// append.
 pub fn upstream_path(
     service_path: Option<&str>,
     request_path: &str,
     matched: usize,
     strip: bool,
+    room: usize,
 ) -> String {
     let base = service_path.unwrap_or("/");
-    let mut path = String::with_capacity(base.len() + request_path.len() + 1);
+    let mut path = String::with_capacity(base.len() + request_path.len() + 1 + room);
     if strip {
         let cut = if matched == 0 { 1 } else { matched };
         join_stripped(&mut path, base, request_path, sanitised(request_path.get(cut..)));

@@ -217,15 +217,15 @@ const PATHS: &[(&str, &str, &str, &str, &str)] = &[
 fn paths_are_joined_as_kong_joins_them() {
     for (service, route, request, kept, stripped) in PATHS {
         assert_eq!(
-            upstream_path(Some(service), request, route.len(), false),
+            upstream_path(Some(service), request, route.len(), false, 0),
             *kept,
             "{service} {route} {request}"
         );
         assert_eq!(
-            upstream_path(Some(service), request, route.len(), true),
+            upstream_path(Some(service), request, route.len(), true, 0),
             *stripped,
             "{service} {route} {request}"
         );
     }
-    assert_eq!(upstream_path(None, "/a b/é%2F", 0, false), "/a%20b/%C3%A9%2F");
+    assert_eq!(upstream_path(None, "/a b/é%2F", 0, false, 0), "/a%20b/%C3%A9%2F");
 }

@@ -11,7 +11,7 @@ use super::chain::{self, Scoped};
 use super::{
     CompileError, Destination, Handle, Host, Runtime, ServiceTarget, Tools, UpstreamTarget,
 };
-use crate::balancer::{self, Balancer};
+use crate::balancer::{self, Balancer, Peer};
 use crate::domain::config::Config;
 use crate::domain::entity::{Entity, Key, Kind};
 use crate::domain::hash::ConfigHash;
@@ -74,7 +74,7 @@ impl Runtime {
             router: Router::build([]).expect("no route has no pattern"),
             directory: Directory::default(),
             global: chain::build(&[], None, None),
-            routes: HashMap::new(),
+            routes: Vec::new(),
             reuse: Reuse::default(),
         }
     }
@@ -95,7 +95,7 @@ impl Runtime {
         let plugins = plugins(config, old_reuse, &mut reuse, tools)?;
         let upstreams = upstreams(config, old_reuse, &mut reuse)?;
         let services = services(config, &upstreams)?;
-        let mut routes = HashMap::new();
+        let mut routes = Vec::new();
         for entity in config.of_kind(route::KIND, None) {
             let route: Arc<route::Route> = Arc::new(decode(entity)?);
             let service = match route.service {
@@ -109,9 +109,10 @@ impl Runtime {
             };
             let service_id = route.service.map(|reference| reference.id);
             let chain = chain::build(&plugins, Some(route.id), service_id);
-            routes.insert(route.id, Destination { route, service, chain });
+            routes.push(Destination { route, service, chain });
         }
-        let router = Router::build(routes.values().map(|destination| destination.route.clone()));
+        let router =
+            Router::build(routes.iter().map(|destination: &Destination| destination.route.clone()));
         let router = router
             .map_err(|error| fault(Key { kind: route::KIND, id: error.route }, error.reason))?;
         let directory = directory(config, old, &mut reuse)?;
@@ -211,10 +212,10 @@ fn services(
     let mut services = HashMap::new();
     for entity in config.of_kind(service::KIND, None) {
         let service: service::Service = decode(entity)?;
-        let host = match (service.host.parse(), upstreams.get(&service.host)) {
-            (Ok(address), _) => Host::Address(address),
-            (_, Some(upstream)) => Host::Upstream(upstream.clone()),
-            _ => Host::Name(service.host.as_str().into()),
+        let peer = Peer::new(0, &service.host, service.port);
+        let host = match upstreams.get(&service.host) {
+            Some(upstream) if peer.ip.is_none() => Host::Upstream(upstream.clone()),
+            _ => Host::Peer(peer),
         };
         let (id, enabled) = (service.id, service.enabled);
         services.insert(id, enabled.then(|| Arc::new(ServiceTarget { service, host })));

@@ -12,13 +12,11 @@ mod chain;
 mod compile;
 mod handle;
 
-use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::balancer::Balancer;
+use crate::balancer::{Balancer, Peer};
 use crate::clock::Clock;
 use crate::domain::entity::Key;
 use crate::domain::hash::ConfigHash;
@@ -42,7 +40,8 @@ pub struct Runtime {
     pub directory: Directory,
     /// The plugins of requests that no route matches.
     pub global: Chain,
-    routes: HashMap<Uuid, Destination>,
+    /// In the order that the router numbers them.
+    routes: Vec<Destination>,
     reuse: compile::Reuse,
 }
 
@@ -66,10 +65,8 @@ pub struct ServiceTarget {
 
 /// What the host of a service stands for.
 pub enum Host {
-    /// An address.
-    Address(IpAddr),
-    /// A name to resolve.
-    Name(Arc<str>),
+    /// An address, or a name to resolve.
+    Peer(Peer),
     /// An upstream.
     Upstream(Arc<UpstreamTarget>),
 }
@@ -104,9 +101,9 @@ pub struct CompileError {
 }
 
 impl Runtime {
-    /// Returns where the requests of a route go.
-    pub fn destination(&self, route: Uuid) -> Option<&Destination> {
-        self.routes.get(&route)
+    /// Returns where the requests go of the route that the router has in this slot.
+    pub fn destination(&self, slot: usize) -> Option<&Destination> {
+        self.routes.get(slot)
     }
 }
 

@@ -70,7 +70,7 @@ fn the_most_specific_instance_wins_for_a_known_consumer_too() {
         let (_, built) = &runtime.reuse_plugin(id);
         a.is_some_and(|a| Arc::ptr_eq(a, built))
     };
-    let chain = &runtime.destination(Uuid::from_u128(2)).unwrap().chain;
+    let chain = &runtime.destination(0).unwrap().chain;
     let [slot] = chain.in_phase(Phases::ACCESS) else { panic!("one plugin, one slot") };
     assert!(same(slot.select(None), 11));
     assert!(same(slot.select(alice), 12));
@@ -90,7 +90,7 @@ fn route_and_service_together_outrank_a_consumer_alone() {
         &world(vec![limiter(10, &[("route", 2), ("service", 1)]), limiter(11, &[("consumer", 3)])]),
         None,
     );
-    let chain = &runtime.destination(Uuid::from_u128(2)).unwrap().chain;
+    let chain = &runtime.destination(0).unwrap().chain;
     let [slot] = chain.in_phase(Phases::ACCESS) else { panic!("one plugin, one slot") };
     let (_, wanted) = runtime.reuse_plugin(10);
     assert!(Arc::ptr_eq(slot.select(Some(Uuid::from_u128(3))).unwrap(), &wanted));

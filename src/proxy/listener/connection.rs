@@ -1,9 +1,11 @@
 //! What a handler may know of the connection that a request came on.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::serve::Core;
+use crate::plugins::exchange::Connection;
 
 /// Facts of one client connection.
 ///
@@ -11,14 +13,9 @@ use super::serve::Core;
 /// WebSocket's, keeps it, and the drain then waits for that task.
 #[derive(Debug)]
 pub struct ConnectionInfo {
-    /// The client's end of the socket.
-    pub peer: SocketAddr,
-    /// Our end of the socket.
-    pub local: SocketAddr,
-    /// The server name that the client asked for in its TLS handshake.
-    pub sni: Option<String>,
-    /// Whether the client speaks TLS.
-    pub https: bool,
+    /// What plugins may know of it.
+    pub connection: Rc<Connection>,
+    requests: Cell<u64>,
     /// Index of the core, and so of its thread.
     pub core: usize,
     owner: Rc<Core>,
@@ -27,7 +24,14 @@ pub struct ConnectionInfo {
 impl ConnectionInfo {
     pub(super) fn open(peer: SocketAddr, local: SocketAddr, owner: Rc<Core>) -> Self {
         owner.counters.active.add();
-        Self { peer, local, sni: None, https: false, core: owner.index, owner }
+        let connection = Rc::new(Connection::plain(owner.counters.accepted.value(), peer, local));
+        Self { connection, requests: Cell::new(0), core: owner.index, owner }
+    }
+
+    /// Counts a request and returns how many there were, this one included.
+    pub fn count_request(&self) -> u64 {
+        self.requests.set(self.requests.get().wrapping_add(1));
+        self.requests.get()
     }
 }
 

@@ -11,6 +11,7 @@ mod body;
 mod connection;
 mod counters;
 mod drain;
+mod head_timer;
 mod serve;
 mod server;
 mod sniff;

@@ -25,6 +25,7 @@ use super::body::ProxyBody;
 use super::connection::ConnectionInfo;
 use super::counters::CoreCounters;
 use super::drain::Drain;
+use super::head_timer::HeadTimer;
 use super::stream::{ClientStream, Transport};
 
 /// Bounds on what one client may cost.
@@ -119,10 +120,10 @@ async fn serve<H, F>(
     F: Future<Output = Response<ProxyBody>> + 'static,
 {
     // An unspecified listening address says nothing of where the client connected to.
-    if info.local.ip().is_unspecified()
+    if info.connection.local.ip().is_unspecified()
         && let Ok(local) = socket.local_addr()
     {
-        info.local = local;
+        Rc::make_mut(&mut info.connection).local = local;
     }
     let Some(opened) = open(&core, socket, &mut info, tls, http2).await else { return };
     core.counters.handled.add();
@@ -158,8 +159,9 @@ async fn open(
     };
     let stream = timeout(limits.handshake_timeout, acceptor.accept(socket)).await.ok()?.ok()?;
     let session = stream.get_ref().1;
-    info.https = true;
-    info.sni = session.server_name().map(str::to_owned);
+    let connection = Rc::make_mut(&mut info.connection);
+    connection.tls = true;
+    connection.sni = session.server_name().map(Box::from);
     let is_h2 = session.alpn_protocol() == Some(b"h2".as_slice());
     let transport = Transport::Tls(Box::new(stream));
     Some((ClientStream::new(transport, Bytes::new(), limits.send_timeout), is_h2))
@@ -205,7 +207,7 @@ async fn serve_http1<H, F>(
         }
     });
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(HeadTimer::default())
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(limits.head_bytes_max.max(8192))
         .serve_connection(TokioIo::new(stream), service)

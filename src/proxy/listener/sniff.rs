@@ -23,18 +23,26 @@ impl HeadSniffer {
     pub(super) fn scan(&mut self, bytes: &[u8]) -> bool {
         let mut doubled = false;
         let mut rest = bytes;
-        while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
-            let (line, after) = rest.split_at(end + 1);
-            self.keep(line);
-            doubled |= self.end_line();
+        while let Some((line, after)) =
+            memchr::memchr(b'\n', rest).and_then(|end| rest.split_at_checked(end + 1))
+        {
+            if self.kept == 0 {
+                doubled |= self.end_line(line, line);
+            } else {
+                self.keep(line);
+                let (kept, tail) = (self.line, self.tail);
+                doubled |= self.end_line(kept.get(..self.kept).unwrap_or_default(), &tail);
+            }
+            self.kept = 0;
             rest = after;
             // Bytes of a body are not worth the scan.
             if !self.in_head && after.len() > 4096 {
-                self.kept = 0;
                 return doubled;
             }
         }
-        self.keep(rest);
+        if !rest.is_empty() {
+            self.keep(rest);
+        }
         doubled
     }
 
@@ -51,31 +59,33 @@ impl HeadSniffer {
         }
     }
 
-    fn end_line(&mut self) -> bool {
-        let line = self.line.get(..self.kept).unwrap_or_default();
+    /// Takes note of a line by its first bytes and its last ones.
+    fn end_line(&mut self, line: &[u8], tail: &[u8]) -> bool {
         let blank = matches!(line, [b'\n'] | [b'\r', b'\n']);
         let mut doubled = false;
         if !self.in_head {
-            self.in_head = is_request_line_end(&self.tail);
+            self.in_head = is_request_line_end(tail);
             self.transfer_encoding = false;
             self.content_length = false;
         } else if blank {
             doubled = self.transfer_encoding && self.content_length;
             self.in_head = false;
         } else {
+            // Both may stand in one head in any order.
             self.transfer_encoding |= starts_with(line, b"transfer-encoding:");
             self.content_length |= starts_with(line, b"content-length:");
         }
-        self.kept = 0;
         doubled
     }
 }
 
 fn starts_with(line: &[u8], name: &[u8]) -> bool {
-    line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
+    let first = |text: &[u8]| text.first().map(u8::to_ascii_lowercase);
+    first(line) == first(name)
+        && line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
 }
 
-fn is_request_line_end(tail: &[u8; 10]) -> bool {
+fn is_request_line_end(tail: &[u8]) -> bool {
     let tail = tail.strip_suffix(b"\n").unwrap_or(tail);
     let tail = tail.strip_suffix(b"\r").unwrap_or(tail);
     tail.ends_with(b"HTTP/1.1") || tail.ends_with(b"HTTP/1.0")

@@ -33,7 +33,8 @@ async fn describe(request: Request<Incoming>, info: Rc<ConnectionInfo>) -> Respo
         return Response::new(ProxyBody::Empty);
     };
     let body = String::from_utf8_lossy(&body.to_bytes()).into_owned();
-    let text = format!("{version:?} https={} sni={:?} body={body}", info.https, info.sni);
+    let (https, sni) = (info.connection.tls, &info.connection.sni);
+    let text = format!("{version:?} https={https} sni={sni:?} body={body}");
     Response::new(ProxyBody::from(Bytes::from(text)))
 }
 

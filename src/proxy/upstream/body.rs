@@ -24,7 +24,7 @@ pub struct UpstreamBody {
 /// A body of which not everything has been received.
 #[derive(Debug)]
 struct Live {
-    connection: Connection,
+    connection: Box<Connection>,
     state: State,
     read_limit: Duration,
     pool: Option<Pool>,
@@ -41,7 +41,7 @@ impl UpstreamBody {
     /// Makes the body of a response whose head was just taken off `connection`. With a `pool` the
     /// connection may be used again.
     pub(super) fn new(
-        mut connection: Connection,
+        mut connection: Box<Connection>,
         framing: ResponseFraming,
         read_limit: Duration,
         pool: Option<Pool>,
@@ -70,7 +70,7 @@ impl UpstreamBody {
     }
 }
 
-fn give_back(pool: Option<Pool>, connection: Connection) {
+fn give_back(pool: Option<Pool>, connection: Box<Connection>) {
     if let Some(pool) = pool
         && connection.buffer.is_empty()
     {

@@ -12,6 +12,7 @@ use tokio_rustls::TlsConnector;
 
 use super::error::{Step, UpstreamError, UpstreamErrorKind};
 use super::peer::{PeerAddress, PeerKey, Timeouts};
+use super::response::Span;
 use super::stream::Stream;
 use super::timer::LazyTimer;
 
@@ -25,6 +26,8 @@ const READ_MAX: usize = 64 * 1024;
 pub(super) struct Connection {
     pub(super) stream: Stream,
     pub(super) buffer: BytesMut,
+    /// Room for the parser of heads.
+    pub(super) spans: Vec<Span>,
     pub(super) timer: LazyTimer,
     /// Exchanges begun on this connection.
     pub(super) requests: u64,
@@ -60,7 +63,7 @@ impl Connection {
             }
         };
         let (buffer, timer) = (BytesMut::new(), LazyTimer::default());
-        Ok(Self { stream, buffer, timer, requests: 0, key })
+        Ok(Self { stream, buffer, spans: Vec::new(), timer, requests: 0, key })
     }
 
     /// Reads once into the buffer; 0 is the end of the stream. `expected` is how much is known to

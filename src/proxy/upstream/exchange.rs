@@ -19,7 +19,7 @@ const INTERIM_MAX: u32 = 32;
 
 /// The state of one try.
 pub(super) struct Exchange<'a> {
-    pub(super) connection: Connection,
+    pub(super) connection: Box<Connection>,
     /// Whether any byte of a response came; after that nothing may be tried again.
     pub(super) received: bool,
     body: LentBody<'a>,
@@ -45,7 +45,7 @@ enum Waiting {
 
 impl<'a> Exchange<'a> {
     pub(super) fn new(
-        mut connection: Connection,
+        mut connection: Box<Connection>,
         head: &UpstreamHead,
         mut body: LentBody<'a>,
         timeouts: Timeouts,
@@ -189,7 +189,8 @@ impl<'a> Exchange<'a> {
             let bad = |error: BoxError| {
                 UpstreamError::caused(UpstreamErrorKind::BadResponse, self.sent, error)
             };
-            let head = take_head(&mut self.connection.buffer, self.answers_head)
+            let connection = &mut *self.connection;
+            let head = take_head(&mut connection.buffer, &mut connection.spans, self.answers_head)
                 .map_err(|error| bad(error.into()))?;
             let Some(head) = head else {
                 self.scanned = self.connection.buffer.len();

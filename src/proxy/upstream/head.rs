@@ -1,6 +1,6 @@
 //! The request head as bytes of the wire, written once and sent as often as there are tries.
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 /// A request head for an HTTP/1.1 upstream.
 ///
@@ -45,6 +45,14 @@ impl UpstreamHead {
         push_field(&mut self.bytes, name, value);
     }
 
+    /// Appends one header as it was received, which has made sure of its name and value.
+    pub fn append_header(&mut self, name: &HeaderName, value: &HeaderValue) {
+        let name = name.as_str().as_bytes();
+        if !is_framing(name) {
+            push_field(&mut self.bytes, name, value.as_bytes());
+        }
+    }
+
     /// Appends one header whose value is these pieces one after the other, without joining them
     /// elsewhere first.
     pub fn append_joined(&mut self, name: &[u8], pieces: &[&[u8]]) {
@@ -60,13 +68,6 @@ impl UpstreamHead {
             }));
         }
         self.bytes.extend_from_slice(b"\r\n");
-    }
-
-    /// Appends every header of a map, in its order.
-    pub fn append_all(&mut self, headers: &HeaderMap) {
-        for (name, value) in headers {
-            self.append(name.as_str().as_bytes(), value.as_bytes());
-        }
     }
 
     /// Returns whether the method may be tried again after it was sent (nginx's rule: all but
@@ -144,14 +145,18 @@ fn is_framing(name: &[u8]) -> bool {
 }
 
 fn is_token(name: &[u8]) -> bool {
-    let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    let token = |byte: &u8| match byte {
+        b'a'..=b'z' | b'-' | b'A'..=b'Z' | b'0'..=b'9' => true,
+        byte => b"!#$%&'*+.^_`|~".contains(byte),
+    };
     !name.is_empty() && name.iter().all(token)
 }
 
 fn push_field(bytes: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     bytes.extend_from_slice(name);
     bytes.extend_from_slice(b": ");
-    if value.iter().any(|&byte| is_line_break(byte)) {
+    // Without an early end the compiler looks at many bytes at once.
+    if value.iter().fold(false, |broken, &byte| broken | is_line_break(byte)) {
         bytes.extend(value.iter().map(|&byte| if is_line_break(byte) { b' ' } else { byte }));
     } else {
         bytes.extend_from_slice(value);
@@ -167,6 +172,10 @@ fn push_target(bytes: &mut Vec<u8>, target: &str) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     if target.is_empty() {
         bytes.push(b'/');
+    }
+    if target.bytes().fold(true, |plain, byte| plain & (byte > b' ') & (byte != 0x7f)) {
+        bytes.extend_from_slice(target.as_bytes());
+        return;
     }
     for byte in target.bytes() {
         if byte <= b' ' || byte == 0x7f {

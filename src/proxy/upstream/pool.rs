@@ -27,13 +27,14 @@ pub struct Pool {
 #[derive(Debug)]
 struct Shared {
     limits: PoolLimits,
-    idle: RefCell<HashMap<PeerKey, VecDeque<Idle>>>,
+    // The keys are peers of our own configuration: nobody can choose them to collide.
+    idle: RefCell<HashMap<PeerKey, VecDeque<Idle>, foldhash::fast::RandomState>>,
     swept: Cell<Instant>,
 }
 
 #[derive(Debug)]
 struct Idle {
-    connection: Connection,
+    connection: Box<Connection>,
     since: Instant,
 }
 
@@ -51,6 +52,8 @@ pub struct UpstreamResponse {
     pub reason: Option<Bytes>,
     /// Header fields.
     pub headers: HeaderMap,
+    /// Whether there are any among them that concern this connection only.
+    pub hop_by_hop: bool,
     /// Body.
     pub body: UpstreamBody,
     /// Whether the connection had served a request before.
@@ -103,7 +106,7 @@ impl Pool {
                 }
             }
         }
-        let connection = Connection::open(peer, key, &timeouts).await?;
+        let connection = Box::new(Connection::open(peer, key, &timeouts).await?);
         let mut exchange = Exchange::new(connection, head, body.lend(), timeouts);
         let answer = exchange.run().await?;
         Ok(self.respond(exchange, answer, timeouts))
@@ -147,19 +150,19 @@ impl Pool {
         let reusable = head.keep_alive && exchange.is_request_complete();
         let connection = exchange.connection;
         let reused = connection.requests > 1;
-        let ResponseHead { status, version, reason, headers, framing, .. } = head;
+        let ResponseHead { status, version, reason, headers, hop_by_hop, framing, .. } = head;
         let (body, upgraded) = if status == StatusCode::SWITCHING_PROTOCOLS {
-            let Connection { stream, buffer, .. } = connection;
+            let Connection { stream, buffer, .. } = *connection;
             (UpstreamBody::default(), Some(UpgradedStream::new(buffer, stream)))
         } else {
             let pool = reusable.then(|| self.clone());
             (UpstreamBody::new(connection, framing, timeouts.read(), pool), None)
         };
-        UpstreamResponse { status, version, reason, headers, body, reused, upgraded }
+        UpstreamResponse { status, version, reason, headers, hop_by_hop, body, reused, upgraded }
     }
 
     /// Takes the connection that was used last, so that surplus ones grow old and go.
-    fn check_out(&self, key: &PeerKey) -> Option<Connection> {
+    fn check_out(&self, key: &PeerKey) -> Option<Box<Connection>> {
         let mut idle = self.shared.idle.borrow_mut();
         let list = idle.get_mut(key)?;
         let now = Instant::now();
@@ -175,7 +178,7 @@ impl Pool {
     }
 
     /// Keeps a connection whose last exchange ended cleanly.
-    pub(super) fn give_back(&self, mut connection: Connection) {
+    pub(super) fn give_back(&self, mut connection: Box<Connection>) {
         let limits = &self.shared.limits;
         if limits.idle_max == 0
             || (limits.requests_max > 0 && connection.requests >= limits.requests_max)
@@ -188,14 +191,17 @@ impl Pool {
             self.sweep();
         }
         let mut idle = self.shared.idle.borrow_mut();
-        if !idle.contains_key(&connection.key) {
-            idle.insert(connection.key.clone(), VecDeque::new());
-        }
-        if let Some(list) = idle.get_mut(&connection.key) {
-            if list.len() >= limits.idle_max {
-                list.pop_front();
+        match idle.get_mut(&connection.key) {
+            Some(list) => {
+                if list.len() >= limits.idle_max {
+                    list.pop_front();
+                }
+                list.push_back(Idle { connection, since });
             }
-            list.push_back(Idle { connection, since });
+            None => {
+                let key = connection.key.clone();
+                idle.insert(key, VecDeque::from([Idle { connection, since }]));
+            }
         }
     }
 

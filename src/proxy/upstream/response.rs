@@ -18,6 +18,8 @@ pub(super) struct ResponseHead {
     /// The reason phrase where it is not the usual one.
     pub(super) reason: Option<Bytes>,
     pub(super) headers: HeaderMap,
+    /// Whether a header concerns this connection only.
+    pub(super) hop_by_hop: bool,
     pub(super) framing: ResponseFraming,
     /// Whether the upstream lets the connection be used again.
     pub(super) keep_alive: bool,
@@ -36,9 +38,14 @@ pub(super) enum ResponseFraming {
 #[error("invalid response head: {0}")]
 pub(super) struct HeadError(&'static str);
 
-/// Takes one head from the front of `buffer`; `None` asks for more bytes.
+/// How many headers are usually added to an answer: room for them is made at once.
+const HEADERS_ADDED: usize = 6;
+
+/// Takes one head from the front of `buffer`; `None` asks for more bytes. `spans` is room to work
+/// in.
 pub(super) fn take_head(
     buffer: &mut BytesMut,
+    spans: &mut Vec<Span>,
     answers_head: bool,
 ) -> Result<Option<ResponseHead>, HeadError> {
     let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
@@ -60,21 +67,46 @@ pub(super) fn take_head(
         !reason.is_empty() && status.canonical_reason().is_none_or(|usual| usual != *reason)
     });
     let reason = reason.map(|reason| Bytes::copy_from_slice(reason.as_bytes()));
-    let spans: Vec<Span> = parsed.headers.iter().map(|field| Span::of(field, buffer)).collect();
+    spans.clear();
+    spans.extend(parsed.headers.iter().map(|field| Span::of(field, buffer)));
 
     let bytes = buffer.split_to(length).freeze();
-    let mut headers = HeaderMap::with_capacity(spans.len());
-    for span in spans {
+    let mut seen = Seen::default();
+    let mut headers = HeaderMap::with_capacity(spans.len() + HEADERS_ADDED);
+    for span in spans.iter() {
         let (name, value) = span.resolve(&bytes)?;
+        seen.note(&name);
         headers.append(name, value);
     }
-    let (framing, exact) = framing(status, version, answers_head, &mut headers)?;
-    let keep_alive = exact && allows_reuse(version, &headers);
-    Ok(Some(ResponseHead { status, version, reason, headers, framing, keep_alive }))
+    let (framing, exact) = framing(status, version, answers_head, seen, &mut headers)?;
+    let keep_alive = exact && allows_reuse(version, seen, &headers);
+    let hop_by_hop = seen.hop_by_hop;
+    Ok(Some(ResponseHead { status, version, reason, headers, hop_by_hop, framing, keep_alive }))
+}
+
+/// Which of the fields that steer the connection a head has, so that others are not looked up.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    connection: bool,
+    hop_by_hop: bool,
+    transfer_encoding: bool,
+}
+
+impl Seen {
+    fn note(&mut self, name: &HeaderName) {
+        match name.as_str() {
+            "connection" => self.connection = true,
+            "transfer-encoding" => self.transfer_encoding = true,
+            "keep-alive" | "proxy-connection" | "upgrade" => {}
+            _ => return,
+        }
+        self.hop_by_hop = true;
+    }
 }
 
 /// Where a field lies in the head, so that values can share its bytes instead of copying them.
-struct Span {
+#[derive(Debug)]
+pub(super) struct Span {
     name: (usize, usize),
     value: (usize, usize),
 }
@@ -115,9 +147,10 @@ fn framing(
     status: StatusCode,
     version: Version,
     answers_head: bool,
+    seen: Seen,
     headers: &mut HeaderMap,
 ) -> Result<(ResponseFraming, bool), HeadError> {
-    let chunked = is_chunked(headers)?;
+    let chunked = seen.transfer_encoding && is_chunked(headers)?;
     let length = content_length(headers)?;
     if chunked {
         headers.remove(TRANSFER_ENCODING);
@@ -174,7 +207,10 @@ fn parse_length(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-fn allows_reuse(version: Version, headers: &HeaderMap) -> bool {
+fn allows_reuse(version: Version, seen: Seen, headers: &HeaderMap) -> bool {
+    if !seen.connection {
+        return version == Version::HTTP_11;
+    }
     let names = |token: &str| {
         headers
             .get_all(CONNECTION)
@@ -192,7 +228,7 @@ mod tests {
     use super::*;
 
     fn take(text: &str, answers_head: bool) -> Result<Option<ResponseHead>, HeadError> {
-        take_head(&mut BytesMut::from(text), answers_head)
+        take_head(&mut BytesMut::from(text), &mut Vec::new(), answers_head)
     }
 
     fn framing_of(text: &str) -> Option<(ResponseFraming, bool)> {
@@ -265,7 +301,7 @@ mod tests {
         ) {
             let mut buffer = BytesMut::from(if with_status { "HTTP/1.1 200 OK\r\n" } else { "" });
             buffer.extend_from_slice(&tail);
-            let _verdict = take_head(&mut buffer, false);
+            let _verdict = take_head(&mut buffer, &mut Vec::new(), false);
         }
     }
 }

@@ -26,6 +26,15 @@ impl LazyTimer {
     /// Returns ready once `limit` has passed since the first poll after the last [`Self::clear`].
     pub(in crate::proxy) fn poll(&mut self, cx: &mut Context<'_>, limit: Duration) -> Poll<()> {
         let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + limit);
+        self.poll_until(cx, deadline)
+    }
+
+    /// Returns ready once `deadline` has passed.
+    pub(in crate::proxy) fn poll_until(
+        &mut self,
+        cx: &mut Context<'_>,
+        deadline: Instant,
+    ) -> Poll<()> {
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         if sleep.deadline() > deadline {
             sleep.as_mut().reset(deadline);

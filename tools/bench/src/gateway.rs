@@ -14,6 +14,57 @@ use crate::process::{OTHER_CORE, PROXY_CORE, Process, free_address, pinned};
 /// How long a configuration may take to reach the data plane.
 const REACH_MAX: Duration = Duration::from_secs(120);
 
+/// A control plane and its addresses.
+pub(crate) struct ControlPlane {
+    pub(crate) process: Process,
+    pub(crate) admin: SocketAddr,
+    cluster: SocketAddr,
+}
+
+impl ControlPlane {
+    /// Starts a control plane on SQLite on the given cores, as `taskset -c` takes them.
+    pub(crate) fn start(hybridctl: &Path, folder: &Path, cores: &str) -> anyhow::Result<Self> {
+        make_certificate(hybridctl, &folder.join(CERTIFICATE), &folder.join(KEY))?;
+        let (admin, cluster) = (free_address()?, free_address()?);
+        let settings = [
+            ("KONG_DATABASE", "sqlite"),
+            ("KONG_ADMIN_LISTEN", &admin.to_string()),
+            ("KONG_CLUSTER_LISTEN", &cluster.to_string()),
+            ("KONG_ADMIN_ACCESS_LOG", "off"),
+            ("KONG_STATUS_LISTEN", "off"),
+            ("KONG_CLUSTER_TELEMETRY_LISTEN", "off"),
+            ("KONG_ADMIN_GUI_LISTEN", "off"),
+        ];
+        let mut process = start(hybridctl, folder, "control_plane", cores, &settings)?;
+        process.wait_for(admin)?;
+        process.wait_for(cluster)?;
+        Ok(Self { process, admin, cluster })
+    }
+}
+
+const CERTIFICATE: &str = "cluster.crt";
+const KEY: &str = "cluster.key";
+
+fn start(
+    hybridctl: &Path,
+    folder: &Path,
+    role: &str,
+    cores: &str,
+    settings: &[(&str, &str)],
+) -> anyhow::Result<Process> {
+    let mut command = pinned(cores, hybridctl);
+    command
+        .arg("run")
+        .env("KONG_ROLE", role)
+        .env("KONG_PREFIX", folder.join(role))
+        .env("KONG_CLUSTER_CERT", folder.join(CERTIFICATE))
+        .env("KONG_CLUSTER_CERT_KEY", folder.join(KEY))
+        .env("KONG_NGINX_DAEMON", "off")
+        .env("KONG_LOG_LEVEL", "warn")
+        .envs(settings.iter().copied());
+    Process::start(command, role, folder)
+}
+
 /// A control plane, a data plane, and their addresses. Dropped in this order.
 pub(crate) struct Gateway {
     pub(crate) data_plane: Process,
@@ -25,42 +76,12 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts both planes; the data plane has one proxy core and no access log.
     pub(crate) fn start(hybridctl: &Path, folder: &Path) -> anyhow::Result<Self> {
-        let certificate = folder.join("cluster.crt");
-        let key = folder.join("cluster.key");
-        make_certificate(hybridctl, &certificate, &key)?;
-
-        let (admin, cluster) = (free_address()?, free_address()?);
-        let start = |role: &str, core: &str, settings: &[(&str, &str)]| {
-            let mut command = pinned(core, hybridctl);
-            command
-                .arg("run")
-                .env("KONG_ROLE", role)
-                .env("KONG_PREFIX", folder.join(role))
-                .env("KONG_CLUSTER_CERT", &certificate)
-                .env("KONG_CLUSTER_CERT_KEY", &key)
-                .env("KONG_NGINX_DAEMON", "off")
-                .env("KONG_LOG_LEVEL", "warn")
-                .envs(settings.iter().copied());
-            Process::start(command, role, folder)
-        };
-        let mut control_plane = start(
-            "control_plane",
-            OTHER_CORE,
-            &[
-                ("KONG_DATABASE", "sqlite"),
-                ("KONG_ADMIN_LISTEN", &admin.to_string()),
-                ("KONG_CLUSTER_LISTEN", &cluster.to_string()),
-                ("KONG_ADMIN_ACCESS_LOG", "off"),
-                ("KONG_STATUS_LISTEN", "off"),
-                ("KONG_CLUSTER_TELEMETRY_LISTEN", "off"),
-                ("KONG_ADMIN_GUI_LISTEN", "off"),
-            ],
-        )?;
-        control_plane.wait_for(admin)?;
-        control_plane.wait_for(cluster)?;
-
+        let ControlPlane { process, admin, cluster } =
+            ControlPlane::start(hybridctl, folder, OTHER_CORE)?;
         let (proxy, status) = (free_address()?, free_address()?);
         let mut data_plane = start(
+            hybridctl,
+            folder,
             "data_plane",
             PROXY_CORE,
             &[
@@ -73,7 +94,7 @@ impl Gateway {
             ],
         )?;
         data_plane.wait_for(proxy)?;
-        Ok(Self { data_plane, _control_plane: control_plane, admin, proxy })
+        Ok(Self { data_plane, _control_plane: process, admin, proxy })
     }
 
     /// Returns a client of the Admin API.

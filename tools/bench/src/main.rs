@@ -4,6 +4,7 @@
 //! they start, of use by hand as well. The method is in each file's head. Linux only: CPU time
 //! is read from `/proc`.
 
+mod admin;
 mod client;
 mod connection;
 mod cpu;
@@ -29,6 +30,8 @@ enum Bench {
     Proxy(proxy::Args),
     /// Measure from an acknowledged Admin write to the first answer of the new route
     Propagation(propagation::Args),
+    /// Measure durable Admin writes and reads on SQLite, with one client and with several
+    Admin(admin::Args),
     /// Serve 100 bytes at every path, 1 MiB below /1m, until stopped
     Upstream(upstream::Args),
     /// Load one URL over keep-alive connections and print what came back
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
     let outcome = match Bench::parse() {
         Bench::Proxy(args) => proxy::run(&args),
         Bench::Propagation(args) => propagation::run(&args),
+        Bench::Admin(args) => admin::run(&args),
         Bench::Upstream(args) => upstream::run(&args),
         Bench::Load(args) => load::run(&args),
     };
