@@ -224,16 +224,8 @@ mod tests {
             ("policy", Field::string().one_of(["local", "redis"])),
             ("header", Field::string()),
         ]);
-        Catalog::new(vec![PluginSchema {
-            name: "p",
-            version: "3.9.1",
-            priority: 1,
-            config,
-            no_scopes: &[],
-            custom: Vec::new(),
-            rewrite: None,
-            kinds: vec![credentials],
-        }])
+        let plugin = PluginSchema::new("p", "3.9.1", 1).config(config).kind(credentials);
+        Catalog::new(vec![plugin])
     }
 
     #[test]
