@@ -117,7 +117,10 @@ async fn control(settings: &Settings, log: &Arc<telemetry::Guard>) -> anyhow::Re
 
 /// Refuses what would leave a node less protected than its operator believes, or out of reach of
 /// its control plane; anything else that is not supported yet is warned about once.
-fn refuse_unsupported(settings: &Settings) -> anyhow::Result<()> {
+///
+/// # Errors
+/// The first setting that no node starts with.
+pub fn refuse_unsupported(settings: &Settings) -> anyhow::Result<()> {
     let cluster = &settings.cluster;
     let refused = [
         (settings.admin.auth, "admin_auth = on"),
