@@ -23,7 +23,9 @@ pub(super) fn operation(catalog: &Catalog, place: &Place, method: &str) -> Value
         "GET" | "HEAD" if lists => list(catalog, place, kind, method),
         "GET" | "HEAD" => {
             let answers = [("200", one()), ("304", bare("The configuration is the one known."))];
-            describe(&format!("Read one of {name}"), name, bodiless(method, answers), READ_ERRORS)
+            let summary = format!("Read one of {name}");
+            let described = describe(&summary, name, bodiless(method, answers), READ_ERRORS);
+            with_query(described, &[at()])
         }
         "POST" => {
             let answers = [("201", response("The entity was made.", &schema(Use::Answer)))];
@@ -60,6 +62,7 @@ fn list(catalog: &Catalog, place: &Place, kind: Kind, method: &str) -> Value {
     ];
     let described = describe(&format!("List {name}"), name, bodiless(method, answers), READ_ERRORS);
     let mut arguments = page_arguments().to_vec();
+    arguments.push(at());
     if catalog.schema(kind).fields.find("tags").is_some() {
         let meaning = "Only entities with all of `a,b`, or with one of `a/b`.";
         arguments.push(("tags", json!({"type": "string"}), meaning));
@@ -68,6 +71,16 @@ fn list(catalog: &Catalog, place: &Place, kind: Kind, method: &str) -> Value {
         arguments.push(("custom_id", json!({"type": "string"}), "Only the consumer with this."));
     }
     with_query(described, &arguments)
+}
+
+/// Returns the argument that leads to an earlier configuration.
+fn at() -> (&'static str, Value, &'static str) {
+    let moment = json!({"anyOf": [
+        {"type": "integer", "minimum": 0},
+        {"type": "string", "pattern": "^[0-9a-f]{8,64}$"},
+        {"type": "string", "format": "date-time"},
+    ]});
+    ("at", moment, "An earlier configuration: a position of the log, a config hash, or a time.")
 }
 
 /// Takes the bodies out of the answers to HEAD.

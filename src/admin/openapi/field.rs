@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::domain::catalog::Catalog;
 use crate::domain::entity::Kind;
 use crate::domain::kinds::plugin;
-use crate::domain::schema::{Auto, Check, Field, Fields, Schema, Type, Validator};
+use crate::domain::schema::{Auto, Check, Field, Fields, Mark, Schema, Type, Validator};
 
 /// What a schema describes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -60,6 +60,13 @@ fn document(catalog: &Catalog, schema: &Schema, of: Use) -> Value {
         for (name, field) in &schema.shorthands {
             described["properties"][*name] = value(catalog, field, Use::Update);
         }
+    }
+    if schema.ttl {
+        described["properties"]["ttl"] = json!({"type": ["number", "null"]});
+    }
+    if let Some(by) = schema.named_by {
+        described["properties"][by.list] =
+            json!({"type": ["array", "null"], "items": {"type": "string", "minLength": 1}});
     }
     if of == Use::Create {
         let ways = ways(schema, &mut described);
@@ -134,7 +141,9 @@ fn is_plain(field: &Field) -> bool {
 /// Returns the JSON Schema of a field's values.
 pub(super) fn value(catalog: &Catalog, field: &Field, of: Use) -> Value {
     let mut described = plain(catalog, field, of);
-    for validator in &field.validators {
+    // A reference into a vault keeps no rule of what it stands for.
+    let is_free = field.marks.contains(&Mark::Referenceable);
+    for validator in field.validators.iter().filter(|_| !is_free) {
         restrict(&mut described, field, validator, of);
     }
     if field.auto == Some(Auto::Id) {
@@ -164,7 +173,14 @@ fn plain(catalog: &Catalog, field: &Field, of: Use) -> Value {
         Type::Map(_, values) => {
             json!({"type": "object", "additionalProperties": value(catalog, values, of)})
         }
-        Type::Record(fields) => object(catalog, fields, of),
+        Type::Record(fields) => {
+            let mut described = object(catalog, fields, of);
+            // Old names are taken, and some are shown.
+            for short in &field.shorthands {
+                described["properties"][short.name] = value(catalog, &short.field, Use::Update);
+            }
+            described
+        }
         Type::Foreign { kind, .. } => foreign(catalog, *kind, of),
         Type::Abstract => json!({"type": "object"}),
         Type::Json(_) => json!({}),
@@ -191,22 +207,16 @@ fn foreign(catalog: &Catalog, kind: Kind, of: Use) -> Value {
     }
 }
 
-/// A bound without a point if it has no fraction.
-fn bound(number: f64) -> Value {
-    match number.fract() == 0.0 && number.abs() < 1e15 {
-        true => (number as i64).into(),
-        false => number.into(),
-    }
-}
-
 fn restrict(described: &mut Value, field: &Field, validator: &Validator, of: Use) {
     match validator {
         Validator::Eq(only) => described["const"] = only.clone(),
         Validator::OneOf(values) => described["enum"] = values.clone().into(),
-        Validator::Gt(bound) => described["exclusiveMinimum"] = json!(bound),
+        Validator::Uuid => described["format"] = "uuid".into(),
+        Validator::Timestamp => described["exclusiveMinimum"] = 0.into(),
+        Validator::Gt(bound) => described["exclusiveMinimum"] = number(*bound),
         Validator::Between(low, high) => {
-            described["minimum"] = bound(*low);
-            described["maximum"] = bound(*high);
+            described["minimum"] = number(*low);
+            described["maximum"] = number(*high);
         }
         Validator::StartsWith(start) => {
             described["pattern"] = format!("^{}", escape(start)).into();
@@ -216,6 +226,11 @@ fn restrict(described: &mut Value, field: &Field, validator: &Validator, of: Use
         Validator::LenMax(length) if of != Use::Answer => bound(described, field, "max", *length),
         _ => {}
     }
+}
+
+/// Returns a bound as JSON, a whole one as an integer.
+fn number(bound: f64) -> Value {
+    if bound.fract() == 0.0 && bound.abs() < 9e15 { (bound as i64).into() } else { bound.into() }
 }
 
 fn bound(described: &mut Value, field: &Field, end: &str, length: usize) {

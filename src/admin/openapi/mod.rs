@@ -30,7 +30,11 @@ pub(super) fn document(catalog: &Catalog, role: Role) -> Value {
         "info": {
             "title": "hybridctl Admin API",
             "version": VERSION,
-            "description": format!("Speaks the Admin API of Kong {KONG_VERSION}."),
+            "description": format!(
+                "Speaks the Admin API of Kong {KONG_VERSION}. Every answer names the configuration \
+                 that it was read from or led to in `ETag`; a write with `If-Match` happens on that \
+                 configuration or not at all. `X-Change-Reason` is kept with the event of a write."
+            ),
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
@@ -55,8 +59,9 @@ fn path(catalog: &Catalog, pattern: &str) -> Option<Value> {
         let mut described = match &place {
             Place::Fixed(fixed) => node::fixed(*fixed, method),
             Place::Info(info) => node::info(info, method),
-            Place::Schema(_) | Place::Event(_) | Place::Snapshot(_) | Place::Difference(..) => {
-                node::known(&place, method)
+            Place::Schema(schema) => node::schema(schema, method),
+            Place::Event(_) | Place::Snapshot(_) | Place::Difference(..) => {
+                node::past(&place, method)
             }
             place => entity::operation(catalog, place, method),
         };

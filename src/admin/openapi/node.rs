@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::info::Info;
 use super::super::place::{Fixed, Place};
+use super::super::schemas::SchemaPlace;
 use super::entity::bodiless;
 use super::field::reference;
 use super::operation::{
@@ -45,27 +46,41 @@ pub(super) fn fixed(fixed: Fixed, method: &str) -> Value {
         ),
         Fixed::DataPlanes => paged(read("List the data planes", &page(&object))),
         Fixed::ClusteringStatus => read("List the data planes by id", &object),
-        Fixed::Events => paged(read("List the events of the log", &page(&object))),
-        Fixed::Snapshots => paged(read("List the configurations that there were", &page(&object))),
+        Fixed::Events => {
+            let mut described = paged(read("List the events of the log", &page(&object)));
+            let text = "With `follow` the answer is a stream of server-sent events that goes on.";
+            described["description"] = text.into();
+            described
+        }
+        Fixed::Snapshots => paged(read("List the snapshots of the log", &page(&object))),
         Fixed::Batch => {
-            let answers = [("200", response("The head after it.", &object))];
-            let described = operation("Do many operations as one", TAG, answers, WRITE_ERRORS);
+            let answers = [("200", response("The head after it, or what it would be.", &object))];
+            let described = operation("Do many things as one event", TAG, answers, WRITE_ERRORS);
             with_body(
                 described,
                 &json!({
                     "type": "object",
                     "required": ["operations"],
-                    "properties": {"operations": list_of(&object)},
+                    "properties": {
+                        "operations": list_of(&json!({
+                            "type": "object",
+                            "required": ["method", "path"],
+                            "properties": {
+                                "method": {"enum": ["POST", "PUT", "PATCH", "DELETE"]},
+                                "path": {"type": "string", "pattern": "^/"},
+                                "body": {"type": "object"},
+                            },
+                            "additionalProperties": false,
+                        })),
+                        "reason": {"type": ["string", "null"]},
+                        "dry_run": {"type": "boolean"},
+                    },
+                    "additionalProperties": false,
                 }),
             )
         }
         Fixed::Rollback => {
-            let done = record(&[
-                ("seq", json!({"type": "integer"})),
-                ("config_hash", json!({"type": "string"})),
-                ("changed", json!({"type": "boolean"})),
-            ]);
-            let answers = [("200", response("The head after it.", &done))];
+            let answers = [("200", response("The head after it, or what it would be.", &object))];
             let described =
                 operation("Bring an earlier configuration back", TAG, answers, WRITE_ERRORS);
             let to =
@@ -75,28 +90,14 @@ pub(super) fn fixed(fixed: Fixed, method: &str) -> Value {
                 &json!({
                     "type": "object",
                     "required": ["to"],
-                    "properties": {"to": to, "reason": {"type": ["string", "null"]}},
+                    "properties": {
+                    "to": to,
+                    "reason": {"type": ["string", "null"]},
+                    "dry_run": {"type": "boolean"},
+                },
                 }),
             )
         }
-    }
-}
-
-/// Describes what a method does at a path of schemas, or of the past.
-pub(super) fn known(place: &Place, method: &str) -> Value {
-    let object = json!({"type": "object"});
-    let read = |summary: &str| read(method, summary, &object);
-    match (method, place) {
-        ("OPTIONS", _) => options(TAG),
-        ("POST", _) => {
-            let answers = [("200", response("The document is valid.", &reference("message")))];
-            let summary = "Check a document without storing it";
-            with_body(operation(summary, TAG, answers, WRITE_ERRORS), &object)
-        }
-        (_, Place::Schema(_)) => read("Describe the fields of a schema"),
-        (_, Place::Event(_)) => read("Show an event of the log"),
-        (_, Place::Snapshot(_)) => read("Show a configuration"),
-        _ => read("Show what differs between two configurations"),
     }
 }
 
@@ -145,6 +146,47 @@ pub(super) fn info(info: &Info, method: &str) -> Value {
             operation("Declare a target healthy or not", TAG, answers, WRITE_ERRORS)
         }
         Info::OpenApi => read("Describe the API", &json!({"type": "object"})),
+    }
+}
+
+/// Describes what a method does at a path about schemas.
+pub(super) fn schema(schema: &SchemaPlace, method: &str) -> Value {
+    match (schema, method) {
+        (_, "OPTIONS") => options(TAG),
+        (SchemaPlace::Validate(_), _) => {
+            let answers = [("200", response("It would be accepted.", &reference("message")))];
+            let summary = "Check a document without storing it";
+            with_body(operation(summary, TAG, answers, WRITE_ERRORS), &json!({"type": "object"}))
+        }
+        _ => {
+            let described = json!({
+                "type": "object",
+                "required": ["fields"],
+                "properties": {"fields": list_of(&json!({"type": "object"}))},
+            });
+            read(method, "Describe what documents hold", &described)
+        }
+    }
+}
+
+/// Describes what a method does at a path about one thing of the past.
+pub(super) fn past(place: &Place, method: &str) -> Value {
+    let object = json!({"type": "object"});
+    match (place, method) {
+        (_, "OPTIONS") => options(TAG),
+        (Place::Event(_), _) => read(method, "Read an event of the log", &object),
+        (Place::Snapshot(_), _) => {
+            let mut answer = response("What is in it, or the snapshot itself.", &object);
+            answer["content"]["application/gzip"] = json!({});
+            let answers = bodiless(method, [("200", answer)]);
+            let formats = json!({"enum": ["summary", "declarative", "file"]});
+            let described = operation("Read a snapshot", TAG, answers, READ_ERRORS);
+            with_query(described, &[("format", formats, "How it is shown.")])
+        }
+        _ => {
+            let described = read(method, "Compare two snapshots", &object);
+            with_query(described, &page_arguments())
+        }
     }
 }
 

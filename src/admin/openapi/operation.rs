@@ -11,16 +11,18 @@ const ERRORS: &[(&str, &str)] = &[
     ("405", "The path does not do this, or not on this node."),
     ("408", "The body did not arrive in time."),
     ("409", "Another entity has a value that must be unique."),
+    ("412", "The configuration is not the one that `If-Match` names, or the entity is there."),
     ("413", "The body is too large."),
     ("415", "The body is of a type that is not read."),
     ("503", "The event log cannot be written now; reads go on."),
 ];
 
 /// The errors of a request without a body.
-pub(super) const READ_ERRORS: &[&str] = &["400", "404"];
+pub(super) const READ_ERRORS: &[&str] = &["400", "404", "412"];
 
 /// The errors of a request that writes.
-pub(super) const WRITE_ERRORS: &[&str] = &["400", "404", "405", "408", "409", "413", "415", "503"];
+pub(super) const WRITE_ERRORS: &[&str] =
+    &["400", "404", "405", "408", "409", "412", "413", "415", "503"];
 
 /// The types of bodies that are read.
 const BODY_TYPES: &[&str] =
@@ -37,6 +39,8 @@ pub(super) fn components() -> Map<String, Value> {
             "name": {"type": "string"},
             "fields": {"type": "object"},
             "options": {"type": "object"},
+            "operation": {"type": "object"},
+            "config_hash": {"type": "string"},
             "flattened_errors": {"type": "array", "items": {"type": "object"}},
         },
         "additionalProperties": false,
