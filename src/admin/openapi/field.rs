@@ -192,7 +192,7 @@ fn foreign(catalog: &Catalog, kind: Kind, of: Use) -> Value {
 }
 
 /// A bound without a point if it has no fraction.
-fn bound(number: f64) -> Value {
+fn limit(number: f64) -> Value {
     match number.fract() == 0.0 && number.abs() < 1e15 {
         true => (number as i64).into(),
         false => number.into(),
@@ -205,8 +205,8 @@ fn restrict(described: &mut Value, field: &Field, validator: &Validator, of: Use
         Validator::OneOf(values) => described["enum"] = values.clone().into(),
         Validator::Gt(bound) => described["exclusiveMinimum"] = json!(bound),
         Validator::Between(low, high) => {
-            described["minimum"] = bound(*low);
-            described["maximum"] = bound(*high);
+            described["minimum"] = limit(*low);
+            described["maximum"] = limit(*high);
         }
         Validator::StartsWith(start) => {
             described["pattern"] = format!("^{}", escape(start)).into();
