@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::domain::kinds::target::Target;
+use crate::domain::kinds::target::{Target, WEIGHT};
 use crate::domain::kinds::typedef;
 use crate::domain::kinds::upstream::Upstream;
 pub use resolver::{ResolveError, Resolver};
@@ -69,11 +69,11 @@ impl Balancer {
     pub fn build(targets: &[Target], old: Option<&Self>) -> Self {
         let mut peers = Vec::with_capacity(targets.len());
         let mut weights = Vec::with_capacity(targets.len());
-        for target in targets.iter().filter(|target| target.weight > 0) {
+        for target in targets.iter().filter(|target| weight(target) > 0) {
             let Ok((host, port)) = typedef::split_host_port(&target.target) else { continue };
             let index = peers.len();
             peers.push(Peer::new(index, host, port.unwrap_or(8000)));
-            weights.push(u64::from(target.weight));
+            weights.push(u64::from(weight(target)));
         }
         let divisor = weights.iter().copied().fold(0, gcd).max(1);
         let mut total = 0;
@@ -116,6 +116,10 @@ pub fn unsupported(upstream: &Upstream) -> Option<String> {
     let checked = intervals.iter().flatten().any(|seconds| *seconds > 0.0)
         || passive.iter().flatten().any(|count| *count > 0);
     checked.then(|| "health checks do not run yet".to_owned())
+}
+
+fn weight(target: &Target) -> u32 {
+    target.weight.unwrap_or(WEIGHT)
 }
 
 fn gcd(a: u64, b: u64) -> u64 {

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::canonical::Document;
 use super::entity::Kind;
+use super::kinds::route::{self, Flavour};
 use super::kinds::{self, plugin};
 use super::rejection::FieldErrors;
 use super::schema::{self, Check, Custom, Field, Fields, OnDelete, Rewrite, Schema};
@@ -131,6 +132,8 @@ pub struct Referrer {
 /// All kinds and plugin schemas.
 pub struct Catalog {
     schemas: Vec<Schema>,
+    /// Kinds that are described but hold no entities.
+    shown: Vec<Schema>,
     by_name: BTreeMap<&'static str, usize>,
     by_path: BTreeMap<&'static str, usize>,
     referrers: BTreeMap<Kind, Vec<Referrer>>,
@@ -142,7 +145,15 @@ pub struct Catalog {
 impl Catalog {
     /// Builds the catalog of the core kinds, the given plugins and their kinds.
     pub fn new(plugins: Vec<PluginSchema>) -> Self {
-        let core = kinds::ALL.iter().map(|entry| (entry.schema)());
+        Self::with_flavour(Flavour::default(), plugins)
+    }
+
+    /// Builds the catalog for routes of a flavour.
+    pub fn with_flavour(flavour: Flavour, plugins: Vec<PluginSchema>) -> Self {
+        let core = kinds::ALL.iter().map(|entry| match (entry.schema)() {
+            schema if schema.kind == route::KIND => route::schema_of(flavour),
+            schema => schema,
+        });
         let schemas: Vec<_> =
             core.chain(plugins.iter().flat_map(|plugin| plugin.kinds.clone())).collect();
         let index = |name: fn(&Schema) -> &'static str| {
@@ -162,8 +173,9 @@ impl Catalog {
         }
         let parts = parts(&schemas, &plugins);
         let plugins = plugins.into_iter().map(|plugin| (plugin.name, plugin)).collect();
+        let shown = kinds::shown::schemas();
         let unsupported = UnsupportedPlugins::default();
-        Self { schemas, by_name, by_path, referrers, plugins, parts, unsupported }
+        Self { schemas, shown, by_name, by_path, referrers, plugins, parts, unsupported }
     }
 
     /// Says what becomes of enabled plugins that nothing here can run.
@@ -196,9 +208,14 @@ impl Catalog {
         self.by_name.get(name).and_then(|i| self.schemas.get(*i))
     }
 
+    /// Returns the schema of the kind called `name`, also when it holds no entities here.
+    pub fn described(&self, name: &str) -> Option<&Schema> {
+        self.find(name).or_else(|| self.shown.iter().find(|schema| schema.kind.name() == name))
+    }
+
     /// Returns the schema of a kind of this catalog.
     pub fn schema(&self, kind: Kind) -> &Schema {
-        self.find(kind.name()).expect("kinds are only made from the catalog's schemas")
+        self.described(kind.name()).expect("kinds are only made from the catalog's schemas")
     }
 
     /// Returns all schemas; a kind comes after those that it refers to.
@@ -406,7 +423,7 @@ impl Catalog {
 
     /// Returns the description of the kind called `name`.
     pub fn describe(&self, name: &str) -> Option<Value> {
-        let schema = self.find(name)?;
+        let schema = self.described(name)?;
         Some(schema::describe(&schema.fields, &schema.checks))
     }
 

@@ -6,5 +6,7 @@ use crate::domain::kinds::typedef;
 
 /// The plugin.
 pub const KIND: PluginKind = PluginKind::new("ai-request-transformer", 777, || {
-    ai_transformer::schema(&KIND, []).field("consumer", typedef::no_consumer())
+    ai_transformer::schema(&KIND, [])
+        .field("protocols", typedef::protocols_http())
+        .field("consumer", typedef::no_consumer())
 });

@@ -242,4 +242,4 @@ pub struct CredentialKind {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

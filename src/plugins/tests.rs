@@ -7,10 +7,12 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::*;
-use crate::domain::catalog::{Catalog, PluginSchema};
+use crate::domain::catalog::{Catalog, PluginSchema, UnsupportedPlugins};
+use crate::domain::decide::{Fresh, make};
+use crate::domain::declarative;
 use crate::domain::kinds::plugin;
 use crate::domain::kinds::tests::{fill, fill_all};
-use crate::domain::rejection::FieldErrors;
+use crate::domain::rejection::{FieldErrors, Rejection};
 use crate::domain::schema::{Type, UnknownNull};
 
 /// Builds a global plugin instance.
@@ -41,14 +43,13 @@ pub(crate) fn build_scoped(
 /// Completes a config as a write does and returns it, or what is wrong with it.
 fn settle(kind: &PluginKind, config: Value) -> Result<Value, FieldErrors> {
     let catalog = Catalog::new(vec![kind.schema()]);
-    let mut document = json!({
-        "id": Uuid::from_u128(77), "created_at": 1, "updated_at": 1, "name": kind.name,
-        "config": config, "enabled": false,
-    });
-    let document = document.as_object_mut().unwrap();
-    catalog.complete(plugin::KIND, document)?;
-    catalog.validate(plugin::KIND, document)?;
-    Ok(document["config"].take())
+    let document = json!({"name": kind.name, "config": config, "enabled": false});
+    let mut fresh = Fresh { at: Clock::System.now(), id: &mut || Uuid::from_u128(77) };
+    match make(&catalog, plugin::KIND, document.as_object().unwrap().clone(), &mut fresh) {
+        Ok(entity) => Ok(entity.document()["config"].take()),
+        Err(Rejection::Schema(errors)) => Err(errors),
+        Err(other) => panic!("{other:?}"),
+    }
 }
 
 /// Returns a config as a write completes it.
@@ -146,6 +147,35 @@ fn defaults_are_valid_and_build() {
         assert_eq!(check(&schema.config, &document["config"], UnknownNull::Refuse), None);
         build_plugin(kind, &document["config"]);
     }
+}
+
+#[test]
+fn what_nothing_can_run_is_refused_unless_it_is_asked_to_be_stored() {
+    let tree = |enabled: bool| {
+        let lua = json!({"name": "pre-function", "enabled": enabled, "config": {"log": ["f()"]}});
+        json!({"_format_version": "3.0", "plugins": [lua]})
+    };
+    let parse = |catalog: &Catalog, tree: &Value| {
+        let mut fresh = Fresh { at: Clock::System.now(), id: &mut || Uuid::from_u128(77) };
+        declarative::parse(catalog, tree, &mut fresh)
+    };
+    let text = "this version has no handler for plugin 'pre-function': it can be stored with \
+        'enabled' set to false, or with unsupported_plugins = store";
+
+    let refusing = catalog(|_| true);
+    let refused = parse(&refusing, &tree(true)).unwrap_err();
+    assert_eq!(refused.fields()["plugins"][0]["name"], text);
+    let disabled = parse(&refusing, &tree(false)).unwrap();
+    assert_eq!(refusing.unhandled(plugin::KIND, &disabled[0].document()), None);
+    assert!(!refusing.usable_plugins().any(|plugin| plugin.name == "pre-function"));
+
+    let storing = catalog(|_| true).unsupported_plugins(UnsupportedPlugins::Store);
+    let stored = parse(&storing, &tree(true)).unwrap();
+    let document = stored[0].document();
+    assert_eq!(storing.unhandled(plugin::KIND, &document), Some("pre-function"));
+    assert!(storing.usable_plugins().any(|plugin| plugin.name == "pre-function"));
+    // A data plane takes it, whatever it would say to a user.
+    refusing.validate_received(plugin::KIND, &document).unwrap();
 }
 
 #[test]

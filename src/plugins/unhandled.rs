@@ -38,3 +38,21 @@ impl Plugin for Unhandled {
         Step::respond(Reply::error(StatusCode::SERVICE_UNAVAILABLE, MESSAGE))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::priority;
+    use crate::plugins::ALL;
+
+    #[test]
+    fn for_one_consumer_it_runs_when_the_consumer_is_known() {
+        let authenticating =
+            |name: &str| name.ends_with("-auth") || ["jwt", "oauth2"].contains(&name);
+        for kind in ALL {
+            assert_eq!(priority(kind.priority, false), kind.priority);
+            for other in ALL.iter().filter(|other| authenticating(other.name)) {
+                assert!(priority(kind.priority, true) < other.priority, "{}", kind.name);
+            }
+        }
+    }
+}

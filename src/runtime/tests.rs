@@ -78,6 +78,35 @@ fn the_most_specific_instance_wins_for_a_known_consumer_too() {
     assert!(same(slot.select(None), 10));
 }
 
+/// Lua, which nothing here runs.
+fn lua(id: u128, fields: Value) -> Entity {
+    let mut document = json!({"name": "pre-function", "config": {"access": ["return"]}});
+    document.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    entity(plugin::KIND, id, document)
+}
+
+#[test]
+fn what_nothing_can_run_refuses_the_requests_that_it_applies_to() {
+    let service = json!({"id": Uuid::from_u128(1)});
+    let status = |fields: Value| {
+        let runtime = compile(&world(vec![lua(10, fields)]), None);
+        let chain = &runtime.destination(0).unwrap().chain;
+        let [slot] = chain.in_phase(Phases::ACCESS) else { return None };
+        let directory = crate::plugins::directory::Directory::default();
+        let request = http::Request::new(crate::plugins::body::RequestBody::Empty);
+        let mut exchange = crate::plugins::exchange::fixture::exchange(request);
+        let plugin = slot.select(None).unwrap();
+        let scope = crate::plugins::tests::scope(&directory);
+        crate::plugins::tests::run_access(&**plugin, &mut exchange, scope).map(|r| r.status)
+    };
+    let refused = Some(http::StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(status(json!({})), refused);
+    assert_eq!(status(json!({"service": service})), refused);
+    assert_eq!(status(json!({"route": {"id": Uuid::from_u128(7)}})), None);
+    assert_eq!(status(json!({"enabled": false})), None);
+    assert_eq!(status(json!({"protocols": ["tcp"]})), None, "it is not for these requests");
+}
+
 impl Runtime {
     fn reuse_plugin(&self, id: u128) -> (Arc<[u8]>, Arc<dyn crate::plugins::Plugin>) {
         self.reuse.plugin(Uuid::from_u128(id)).unwrap()

@@ -81,16 +81,20 @@ impl Cluster {
     }
 
     pub(crate) async fn start_control(&mut self) {
-        let port = self.cluster_port.to_string();
-        let settings = self.settings(
-            "cp",
-            &[
-                ("KONG_ROLE", "control_plane"),
-                ("KONG_ADMIN_LISTEN", "127.0.0.1:0"),
-                ("KONG_STATUS_LISTEN", "off"),
-                ("KONG_CLUSTER_LISTEN", &format!("127.0.0.1:{port}")),
-            ],
-        );
+        self.start_control_with(&[]).await;
+    }
+
+    /// Starts the control plane with more settings.
+    pub(crate) async fn start_control_with(&mut self, more: &[(&str, &str)]) {
+        let listen = format!("127.0.0.1:{}", self.cluster_port);
+        let mut wanted = vec![
+            ("KONG_ROLE", "control_plane"),
+            ("KONG_ADMIN_LISTEN", "127.0.0.1:0"),
+            ("KONG_STATUS_LISTEN", "off"),
+            ("KONG_CLUSTER_LISTEN", listen.as_str()),
+        ];
+        wanted.extend_from_slice(more);
+        let settings = self.settings("cp", &wanted);
         let control = Control::start(&settings, Clock::System).await.unwrap();
         self.cluster_port = control.cluster[0].port();
         self.control = Some(control);

@@ -16,4 +16,5 @@ mod process;
 mod schemas;
 mod source;
 mod tidy;
+mod unsupported_plugins;
 mod without_database;

@@ -5,67 +5,31 @@ use std::path::{Path, PathBuf};
 
 use hybridctl::domain::catalog::Catalog;
 use hybridctl::domain::kinds::plugin;
+use hybridctl::domain::kinds::route::Flavour;
 use serde_json::Value;
 
 use crate::source::root;
 
 /// Kong's schemas that ours do not equal yet. An entry whose schema is equal fails the test.
-const NOT_YET: &[&str] = &[
-    "entities/clustering_data_planes",
-    "entities/filter_chains",
-    "entities/parameters",
-    "entities/ratelimiting_metrics",
-    "entities/routes.expressions",
-    "entities/tags",
-    "entities/workspaces",
-    "plugins/acl",
-    "plugins/acme",
-    "plugins/ai-prompt-decorator",
-    "plugins/ai-prompt-guard",
-    "plugins/ai-prompt-template",
-    "plugins/ai-proxy",
-    "plugins/ai-request-transformer",
-    "plugins/ai-response-transformer",
-    "plugins/aws-lambda",
-    "plugins/azure-functions",
-    "plugins/basic-auth",
-    "plugins/bot-detection",
-    "plugins/cors",
-    "plugins/datadog",
-    "plugins/file-log",
-    "plugins/grpc-gateway",
-    "plugins/grpc-web",
-    "plugins/hmac-auth",
-    "plugins/http-log",
-    "plugins/ip-restriction",
-    "plugins/jwt",
-    "plugins/key-auth",
-    "plugins/ldap-auth",
-    "plugins/loggly",
-    "plugins/oauth2",
-    "plugins/opentelemetry",
-    "plugins/post-function",
-    "plugins/pre-function",
-    "plugins/prometheus",
-    "plugins/proxy-cache",
-    "plugins/rate-limiting",
-    "plugins/redirect",
-    "plugins/request-size-limiting",
-    "plugins/request-termination",
-    "plugins/request-transformer",
-    "plugins/response-ratelimiting",
-    "plugins/response-transformer",
-    "plugins/session",
-    "plugins/standard-webhooks",
-    "plugins/statsd",
-    "plugins/syslog",
-    "plugins/tcp-log",
-    "plugins/udp-log",
-    "plugins/zipkin",
-];
+const NOT_YET: &[&str] = &[];
 
 /// What differs for good: the schema, where in it, and why.
-const ACCEPTED: &[(&str, &str, &str)] = &[];
+const ACCEPTED: &[(&str, &str, &str)] = &[
+    (
+        "plugins/acme",
+        "entity_checks",
+        "Kong checks the storage against the node's role, which schemas do not know here",
+    ),
+    (
+        "entities/keys",
+        "fields.kid.unique",
+        "Kong says that it is not unique, which is what saying nothing means everywhere else",
+    ),
+    ("plugins/session", "fields.config.fields.secret.auto", SECRET),
+    ("plugins/session", "fields.config.fields.secret.default", SECRET),
+];
+
+const SECRET: &str = "Kong draws a secret for each process, here each plugin has its own";
 
 /// Where the answers of Kong are, unless the environment names another folder.
 const FOLDER: &str = "../shared/reference/schemas";
@@ -126,10 +90,47 @@ fn every_difference_has_its_place_and_reason() {
 
 fn ours(catalog: &Catalog, group: &str, name: &str) -> Option<Value> {
     match group {
-        "entities" => catalog.describe(name),
+        "entities" => match name.strip_suffix(".expressions") {
+            Some(name) => Catalog::with_flavour(Flavour::Expressions, Vec::new()).describe(name),
+            None => catalog.describe(name),
+        },
         "plugins" => catalog.describe_part(plugin::KIND, name),
         _ => catalog.describe_part(catalog.kind("vaults")?, name),
     }
+}
+
+/// A pattern is translated when it is first used: a malformed one would be found by a client.
+#[test]
+fn every_pattern_of_every_schema_compiles() {
+    fn find<'v>(shown: &'v Value, patterns: &mut Vec<&'v str>) {
+        match shown {
+            Value::Object(object) => {
+                for (name, value) in object {
+                    match (name.as_str(), value) {
+                        ("match" | "not_match" | "pattern", Value::String(text)) => {
+                            patterns.push(text);
+                        }
+                        ("patterns", Value::Array(list)) => {
+                            patterns.extend(list.iter().filter_map(Value::as_str));
+                        }
+                        (_, value) => find(value, patterns),
+                    }
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| find(item, patterns)),
+            _ => {}
+        }
+    }
+    let catalog = hybridctl::plugins::catalog(|_| true);
+    let kinds = catalog.schemas().filter_map(|schema| catalog.describe(schema.kind.name()));
+    let plugins = catalog.plugins().filter_map(|p| catalog.describe_part(plugin::KIND, p.name));
+    let shown: Vec<_> = kinds.chain(plugins).collect();
+    let mut patterns = Vec::new();
+    shown.iter().for_each(|shown| find(shown, &mut patterns));
+    for text in &patterns {
+        hybridctl::domain::schema::Pattern::new(text.to_string().leak()).is_match("a");
+    }
+    assert!(patterns.len() > 10, "only {patterns:?} were found");
 }
 
 /// Returns Kong's answers in a folder, by name.
@@ -176,7 +177,7 @@ fn compare(at: String, ours: &Value, kongs: &Value, found: &mut Vec<(String, Str
             }
         }
         (Value::Array(mine), Value::Array(theirs)) if is_named(mine) && is_named(theirs) => {
-            let names = |list: &[Value]| list.iter().map(|item| name_of(item)).collect::<Vec<_>>();
+            let names = |list: &[Value]| list.iter().map(name_of).collect::<Vec<_>>();
             let (my_names, their_names) = (names(mine), names(theirs));
             if my_names != their_names {
                 found.push((at.clone(), format!("{my_names:?} are not {their_names:?}")));

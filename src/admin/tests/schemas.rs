@@ -66,6 +66,8 @@ async fn documents_are_checked_and_not_stored() {
         ("services", json!({"host": "a", "x": 1}), Some(("x", json!("unknown field")))),
         ("routes", json!({"paths": ["/a"], "service": nowhere}), None),
         ("plugins", json!({"name": "key-auth", "service": nowhere}), None),
+        ("tags", json!({"tag": "a", "entity_name": "services"}), None),
+        ("tags", json!({"tag": "a"}), Some(("entity_name", json!("required field missing")))),
         ("plugins", json!({}), Some(("name", json!("required field missing")))),
         (
             "plugins",

@@ -2,6 +2,7 @@
 //! comes out (semantics: reference gateway-2, sections B.2 and B.3).
 
 mod against;
+mod check;
 mod names;
 mod resolve;
 mod stamp;
@@ -25,6 +26,7 @@ use super::rejection::{FieldErrors, Rejection};
 use super::schema::{Mark, NamedBy, Schema, Transform, merge, normalise};
 
 pub use super::fresh::Fresh;
+pub use check::check;
 pub use names::names_of;
 pub use whole::{assemble, check_changes};
 
@@ -151,7 +153,7 @@ pub fn patch(
     let fields = catalog.patch_fields(kind, &document, &body);
     merge(fields, &mut document, body);
     catalog.tidy(kind, &mut document)?;
-    stamp(schema, &mut document, fresh, Stamp::Updated);
+    stamp(catalog.fields(kind, &document), &mut document, fresh, Stamp::Updated);
     lifetime::put(&mut document, ttl, fresh.at);
     let made = Made::new(catalog, kind, document, &transforms, fresh);
     let mut made = made.map_err(|rejection| match rejection {
@@ -180,15 +182,56 @@ fn create(
     mut body: Document,
     fresh: &mut Fresh<'_>,
 ) -> Result<Made, Rejection> {
+    resolve(catalog, config, catalog.schema(kind), &mut body)?;
+    build(catalog, kind, body, fresh)
+}
+
+/// Makes an entity of a body whose references are ids.
+fn build(
+    catalog: &Catalog,
+    kind: Kind,
+    body: Document,
+    fresh: &mut Fresh<'_>,
+) -> Result<Made, Rejection> {
+    let times = Times::of(&body);
+    let (document, transforms) = complete(catalog, kind, body, fresh)?;
+    Ok(Made { times, ..Made::new(catalog, kind, document, &transforms, fresh)? })
+}
+
+/// Fills what a body leaves open; returns it with the transforms that it asks for.
+fn complete(
+    catalog: &Catalog,
+    kind: Kind,
+    mut body: Document,
+    fresh: &mut Fresh<'_>,
+) -> Result<(Document, Vec<Transform>), Rejection> {
     let schema = catalog.schema(kind);
     let ttl = lifetime::take(schema, &mut body)?;
-    let times = Times::of(&body);
-    resolve(catalog, config, schema, &mut body)?;
     catalog.complete(kind, &mut body)?;
-    stamp(schema, &mut body, fresh, Stamp::Created);
+    stamp(catalog.fields(kind, &body), &mut body, fresh, Stamp::Created);
     lifetime::put(&mut body, ttl, fresh.at);
-    let transforms: Vec<_> = schema.transforms.iter().filter(|t| t.reads(&body)).copied().collect();
-    Ok(Made { times, ..Made::new(catalog, kind, body, &transforms, fresh)? })
+    let transforms = schema.transforms.iter().filter(|t| t.reads(&body)).copied().collect();
+    Ok((body, transforms))
+}
+
+/// Checks a document and makes it what is kept; returns what others keep of it.
+fn settle(
+    catalog: &Catalog,
+    kind: Kind,
+    document: &mut Document,
+    transforms: &[Transform],
+    fresh: &mut Fresh<'_>,
+) -> Result<Document, Rejection> {
+    catalog.validate(kind, document)?;
+    let schema = catalog.schema(kind);
+    let transient = schema.fields.iter().filter(|(_, field)| field.is(Mark::Transient));
+    let beside = transient.filter_map(|(name, _)| document.remove_entry(name)).collect();
+    for transform in transforms {
+        (transform.run)(document, fresh)?;
+    }
+    normalise(document);
+    lower_case_ids(schema, document);
+    Ok(beside)
 }
 
 /// Makes an entity of a body whose references are ids.
@@ -202,7 +245,7 @@ pub fn make(
     body: Document,
     fresh: &mut Fresh<'_>,
 ) -> Result<Entity, Rejection> {
-    Ok(create(catalog, &Config::default(), kind, body, fresh)?.entity)
+    Ok(build(catalog, kind, body, fresh)?.entity)
 }
 
 /// Makes an entity of a declared body whose references are ids. Unlike with [`make`], a time that
@@ -223,7 +266,7 @@ pub fn declare(
         false => catalog.fill(kind, &mut body)?,
     }
     let schema = catalog.schema(kind);
-    stamp(schema, &mut body, fresh, Stamp::Declared);
+    stamp(catalog.fields(kind, &body), &mut body, fresh, Stamp::Declared);
     let transforms = schema.transforms.iter().filter(|t| t.reads(&body) && (transform || !t.once));
     let transforms: Vec<_> = transforms.copied().collect();
     Ok(Made::new(catalog, kind, body, &transforms, fresh)?.entity)
@@ -244,15 +287,7 @@ impl Made {
         transforms: &[Transform],
         fresh: &mut Fresh<'_>,
     ) -> Result<Self, Rejection> {
-        catalog.validate(kind, &document)?;
-        let schema = catalog.schema(kind);
-        let transient = schema.fields.iter().filter(|(_, field)| field.is(Mark::Transient));
-        let beside = transient.filter_map(|(name, _)| document.remove_entry(name)).collect();
-        for transform in transforms {
-            (transform.run)(&mut document, fresh)?;
-        }
-        normalise(&mut document);
-        lower_case_ids(schema, &mut document);
+        let beside = settle(catalog, kind, &mut document, transforms, fresh)?;
         let entity = Entity::new(kind, &document)
             .map_err(|_| FieldErrors::one("id", "expected a valid UUID"))?;
         Ok(Self { entity, beside, times: Times::Ours })

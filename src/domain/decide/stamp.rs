@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use crate::domain::canonical::Document;
 use crate::domain::fresh::Fresh;
-use crate::domain::schema::{Auto, Schema};
+use crate::domain::lifetime;
+use crate::domain::schema::{Auto, Fields, Schema};
 
 /// Which automatic times are set.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,10 +36,10 @@ impl Times {
 
     /// Removes the times that make no difference to an entity.
     pub(super) fn strip(self, schema: &Schema, mut document: Document) -> Document {
+        // What ends at a time from its creation is another one when that moves.
+        let ours = self == Self::Ours && !document.contains_key(lifetime::FIELD);
         for (name, field) in schema.fields.iter() {
-            if field.auto == Some(Auto::UpdatedAt)
-                || field.auto == Some(Auto::CreatedAt) && self == Self::Ours
-            {
+            if field.auto == Some(Auto::UpdatedAt) || field.auto == Some(Auto::CreatedAt) && ours {
                 document.remove(name);
             }
         }
@@ -46,15 +47,20 @@ impl Times {
     }
 }
 
-/// Fills in automatic fields.
-pub(super) fn stamp(schema: &Schema, document: &mut Document, fresh: &mut Fresh<'_>, stamp: Stamp) {
-    for (name, field) in schema.fields.iter() {
+/// Fills in automatic fields, those of records too: a plugin's `config` may hold a secret.
+pub(super) fn stamp(fields: &Fields, document: &mut Document, fresh: &mut Fresh<'_>, when: Stamp) {
+    for (name, field) in fields.iter() {
+        if let (Some(inner), Some(Value::Object(record))) = (field.fields(), document.get_mut(name))
+        {
+            stamp(inner, record, fresh, when);
+            continue;
+        }
         let absent = document.get(name).is_none_or(Value::is_null);
         let value = match field.auto {
             Some(Auto::Id) if absent => (fresh.id)().to_string().into(),
-            Some(Auto::Secret) if absent && stamp != Stamp::Updated => secret(fresh).into(),
+            Some(Auto::Secret) if absent && when != Stamp::Updated => secret(fresh).into(),
             Some(Auto::CreatedAt) if absent => seconds(fresh.at, field.milliseconds),
-            Some(Auto::UpdatedAt) if absent || stamp != Stamp::Declared => {
+            Some(Auto::UpdatedAt) if absent || when != Stamp::Declared => {
                 seconds(fresh.at, field.milliseconds)
             }
             _ => continue,

@@ -12,6 +12,7 @@ pub mod key_set;
 pub mod plugin;
 pub mod route;
 pub mod service;
+pub mod shown;
 pub mod sni;
 pub mod target;
 pub mod typedef;

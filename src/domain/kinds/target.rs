@@ -16,6 +16,9 @@ pub const KIND: Kind = Kind::new("targets");
 /// The port of a target that names none.
 const PORT: u16 = 8000;
 
+/// The weight of a target that names none.
+pub const WEIGHT: u32 = 100;
+
 /// A target as the data plane reads it.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,8 +33,8 @@ pub struct Target {
     pub upstream: Reference,
     /// `host:port`.
     pub target: String,
-    /// Its share of the traffic; 0 is listed but not used.
-    pub weight: u32,
+    /// Its share of the traffic; 0 is listed but not used, unset is 100.
+    pub weight: Option<u32>,
     /// Labels.
     #[serde(default)]
     pub tags: Vec<String>,
@@ -48,7 +51,7 @@ pub fn schema() -> Schema {
         .field("updated_at", Field::number().auto(Auto::UpdatedAt).milliseconds())
         .field("upstream", Field::foreign(upstream::KIND, OnDelete::Cascade).required())
         .field("target", Field::string().required().custom(target))
-        .field("weight", Field::integer().required().default(100).between(0, 65535))
+        .field("weight", Field::integer().default(WEIGHT).between(0, 65535))
         .field("tags", typedef::tags())
         .rewrite(add_port)
 }

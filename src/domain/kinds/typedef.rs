@@ -24,7 +24,12 @@ pub fn uuid() -> Field {
 
 /// Labels.
 pub fn tags() -> Field {
-    let tag = text(|tag| {
+    Field::set(tag().required())
+}
+
+/// One label.
+pub fn tag() -> Field {
+    text(|tag| {
         let good = tag.chars().all(|c| match c {
             ',' | '/' => false,
             c if c.is_ascii() => !c.is_ascii_control(),
@@ -36,8 +41,7 @@ pub fn tags() -> Field {
                  sequences"
             )
         })
-    });
-    Field::set(tag.required())
+    })
 }
 
 /// A name that fits into a path.
@@ -176,7 +180,15 @@ pub fn headers() -> Field {
     Field::map(header_name(), Field::array(Field::string()))
 }
 
-/// An address, or a range of addresses.
+/// An IP address.
+pub fn ip() -> Field {
+    text(|text| match text.parse::<std::net::IpAddr>() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(format!("not an ip address: {text}")),
+    })
+}
+
+/// An IP address or a range of them.
 pub fn ip_or_cidr() -> Field {
     text(|text| {
         let (address, bits) = text.split_once('/').map_or((text, None), |(a, b)| (a, Some(b)));

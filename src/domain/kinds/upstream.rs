@@ -213,26 +213,16 @@ fn companions(mut schema: Schema) -> Schema {
 }
 
 fn healthchecks() -> Field {
+    let record = |fields: Vec<(&'static str, Field)>| Field::record(fields).default_of_fields();
     let kind = || Field::string().default("http").one_of(["tcp", "http", "https", "grpc", "grpcs"]);
     let seconds = |default: i64| Field::number().default(default).between(0, 65535);
     let count = || Field::integer().default(0).between(0, 255);
     let statuses =
         |default: Value| Field::array(Field::integer().between(100, 999)).default(default);
-    let passive_good: Vec<i64> = (200..=208).chain([226]).chain(300..=308).collect();
-    let failures =
-        || [("tcp_failures", count()), ("timeouts", count()), ("http_failures", count())];
-    let probe = |first: Vec<(&'static str, Field)>| Field::record(first);
-    let active = Field::record([
-        ("type", kind()),
-        ("timeout", seconds(1)),
-        ("concurrency", Field::integer().default(10).between(1, 2_147_483_648)),
-        ("http_path", typedef::path().default("/")),
-        ("https_sni", typedef::sni()),
-        ("https_verify_certificate", Field::boolean().required().default(true)),
-        ("headers", typedef::headers()),
+    let active = record(vec![
         (
             "healthy",
-            probe(vec![
+            record(vec![
                 ("interval", seconds(0)),
                 ("successes", count()),
                 ("http_statuses", statuses(json!([200, 302]))),
@@ -240,38 +230,38 @@ fn healthchecks() -> Field {
         ),
         (
             "unhealthy",
-            probe(
-                [
-                    ("interval", seconds(0)),
-                    ("http_statuses", statuses(json!([429, 404, 500, 501, 502, 503, 504, 505]))),
-                ]
-                .into_iter()
-                .chain(failures())
-                .collect(),
-            ),
+            record(vec![
+                ("tcp_failures", count()),
+                ("timeouts", count()),
+                ("http_failures", count()),
+                ("interval", seconds(0)),
+                ("http_statuses", statuses(json!([429, 404, 500, 501, 502, 503, 504, 505]))),
+            ]),
         ),
-    ]);
-    let passive = Field::record([
+        ("http_path", typedef::path().default("/")),
+        ("https_sni", typedef::sni().optional()),
+        ("timeout", seconds(1)),
         ("type", kind()),
-        (
-            "healthy",
-            probe(vec![("successes", count()), ("http_statuses", statuses(json!(passive_good)))]),
-        ),
+        ("headers", typedef::headers().optional()),
+        ("concurrency", Field::integer().default(10).between(1, 2_147_483_648)),
+        ("https_verify_certificate", Field::boolean().required().default(true)),
+    ]);
+    let good: Vec<i64> = (200..=208).chain([226]).chain(300..=308).collect();
+    let passive = record(vec![
+        ("type", kind()),
+        ("healthy", record(vec![("http_statuses", statuses(json!(good))), ("successes", count())])),
         (
             "unhealthy",
-            probe(
-                [("http_statuses", statuses(json!([429, 500, 503])))]
-                    .into_iter()
-                    .chain(failures())
-                    .collect(),
-            ),
+            record(vec![
+                ("http_statuses", statuses(json!([429, 500, 503]))),
+                ("timeouts", count()),
+                ("http_failures", count()),
+                ("tcp_failures", count()),
+            ]),
         ),
     ]);
-    Field::record([
-        ("threshold", Field::number().default(0).between(0, 100)),
-        ("active", active),
-        ("passive", passive),
-    ])
+    let threshold = Field::number().default(0).between(0, 100);
+    record(vec![("active", active), ("passive", passive), ("threshold", threshold)])
 }
 
 fn host_name(value: &Value) -> Result<(), String> {

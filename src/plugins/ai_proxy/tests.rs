@@ -30,7 +30,11 @@ fn each_provider_has_what_it_needs() {
                 json!({"llama2_format": "raw", "upstream_url": "http://l"}),
                 json!({}),
             ),
-            config("gemini", Value::Null, json!({"llm_format": "gemini"})),
+            config(
+                "gemini",
+                Value::Null,
+                json!({"llm_format": "gemini", "auth": {"allow_override": false}}),
+            ),
         ],
     );
     let entity = |provider: &str, errors: Value| {
@@ -79,7 +83,7 @@ fn logins_are_whole() {
                     [format!("{all}'auth.param_name', 'auth.param_value', 'auth.param_location'")]}}),
             ),
             (
-                config("gemini", json!({"gemini": {"project_id": "p"}}), json!({})),
+                config("openai", json!({"gemini": {"project_id": "p"}}), json!({})),
                 json!({"config": {"model": {"options": {"gemini": {"@entity":
                     [format!("{all}'api_endpoint', 'project_id', 'location_id'")]}}}}}),
             ),

@@ -93,10 +93,8 @@ async fn vaults_have_a_prefix_and_a_backend() {
         &app,
         "/vaults",
         vec![
-            (
-                json!({}),
-                json!({"name": "required field missing", "prefix": "required field missing"}),
-            ),
+            (json!({}), json!({"name": "required field missing"})),
+            (json!({"name": "env"}), json!({"prefix": "required field missing"})),
             (env("env"), json!({"prefix": "must not be one of: env"})),
             (env("x"), json!({"prefix": "invalid value: x"})),
             (env("9a"), json!({"prefix": "invalid value: 9a"})),

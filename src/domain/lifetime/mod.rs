@@ -77,3 +77,6 @@ fn whole(value: &Value) -> Option<i64> {
         Some(float as i64)
     })
 }
+
+#[cfg(test)]
+mod tests;
