@@ -93,7 +93,14 @@ fn infer_value(field: &Field, value: &mut Value) {
             infer_value(element, &mut only);
             *value = Value::Array(vec![only]);
         }
-        (Type::Record(fields), Value::Object(object)) => infer_fields(fields, object),
+        (Type::Record(fields), Value::Object(object)) => {
+            infer_fields(fields, object);
+            for shorthand in &field.shorthands {
+                if let Some(value) = object.get_mut(shorthand.name) {
+                    infer_value(&shorthand.field, value);
+                }
+            }
+        }
         (Type::Map(_, values), Value::Object(object)) => {
             object.values_mut().for_each(|value| infer_value(values, value));
         }

@@ -19,7 +19,7 @@ pub(super) fn info(admin: &Admin) -> Value {
     let available: Map<_, _> = admin
         .0
         .catalog
-        .plugins()
+        .usable_plugins()
         .map(|plugin| {
             let about = json!({"version": plugin.version, "priority": plugin.priority});
             (plugin.name.to_owned(), about)
@@ -61,6 +61,6 @@ pub(super) fn endpoints(admin: &Admin) -> Value {
 
 /// Returns the plugins that may be used.
 pub(super) fn enabled_plugins(admin: &Admin) -> Value {
-    let names: Vec<_> = admin.0.catalog.plugins().map(|plugin| plugin.name).collect();
+    let names: Vec<_> = admin.0.catalog.usable_plugins().map(|plugin| plugin.name).collect();
     json!({"enabled_plugins": names})
 }

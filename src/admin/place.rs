@@ -3,6 +3,7 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
+use super::auth;
 use super::info::{self, Info};
 use super::schemas::{self, SchemaPlace};
 use crate::domain::catalog::Catalog;
@@ -62,6 +63,7 @@ pub(super) enum Fixed {
     Snapshots,
     Rollback,
     Batch,
+    FilterChains,
 }
 
 const FIXED: &[(&str, Fixed)] = &[
@@ -91,6 +93,11 @@ impl Place {
         let segments: Vec<_> = path.strip_prefix('/')?.split('/').collect();
         if let Some(info) = Info::resolve(&segments) {
             return Some(Self::Info(info));
+        }
+        // Kong has them in these places, and serves them only when told to run wasm.
+        if let ["filter-chains", ..] | ["routes" | "services", _, "filter-chains", ..] = &*segments
+        {
+            return (segments.len() <= 4).then_some(Self::Fixed(Fixed::FilterChains));
         }
         if let Some(schema) = SchemaPlace::resolve(&segments) {
             return Some(Self::Schema(schema));
@@ -141,6 +148,7 @@ impl Place {
             Self::Info(info) => info.methods(),
             Self::Schema(schema) => schema.methods(),
             Self::Fixed(Fixed::Rollback | Fixed::Batch) => "OPTIONS, POST",
+            Self::Fixed(Fixed::FilterChains) => "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT",
             Self::Fixed(_)
             | Self::Event(_)
             | Self::Snapshot(_)
@@ -203,7 +211,8 @@ pub(super) fn loggable(catalog: &Catalog, path: &str) -> String {
     };
     let schema = catalog.schema(named.kind);
     let key = schema.endpoint_key.and_then(|key| schema.fields.find(key));
-    let is_secret = key.is_some_and(|field| field.auto == Some(Auto::Secret));
+    let is_drawn = key.is_some_and(|field| field.auto == Some(Auto::Secret));
+    let is_secret = is_drawn || schema.secret_key;
     if !is_secret || matches!(Target::parse(schema, &named.text), Ok(Target::Id(_))) {
         return path.to_owned();
     }
@@ -258,6 +267,7 @@ pub(super) fn patterns(catalog: &Catalog, role: Role) -> Vec<String> {
         }
         patterns.push(entity);
     }
+    patterns.extend(auth::tokens::PATTERNS.map(str::to_owned));
     patterns.sort_by(|a, b| a.split('/').cmp(b.split('/')));
     patterns.dedup();
     patterns

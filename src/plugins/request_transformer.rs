@@ -36,10 +36,8 @@ fn pair() -> Field {
 
 fn has_value(value: &Value) -> Result<(), String> {
     let (name, value) = split_pair(value);
-    match value.is_empty() {
-        true => Err(format!("key '{name}' has no value")),
-        false => Ok(()),
-    }
+    let whole = !name.is_empty() && !value.is_empty();
+    whole.then_some(()).ok_or_else(|| format!("key '{name}' has no value"))
 }
 
 #[cfg(test)]
@@ -69,6 +67,7 @@ mod tests {
             &KIND,
             &[
                 refused("add", "body", "a", "key 'a' has no value"),
+                refused("add", "querystring", ":1", "key '' has no value"),
                 refused("add", "headers", "x-a", "invalid value: x-a"),
                 refused("add", "headers", "x a:1", "'x a' is not a valid header"),
                 refused("rename", "headers", "x-a:x b", "'x b' is not a valid header"),

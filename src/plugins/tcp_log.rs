@@ -1,7 +1,7 @@
 //! `tcp-log`: sends a line for each request to a TCP server (reference gateway-4, section F.5).
 
 use super::PluginKind;
-use super::typedef::{custom_fields_by_lua, flag};
+use super::typedef::{custom_fields_by_lua, flag, log_server};
 use crate::domain::catalog::PluginSchema;
 use crate::domain::kinds::typedef;
 use crate::domain::schema::Field;
@@ -10,16 +10,13 @@ use crate::domain::schema::Field;
 pub const KIND: PluginKind = PluginKind::new("tcp-log", 7, schema);
 
 fn schema() -> PluginSchema {
-    KIND.describe(Field::record([
-        ("host", typedef::host().required()),
-        ("port", typedef::port().required()),
-        ("timeout", Field::number().default(10_000)),
+    let config = Field::record(log_server().into_iter().chain([
         ("keepalive", Field::number().default(60_000)),
         ("tls", flag(false)),
         ("tls_sni", Field::string()),
         ("custom_fields_by_lua", custom_fields_by_lua()),
-    ]))
-    .field("protocols", typedef::protocols())
+    ]));
+    KIND.describe(config).field("protocols", typedef::protocols())
 }
 
 #[cfg(test)]

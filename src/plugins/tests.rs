@@ -10,6 +10,7 @@ use super::*;
 use crate::domain::catalog::{Catalog, PluginSchema, UnsupportedPlugins};
 use crate::domain::decide::{Fresh, make};
 use crate::domain::declarative;
+use crate::domain::kinds::decodes;
 use crate::domain::kinds::plugin;
 use crate::domain::kinds::tests::{fill, fill_all};
 use crate::domain::rejection::{FieldErrors, Rejection};
@@ -188,4 +189,76 @@ fn every_credential_reads() {
             (credential.read)(&entity).unwrap();
         }
     }
+}
+
+/// What the data plane reads the kinds of plugins into.
+const STRUCTS: &[(&str, fn(&Entity) -> Result<(), EntityError>)] = &[
+    ("acls", decodes::<acl::kind::Membership>),
+    ("acme_storage", decodes::<acme::kind::Stored>),
+    ("basicauth_credentials", decodes::<basic_auth::kind::BasicCredential>),
+    ("hmacauth_credentials", decodes::<hmac_auth::kind::HmacCredential>),
+    ("jwt_secrets", decodes::<jwt::kind::JwtSecret>),
+    ("keyauth_credentials", decodes::<key_auth::KeyCredential>),
+    ("oauth2_authorization_codes", decodes::<oauth2::kind::Code>),
+    ("oauth2_credentials", decodes::<oauth2::kind::Client>),
+    ("oauth2_tokens", decodes::<oauth2::kind::Token>),
+    ("sessions", decodes::<session::kind::Session>),
+];
+
+#[test]
+fn every_field_of_every_kind_reads_into_its_struct() {
+    let schemas: Vec<_> = ALL.iter().flat_map(|kind| kind.schema().kinds).collect();
+    assert_eq!(schemas.len(), STRUCTS.len());
+    for schema in schemas {
+        let (_, check) = STRUCTS.iter().find(|(name, _)| *name == schema.kind.name()).unwrap();
+        let mut document = fill_all(&schema.fields);
+        let read = |document: &_| check(&Entity::new(schema.kind, document).unwrap());
+        read(&document).unwrap_or_else(|error| panic!("{error:?}"));
+        document.insert("no_such_field".into(), json!(1));
+        assert!(read(&document).is_err(), "{} reads unknown fields", schema.kind);
+        document.remove("no_such_field");
+        for (name, field) in schema.fields.iter() {
+            if !field.required && field.auto.is_none() {
+                document.remove(name);
+            }
+        }
+        read(&document).unwrap_or_else(|error| panic!("{error:?}"));
+    }
+}
+
+#[test]
+fn consumers_hold_their_credentials_in_declared_files() {
+    let tree = json!({
+        "_format_version": "3.0",
+        "consumers": [{
+            "username": "c",
+            "keyauth_credentials": [{"key": "k", "ttl": 60}],
+            "basicauth_credentials": [{"username": "u", "password": "hush"}],
+            "jwt_secrets": [{"key": "j", "secret": "s"}],
+            "acls": [{"group": "g"}, {"group": "h"}],
+            "hmacauth_credentials": [{"username": "u", "secret": "s"}],
+            "oauth2_credentials": [{
+                "name": "n", "client_id": "i", "client_secret": "hush", "hash_secret": true,
+                "oauth2_tokens": [{"access_token": "t", "expires_in": 60}],
+            }],
+        }],
+    });
+    let catalog = catalog(|_| true);
+    let mut id = || Clock::System.id();
+    let mut fresh = crate::domain::decide::Fresh { at: Clock::System.now(), id: &mut id };
+    let mut read = |tree: &Value| {
+        let entities = crate::domain::declarative::parse(&catalog, tree, &mut fresh);
+        let entities = entities.unwrap_or_else(|error| panic!("{}", error.message()));
+        crate::domain::decide::assemble(&catalog, entities).unwrap()
+    };
+    let config = read(&tree);
+    assert_eq!(config.len(), 9);
+    let one = |kind| config.of_kind(kind, None).next().unwrap().document();
+    let consumer = one(crate::domain::kinds::consumer::KIND);
+    let basic = one(basic_auth::kind::KIND);
+    let owner = consumer["id"].as_str().unwrap().parse().unwrap();
+    assert_eq!(basic["password"], basic_auth::kind::hash("hush", owner));
+    let client = one(oauth2::kind::CREDENTIALS);
+    assert!(oauth2::secret::matches("hush", client["client_secret"].as_str().unwrap()));
+    assert_eq!(read(&crate::domain::declarative::export(&catalog, &config)), config);
 }

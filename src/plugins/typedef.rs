@@ -44,6 +44,15 @@ fn is_scheme(text: &str) -> bool {
     rest.is_some_and(|rest| rest.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c)))
 }
 
+/// A server to which log lines are sent.
+pub fn log_server() -> [(&'static str, Field); 3] {
+    [
+        ("host", typedef::host().required()),
+        ("port", typedef::port().required()),
+        ("timeout", Field::number().default(10_000)),
+    ]
+}
+
 /// Names of log fields, each with the Lua code of its value. There is no Lua here to parse it.
 pub fn custom_fields_by_lua() -> Field {
     Field::map(Field::string().len_min(1), Field::string().len_min(1))

@@ -1,7 +1,7 @@
 //! `udp-log`: sends a datagram for each request (reference gateway-4, section F.5).
 
 use super::PluginKind;
-use super::typedef::custom_fields_by_lua;
+use super::typedef::{custom_fields_by_lua, log_server};
 use crate::domain::catalog::PluginSchema;
 use crate::domain::kinds::typedef;
 use crate::domain::schema::Field;
@@ -10,13 +10,9 @@ use crate::domain::schema::Field;
 pub const KIND: PluginKind = PluginKind::new("udp-log", 8, schema);
 
 fn schema() -> PluginSchema {
-    KIND.describe(Field::record([
-        ("host", typedef::host().required()),
-        ("port", typedef::port().required()),
-        ("timeout", Field::number().default(10_000)),
-        ("custom_fields_by_lua", custom_fields_by_lua()),
-    ]))
-    .field("protocols", typedef::protocols())
+    let custom = [("custom_fields_by_lua", custom_fields_by_lua())];
+    let config = Field::record(log_server().into_iter().chain(custom));
+    KIND.describe(config).field("protocols", typedef::protocols())
 }
 
 #[cfg(test)]

@@ -94,7 +94,7 @@ impl Runtime {
         let old_reuse = old.map(|old| &old.reuse);
         let plugins = plugins(config, old_reuse, &mut reuse, tools)?;
         let upstreams = upstreams(config, old_reuse, &mut reuse)?;
-        let services = services(config, &upstreams)?;
+        let services = services(config, &upstreams, old)?;
         let mut routes = Vec::new();
         for entity in config.of_kind(route::KIND, None) {
             let route: Arc<route::Route> = Arc::new(decode(entity)?);
@@ -231,10 +231,15 @@ type Services = HashMap<Uuid, Option<Arc<ServiceTarget>>>;
 fn services(
     config: &Config,
     upstreams: &HashMap<String, Arc<UpstreamTarget>>,
+    old: Option<&Runtime>,
 ) -> Result<Services, CompileError> {
     let mut services = HashMap::new();
     for entity in config.of_kind(service::KIND, None) {
         let service: service::Service = decode(entity)?;
+        if service.client_certificate.is_some() && !old.is_some_and(|old| shows_one(old, &service))
+        {
+            tracing::warn!(service = %service.id, "its client certificate is not shown to upstreams yet");
+        }
         let peer = Peer::new(0, &service.host, service.port);
         let host = match upstreams.get(&service.host) {
             Some(upstream) if peer.ip.is_none() => Host::Upstream(upstream.clone()),
@@ -244,6 +249,14 @@ fn services(
         services.insert(id, enabled.then(|| Arc::new(ServiceTarget { service, host })));
     }
     Ok(services)
+}
+
+/// Returns whether a runtime was told of a service's client certificate already.
+fn shows_one(runtime: &Runtime, service: &service::Service) -> bool {
+    let targets = runtime.routes.iter().filter_map(|route| route.service.as_ref());
+    targets.map(|target| &target.service).any(|known| {
+        known.id == service.id && known.client_certificate == service.client_certificate
+    })
 }
 
 /// Brings the old directory up to date; consumers and credentials are most of a large config.

@@ -17,7 +17,7 @@ const NOT_YET: &[&str] = &[];
 const ACCEPTED: &[(&str, &str, &str)] = &[
     (
         "plugins/acme",
-        "entity_checks",
+        "entity_checks.3",
         "Kong checks the storage against the node's role, which schemas do not know here",
     ),
     (
@@ -189,9 +189,14 @@ fn compare(at: String, ours: &Value, kongs: &Value, found: &mut Vec<(String, Str
                 }
             }
         }
-        (Value::Array(mine), Value::Array(theirs)) if mine.len() == theirs.len() => {
-            for (index, (mine, theirs)) in mine.iter().zip(theirs).enumerate() {
-                compare(below(&index.to_string()), mine, theirs, found);
+        (Value::Array(mine), Value::Array(theirs)) => {
+            for index in 0..mine.len().max(theirs.len()) {
+                let at = below(&index.to_string());
+                match (mine.get(index), theirs.get(index)) {
+                    (Some(mine), Some(theirs)) => compare(at, mine, theirs, found),
+                    (Some(mine), None) => found.push((at, format!("Kong has not: {mine}"))),
+                    (None, theirs) => found.push((at, format!("lacks {}", theirs.unwrap()))),
+                }
             }
         }
         _ if ours == kongs => {}

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{Cluster, Directory};
 use crate::http::{self, Upstream};
@@ -17,6 +17,8 @@ async fn an_enabled_plugin_without_a_handler_is_refused() {
     assert_eq!((&error["code"], &error["name"]), (&json!(2), &json!("schema violation")));
     let text = error["fields"]["name"].as_str().unwrap();
     assert!(text.starts_with("this version has no handler for plugin 'pre-function'"), "{text}");
+
+    assert!(!is_available(&cluster).await, "what is refused is not offered");
 
     let disabled = json!({"name": "pre-function", "enabled": false, "config": lua["config"]});
     let stored = cluster.call("POST", "/plugins", &disabled).await;
@@ -39,6 +41,7 @@ async fn a_stored_plugin_without_a_handler_closes_its_route() {
     let lua = json!({"name": "pre-function", "config": {"access": ["return"]}});
     let stored = cluster.call("POST", "/routes/a/plugins", &lua).await;
     assert_eq!(stored.status, 201, "{}", stored.body);
+    assert!(is_available(&cluster).await);
     cluster.converge().await;
 
     let closed = http::get(cluster.proxy(), "/a").await.unwrap();
@@ -56,6 +59,14 @@ async fn a_stored_plugin_without_a_handler_closes_its_route() {
     cluster.call("PATCH", &path, &json!({"enabled": false})).await;
     cluster.converge().await;
     assert_eq!(http::get(cluster.proxy(), "/a").await.unwrap().status, 200);
+}
+
+/// Returns whether the control plane offers Lua.
+async fn is_available(cluster: &Cluster) -> bool {
+    let about = cluster.call("GET", "/", &Value::Null).await.json();
+    let available = &about["plugins"]["available_on_server"];
+    assert!(available["key-auth"].is_object(), "{about}");
+    available["pre-function"].is_object()
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod tests;
 use serde_json::{Map, Value, json};
 
 use super::VERSION;
+use super::auth::tokens::TokenPlace;
 use super::place::{self, Place};
 use crate::domain::catalog::Catalog;
 use crate::settings::{KONG_VERSION, Role};
@@ -39,13 +40,18 @@ pub(super) fn document(catalog: &Catalog, role: Role) -> Value {
         },
         "servers": [{"url": "/"}],
         "paths": paths,
-        "components": {"schemas": schemas, "responses": operation::responses()},
+        "components": {"schemas": schemas, "responses": operation::responses(), "securitySchemes": {
+            "token": {"type": "apiKey", "in": "header", "name": "Kong-Admin-Token"},
+            "bearer": {"type": "http", "scheme": "bearer"},
+        }},
+        // A node asks for a token only when its settings say so.
+        "security": [{}, {"token": []}, {"bearer": []}],
     })
 }
 
 /// Describes a path. A pattern resolves like any path: its parameters are names.
 fn path(catalog: &Catalog, pattern: &str) -> Option<Value> {
-    let place = Place::resolve(catalog, pattern)?;
+    let named = Named::resolve(catalog, pattern)?;
     let mut item = Map::new();
     let parameters: Vec<_> = pattern
         .split('/')
@@ -55,20 +61,45 @@ fn path(catalog: &Catalog, pattern: &str) -> Option<Value> {
     if !parameters.is_empty() {
         item.insert("parameters".into(), parameters.into());
     }
-    for method in place.methods().split(", ") {
-        let mut described = match &place {
-            Place::Fixed(fixed) => node::fixed(*fixed, method),
-            Place::Info(info) => node::info(info, method),
-            Place::Schema(schema) => node::schema(schema, method),
-            Place::Event(_) | Place::Snapshot(_) | Place::Difference(..) => {
-                node::past(&place, method)
-            }
-            place => entity::operation(catalog, place, method),
+    for method in named.methods().split(", ") {
+        let mut described = match &named {
+            Named::Tokens(place) => node::tokens(place, method),
+            Named::Place(place) => operation(catalog, place, method),
         };
         described["operationId"] = operation_id(method, pattern).into();
         item.insert(method.to_ascii_lowercase(), described);
     }
     Some(Value::Object(item))
+}
+
+/// What a path names.
+enum Named {
+    Tokens(TokenPlace),
+    Place(Place),
+}
+
+impl Named {
+    fn resolve(catalog: &Catalog, path: &str) -> Option<Self> {
+        let tokens = TokenPlace::resolve(path).map(Self::Tokens);
+        tokens.or_else(|| Place::resolve(catalog, path).map(Self::Place))
+    }
+
+    fn methods(&self) -> &'static str {
+        match self {
+            Self::Tokens(place) => place.methods(),
+            Self::Place(place) => place.methods(),
+        }
+    }
+}
+
+fn operation(catalog: &Catalog, place: &Place, method: &str) -> Value {
+    match place {
+        Place::Fixed(fixed) => node::fixed(*fixed, method),
+        Place::Info(info) => node::info(info, method),
+        Place::Schema(schema) => node::schema(schema, method),
+        Place::Event(_) | Place::Snapshot(_) | Place::Difference(..) => node::past(place, method),
+        place => entity::operation(catalog, place, method),
+    }
 }
 
 fn operation_id(method: &str, pattern: &str) -> String {

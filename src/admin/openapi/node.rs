@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::super::auth::tokens::TokenPlace;
 use super::super::info::Info;
 use super::super::place::{Fixed, Place};
 use super::super::schemas::SchemaPlace;
@@ -79,6 +80,9 @@ pub(super) fn fixed(fixed: Fixed, method: &str) -> Value {
                 }),
             )
         }
+        Fixed::FilterChains => {
+            operation("Refuse filter chains, which need wasm", TAG, [], WRITE_ERRORS)
+        }
         Fixed::Rollback => {
             let answers = [("200", response("The head after it, or what it would be.", &object))];
             let described =
@@ -146,6 +150,46 @@ pub(super) fn info(info: &Info, method: &str) -> Value {
             operation("Declare a target healthy or not", TAG, answers, WRITE_ERRORS)
         }
         Info::OpenApi => read("Describe the API", &json!({"type": "object"})),
+    }
+}
+
+/// Describes what a method does at a path of the admin tokens.
+pub(super) fn tokens(place: &TokenPlace, method: &str) -> Value {
+    let token = json!({
+        "type": "object",
+        "required": ["id", "name", "role", "created_at", "expires_at", "revoked_at"],
+        "properties": {
+            "id": {"type": "string", "format": "uuid"},
+            "name": {"type": "string"},
+            "role": {"enum": ["viewer", "editor", "admin"]},
+            "token": {"type": "string", "description": "Shown once, when it is made."},
+        },
+    });
+    match (method, place) {
+        ("OPTIONS", _) => options(TAG),
+        ("POST", _) => {
+            let answers = [("201", response("The token, with its secret.", &token))];
+            let described = operation("Make an admin token", TAG, answers, WRITE_ERRORS);
+            with_body(
+                described,
+                &json!({
+                    "type": "object",
+                    "required": ["name", "role"],
+                    "properties": {
+                        "name": {"type": "string", "minLength": 1},
+                        "role": {"enum": ["viewer", "editor", "admin"]},
+                        "expires": {"type": "string"},
+                    },
+                    "additionalProperties": false,
+                }),
+            )
+        }
+        ("DELETE", _) => {
+            let answers = [("204", bare("It opens nothing any more."))];
+            operation("Revoke an admin token", TAG, answers, WRITE_ERRORS)
+        }
+        (_, TokenPlace::All) => read(method, "List the admin tokens", &page(&token)),
+        _ => read(method, "Read an admin token", &token),
     }
 }
 

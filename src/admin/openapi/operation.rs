@@ -7,6 +7,8 @@ use super::field::reference;
 /// The answers that say that something is wrong: status, and what it means.
 const ERRORS: &[(&str, &str)] = &[
     ("400", "The request cannot be read or breaks a rule; `fields` says where."),
+    ("401", "A token is asked for, and this is none."),
+    ("403", "The token's role does not include this."),
     ("404", "Nothing is there."),
     ("405", "The path does not do this, or not on this node."),
     ("408", "The body did not arrive in time."),
@@ -14,15 +16,16 @@ const ERRORS: &[(&str, &str)] = &[
     ("412", "The configuration is not the one that `If-Match` names, or the entity is there."),
     ("413", "The body is too large."),
     ("415", "The body is of a type that is not read."),
+    ("429", "Too many attempts failed; `Retry-After` says when to try again."),
     ("503", "The event log cannot be written now; reads go on."),
 ];
 
 /// The errors of a request without a body.
-pub(super) const READ_ERRORS: &[&str] = &["400", "404", "412"];
+pub(super) const READ_ERRORS: &[&str] = &["400", "401", "403", "404", "412", "429"];
 
 /// The errors of a request that writes.
 pub(super) const WRITE_ERRORS: &[&str] =
-    &["400", "404", "405", "408", "409", "412", "413", "415", "503"];
+    &["400", "401", "403", "404", "405", "408", "409", "412", "413", "415", "429", "503"];
 
 /// The types of bodies that are read.
 const BODY_TYPES: &[&str] =

@@ -16,8 +16,8 @@ fn every_path_and_method_is_described() {
         let patterns = place::patterns(&catalog, role);
         assert_eq!(paths.len(), patterns.len());
         for pattern in patterns {
-            let place = Place::resolve(&catalog, &pattern).unwrap();
-            for method in place.methods().split(", ") {
+            let named = Named::resolve(&catalog, &pattern).unwrap();
+            for method in named.methods().split(", ") {
                 let operation = &paths[&pattern][method.to_ascii_lowercase()];
                 assert!(operation["summary"].is_string(), "{method} {pattern}");
                 let answers = operation["responses"].as_object().unwrap();

@@ -121,3 +121,29 @@ async fn documents_are_checked_and_not_stored() {
     );
     assert_eq!(app.get("/plugins").await.json()["data"], json!([]));
 }
+
+#[tokio::test]
+async fn old_names_of_fields_are_taken_and_shown() {
+    let app = App::with_plugins().await;
+    let form = "name=rate-limiting&config.minute=5&config.redis_port=6380&config.redis_host=a";
+    let answer = app.form("POST", "/plugins", form).await;
+    assert_eq!(answer.status, 201, "{}", answer.text);
+    let plugin = answer.json();
+    let config = &plugin["config"];
+    assert_eq!((&config["redis"]["port"], &config["redis_port"]), (&json!(6380), &json!(6380)));
+    assert_eq!((&config["redis"]["host"], &config["redis_host"]), (&json!("a"), &json!("a")));
+
+    let path = format!("/plugins/{}", plugin["id"].as_str().unwrap());
+    let patch = |config: Value| app.send("PATCH", &path, json!({"config": config}));
+    let answer = patch(json!({"redis_host": "b"})).await;
+    assert_eq!(answer.json()["config"]["redis"]["host"], "b", "{}", answer.text);
+    assert_eq!(answer.json()["config"]["redis"]["port"], 6380);
+    let answer = patch(answer.json()["config"].clone()).await;
+    assert_eq!(answer.status, 200, "what was read can be sent back: {}", answer.text);
+    let answer = patch(json!({"redis_host": "c", "redis": {"host": "d"}})).await;
+    assert_eq!(
+        answer.json()["fields"],
+        json!({"redis_host": "both deprecated and new field are used but their values mismatch: \
+                              redis_host = c vs redis.host = d"})
+    );
+}

@@ -6,7 +6,10 @@ use super::*;
 use crate::domain::catalog::PluginSchema;
 use crate::domain::decide::{Fresh, assemble, declare};
 use crate::domain::entity::Key;
-use crate::domain::kinds::{consumer, plugin, route, service, target, upstream};
+use crate::domain::kinds::{
+    ca_certificate, certificate, consumer, key, key_set, plugin, route, service, sni, target,
+    upstream, vault,
+};
 use crate::domain::rejection::Rejection;
 use uuid::Uuid;
 
@@ -73,6 +76,38 @@ fn nested_entities_names_and_defaults_are_read() {
     assert_eq!(hers["config"]["header"], "x-marker");
     let target = config.of_kind(target::KIND, None).next().unwrap().document();
     assert_eq!(target["target"], "10.0.0.1:8000");
+}
+
+#[test]
+fn certificates_hold_their_snis_and_key_sets_their_keys() {
+    let pair = crate::domain::pem::samples::ec();
+    let jwk = crate::domain::pem::samples::jwk("k");
+    let tree = json!({
+        "_format_version": "3.0",
+        "certificates": [
+            {"cert": pair.cert, "key": pair.key, "snis": [{"name": "a.test"}, {"name": "b.test"}]},
+        ],
+        "ca_certificates": [{"cert": crate::domain::pem::samples::ca().cert}],
+        "key_sets": [{"name": "s", "keys": [{"kid": "k", "jwk": jwk, "name": "one"}]}],
+        "vaults": [{"prefix": "my-env", "name": "env", "config": {"prefix": "A_"}}],
+        "services": [{"name": "s", "host": "a", "protocol": "https"}],
+    });
+    let config = read(tree).unwrap();
+    let certificate = config.of_kind(certificate::KIND, None).next().unwrap().document();
+    assert!(!certificate.contains_key("snis"));
+    for name in ["a.test", "b.test"] {
+        let sni = document(&config, sni::KIND, "name", name);
+        assert_eq!(sni["certificate"]["id"], certificate["id"]);
+    }
+    let (set, key) = (
+        document(&config, key_set::KIND, "name", "s"),
+        document(&config, key::KIND, "name", "one"),
+    );
+    assert_eq!(key["set"]["id"], set["id"]);
+    let ca = config.of_kind(ca_certificate::KIND, None).next().unwrap().document();
+    assert_eq!(ca["cert_digest"].as_str().unwrap().len(), 64);
+    assert_eq!(document(&config, vault::KIND, "prefix", "my-env")["config"]["prefix"], "A_");
+    assert_eq!(read(export(&catalog(), &config)).unwrap(), config);
 }
 
 #[test]

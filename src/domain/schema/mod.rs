@@ -80,6 +80,8 @@ pub struct Schema {
     pub nested_key: Option<&'static str>,
     /// The kind whose names may stand for the id in paths.
     pub named_by: Option<NamedBy>,
+    /// Whether what may stand for the id is a secret, which no log line shows.
+    pub secret_key: bool,
     /// Whether no path leads to the kind.
     pub unreachable: bool,
     /// The foreign fields that make no paths.
@@ -138,6 +140,7 @@ impl Schema {
             ttl: false,
             nested_key: None,
             named_by: None,
+            secret_key: false,
             unreachable: false,
             pathless: &[],
             subschemas: Vec::new(),
@@ -231,6 +234,12 @@ impl Schema {
     /// Lets the names of another kind stand for the id.
     pub fn named_by(mut self, by: NamedBy) -> Self {
         self.named_by = Some(by);
+        self
+    }
+
+    /// Makes what may stand for the id a secret.
+    pub fn secret_key(mut self) -> Self {
+        self.secret_key = true;
         self
     }
 

@@ -86,6 +86,11 @@ impl Shorthand {
         Self::to(name, field.deprecated(deprecation), path)
     }
 
+    /// Returns whether reads show the shorthand, with the value of the field it stands for.
+    pub fn is_shown(&self) -> bool {
+        !self.replaced_with().is_empty()
+    }
+
     fn replaced_with(&self) -> &[&'static [&'static str]] {
         self.field.deprecation.as_ref().map_or(&[], |deprecation| &deprecation.replaced_with)
     }

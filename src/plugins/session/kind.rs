@@ -32,6 +32,7 @@ pub struct Session {
 pub fn schema() -> Schema {
     Schema::new(KIND)
         .endpoint_key("session_id")
+        .secret_key()
         .cache_key(&["session_id"])
         .field("id", typedef::id())
         .field("session_id", Field::string().required().unique())

@@ -30,6 +30,11 @@ async fn services() {
         "tls_verify_depth": 3, "ca_certificates": ["00000000-0000-4000-8000-000000000001"],
     });
     accept(&app, "/services", tls, json!({"tls_verify_depth": 3})).await;
+}
+
+#[tokio::test]
+async fn services_that_are_refused() {
+    let app = start().await;
     let conditional = "failed conditional validation given value of field 'protocol'";
     let not_null = |field: &str| json!({field: "value must be null", "@entity": [conditional]});
     let with = |more: Value| {
@@ -216,6 +221,25 @@ async fn targets() {
             ("GET", "/targets".into(), Value::Null, 404, "Not found"),
             ("DELETE", "/upstreams/u/targets/a.test".into(), Value::Null, 204, ""),
             ("DELETE", "/upstreams/u".into(), Value::Null, 204, ""),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn filter_chains_ask_for_wasm() {
+    let app = start().await;
+    app.populate().await;
+    let off = "this endpoint is only available when wasm is enabled";
+    let none = Value::Null;
+    answers(
+        &app,
+        vec![
+            ("GET", "/filter-chains".into(), none.clone(), 400, off),
+            ("POST", "/filter-chains".into(), json!({"name": "f"}), 400, off),
+            ("GET", "/filter-chains/f/route".into(), none.clone(), 400, off),
+            ("PUT", "/services/s/filter-chains/f".into(), json!({}), 400, off),
+            ("GET", "/consumers/c/filter-chains".into(), none, 404, "Not found"),
         ],
     )
     .await;

@@ -4,6 +4,7 @@
 mod certificates;
 mod core;
 mod credentials;
+mod generated;
 mod keys;
 
 use serde_json::{Value, json};
