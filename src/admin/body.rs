@@ -11,6 +11,7 @@ use crate::domain::catalog::Catalog;
 use crate::domain::entity::Kind;
 
 /// A decoded body.
+#[derive(Default)]
 pub(super) struct Body {
     document: Document,
     /// Whether values are texts whose meaning the schema tells.

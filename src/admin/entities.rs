@@ -32,7 +32,12 @@ async fn write(admin: &Admin, call: &Call, place: Place) -> Result<Response, Api
         return Err(ApiError::option("dry_run", "only POST /batch and POST /rollback know it"));
     }
     let absent = etag::wants_absence(&call.headers)?;
-    let operation = Operation::new(&call.method, place, Body::read(call)?)?;
+    // Whatever comes with a deletion, nobody reads it.
+    let body = match call.method {
+        Method::DELETE => Body::default(),
+        _ => Body::read(call)?,
+    };
+    let operation = Operation::new(&call.method, place, body)?;
     let (status, catalog) = (operation.status(), admin.0.catalog.clone());
     let decide = move |config: &Config, fresh: &mut Fresh<'_>| {
         if absent && operation.is_present(&catalog, config) {
