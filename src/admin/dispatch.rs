@@ -13,8 +13,8 @@ use super::error::ApiError;
 use super::place::{Fixed, Place};
 use super::serve::Peer;
 use super::{
-    Admin, batch, clustering, cors, entities, etag, events, node, place, reply, rollback,
-    schemas, snapshots, status,
+    Admin, batch, clustering, cors, entities, etag, events, node, place, reply, rollback, schemas,
+    snapshots, status,
 };
 
 /// Answers one request. Whatever fails, the answer carries the headers that a browser needs.

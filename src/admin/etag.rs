@@ -8,7 +8,6 @@
 use axum::response::Response;
 use http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use serde_json::Value;
 
 use super::call::Call;
 use super::error::ApiError;
@@ -66,13 +65,9 @@ pub(super) fn check(call: &Call, hash: ConfigHash) -> Result<(), ApiError> {
     }
 }
 
-/// Answers a read whose body depends on path, query and config alone.
-pub(super) fn answer(call: &Call, hash: ConfigHash, body: &Value) -> Result<Response, ApiError> {
-    answer_with(call, hash, || reply::json(StatusCode::OK, body))
-}
-
-/// Answers such a read, rendering it only for a client that does not have the answer yet.
-pub(super) fn answer_with(
+/// Answers a read whose body depends on path, query and config alone; it is rendered only for a
+/// client that does not have it yet.
+pub(super) fn answer(
     call: &Call,
     hash: ConfigHash,
     render: impl FnOnce() -> Response,

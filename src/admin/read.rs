@@ -30,9 +30,10 @@ enum Found<'c, 'a> {
 /// Answers GET and HEAD.
 pub(super) async fn read(admin: &Admin, call: &Call, place: &Place) -> Result<Response, ApiError> {
     let from = admin.0.store.view(call).await?;
-    let view = View::of(admin, from.config());
+    let view =
+        View { at: from.time.unwrap_or(admin.0.clock.now()), ..View::of(admin, from.config()) };
     let found = find(&view, call, place)?;
-    etag::answer_with(call, from.head.config_hash, || match found {
+    etag::answer(call, from.head.config_hash, || match found {
         Found::One(entity) => reply::json(StatusCode::OK, &view.show(entity)),
         Found::Some(page, mut way) => {
             way.carried.extend(from.at.as_deref().map(|at| ("at", at)));
