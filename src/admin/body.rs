@@ -11,7 +11,6 @@ use crate::domain::catalog::Catalog;
 use crate::domain::entity::Kind;
 
 /// A decoded body.
-#[derive(Default)]
 pub(super) struct Body {
     document: Document,
     /// Whether values are texts whose meaning the schema tells.

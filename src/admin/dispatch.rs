@@ -13,8 +13,8 @@ use super::error::ApiError;
 use super::place::{Fixed, Place};
 use super::serve::Peer;
 use super::{
-    Admin, batch, clustering, cors, entities, etag, events, node, place, reply, rollback, schemas,
-    snapshots, status,
+    Admin, batch, clustering, cors, entities, etag, events, info, node, place, reply, rollback,
+    schemas, snapshots, status,
 };
 
 /// Answers one request. Whatever fails, the answer carries the headers that a browser needs.
@@ -53,6 +53,11 @@ async fn answer(admin: &Admin, request: Request, request_id: String) -> Result<R
         return Err(ApiError::BadRequest("a path must not contain a zero byte".into()));
     }
     let place = Place::resolve(&admin.0.catalog, path).ok_or(ApiError::NotFound)?;
+    if let Place::Info(info) = &place
+        && !info.is_there(admin.0.node.role)
+    {
+        return Err(ApiError::NotFound);
+    }
     let methods = place.methods();
     if request.method() == Method::OPTIONS {
         return Ok(cors::options(methods, request.headers()));
@@ -66,6 +71,7 @@ async fn answer(admin: &Admin, request: Request, request_id: String) -> Result<R
         Place::Event(seq) => Ok(reply::json(StatusCode::OK, &events::one(admin, &seq).await?)),
         Place::Snapshot(moment) => snapshots::one(admin, &call, &moment).await,
         Place::Difference(from, to) => snapshots::diff(admin, &call, &from, &to).await,
+        Place::Info(info) => info::answer(admin, &call, &info).await,
         Place::Schema(schema) => schemas::answer(admin, &call, &schema),
         place => entities::answer(admin, &call, place).await,
     }
@@ -79,8 +85,8 @@ async fn answer_fixed(admin: &Admin, call: &Call, fixed: Fixed) -> Result<Respon
             return Ok(reply::text(StatusCode::OK, text, "text/plain"));
         }
         Fixed::Status => status::report(&admin.0.status, call)?,
-        Fixed::Endpoints => node::endpoints(&admin.0.catalog),
-        Fixed::PluginsEnabled => node::enabled_plugins(&admin.0.catalog),
+        Fixed::Endpoints => node::endpoints(admin),
+        Fixed::PluginsEnabled => node::enabled_plugins(admin),
         Fixed::DataPlanes => clustering::data_planes(admin, call)?,
         Fixed::ClusteringStatus => return clustering::status(admin),
         Fixed::Events if events::follow::is_asked(call) => {

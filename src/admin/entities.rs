@@ -11,7 +11,8 @@ use super::error::ApiError;
 use super::operation::Operation;
 use super::place::Place;
 use super::read::{View, read};
-use super::{etag, reply};
+use super::{etag, read_only, reply};
+use crate::domain::canonical::Document;
 use crate::domain::config::Config;
 use crate::domain::decide::Fresh;
 use crate::domain::event::EventKind;
@@ -32,9 +33,14 @@ async fn write(admin: &Admin, call: &Call, place: Place) -> Result<Response, Api
         return Err(ApiError::option("dry_run", "only POST /batch and POST /rollback know it"));
     }
     let absent = etag::wants_absence(&call.headers)?;
-    // Whatever comes with a deletion, nobody reads it.
+    let read_only = admin.0.store.is_read_only();
+    let refusal = match place.kind() {
+        Some(kind) => read_only::refusal_of(&admin.0.catalog, &call.method, &place, kind),
+        None => read_only::refusal(),
+    };
+    // A deletion has no body, whatever type a client says that it has.
     let body = match call.method {
-        Method::DELETE => Body::default(),
+        Method::DELETE => Body::of_json(Document::new()),
         _ => Body::read(call)?,
     };
     let operation = Operation::new(&call.method, place, body)?;
@@ -44,10 +50,19 @@ async fn write(admin: &Admin, call: &Call, place: Place) -> Result<Response, Api
             return Err(ApiError::Present);
         }
         let decided = operation.decide(&catalog, config, fresh)?;
+        // Only a deletion of nothing passes.
+        if read_only && decided.entity.is_some() {
+            return Err(read_only::refusal());
+        }
         Ok((decided.changes, decided.entity))
     };
     let origin = call.origin(EventKind::Written)?;
-    let (entity, head) = admin.0.store.write(call, origin, decide).await?;
+    let written = admin.0.store.write(call, origin, decide).await;
+    // The store refuses without knowing what a place is called.
+    let (entity, head) = written.map_err(|error| match error {
+        ApiError::Unsupported { .. } => refusal,
+        error => error,
+    })?;
     let response = match entity {
         Some(entity) => reply::json(status, &View::of(admin, head.snapshot.config()).show(&entity)),
         None => reply::empty(status),

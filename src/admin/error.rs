@@ -62,6 +62,14 @@ pub enum ApiError {
         /// Why it was refused.
         error: Box<Self>,
     },
+    /// The node refuses it by its nature, such as a write without a database.
+    #[error("{message}")]
+    Unsupported {
+        /// What it does not do.
+        message: String,
+        /// Kong's code, if it has one.
+        code: Option<u8>,
+    },
     /// The request cannot be read, or cannot be served by this node.
     #[error("{0}")]
     BadRequest(String),
@@ -97,7 +105,7 @@ impl ApiError {
             | Self::Argument { .. }
             | Self::InvalidName { .. }
             | Self::BadRequest(_) => StatusCode::BAD_REQUEST,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::MethodNotAllowed | Self::Unsupported { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Operation { error, .. } => error.status(),
             Self::Stale { .. } | Self::Present => StatusCode::PRECONDITION_FAILED,
             Self::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -147,6 +155,9 @@ impl ApiError {
                 "config_hash": current,
             }),
             Self::Present => json!({"name": "precondition failed", "message": message}),
+            Self::Unsupported { code: Some(code), .. } => {
+                json!({"code": code, "name": "operation unsupported", "message": message})
+            }
             _ => json!({"message": message}),
         }
     }

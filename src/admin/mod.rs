@@ -15,8 +15,10 @@
 
 mod batch;
 mod body;
+mod cache;
 mod call;
 mod clustering;
+mod config;
 mod cors;
 mod difference;
 mod dispatch;
@@ -25,15 +27,21 @@ mod error;
 mod etag;
 mod events;
 mod filter;
+mod flatten;
 mod form;
+mod health;
 mod infer;
+mod info;
 mod list;
 mod locate;
+mod log_level;
 mod multipart;
 mod node;
+mod openapi;
 mod operation;
 mod place;
 mod read;
+mod read_only;
 mod reason;
 mod reply;
 mod rollback;
@@ -42,6 +50,7 @@ pub mod serve;
 mod snapshots;
 pub mod status;
 mod store;
+mod tags;
 #[cfg(test)]
 mod tests;
 
@@ -56,6 +65,8 @@ use self::store::Store;
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::fleet::Fleet;
+use crate::settings::Role;
+use crate::telemetry;
 use crate::writer::Writer;
 
 /// Our own version.
@@ -74,6 +85,8 @@ pub struct Parts {
     pub node: NodeInfo,
     /// What `GET /status` tells.
     pub status: Arc<StatusSource>,
+    /// The log of the process.
+    pub log: Arc<telemetry::Guard>,
     /// Time and ids.
     pub clock: Clock,
     /// What the operator can set.
@@ -85,6 +98,8 @@ pub struct Parts {
 pub struct NodeInfo {
     /// The node's id.
     pub id: Uuid,
+    /// What it does.
+    pub role: Role,
     /// Its host name.
     pub hostname: String,
     /// The id of its process.
@@ -102,6 +117,8 @@ pub struct Options {
     pub tells: Tells,
     /// The largest request body that is read, in bytes.
     pub body_bytes_max: usize,
+    /// Whether the config comes from a file or `/config`, and entities cannot be written.
+    pub database_off: bool,
 }
 
 impl Default for Options {
@@ -110,6 +127,7 @@ impl Default for Options {
             gui_origins: Vec::new(),
             tells: Tells { latency: true, server: true },
             body_bytes_max: BODY_BYTES_MAX,
+            database_off: false,
         }
     }
 }
@@ -128,6 +146,7 @@ struct Shared {
     fleet: Option<Arc<Fleet>>,
     node: NodeInfo,
     status: Arc<StatusSource>,
+    log: Arc<telemetry::Guard>,
     clock: Clock,
     options: Options,
 }
@@ -135,10 +154,10 @@ struct Shared {
 impl Admin {
     /// Builds the API.
     pub fn new(parts: Parts) -> Self {
-        let Parts { writer, fleet, node, status, clock, options } = parts;
+        let Parts { writer, fleet, node, status, log, clock, options } = parts;
         let catalog = writer.history().catalog().clone();
-        let store = Store::new(writer);
-        Self(Arc::new(Shared { catalog, store, fleet, node, status, clock, options }))
+        let store = Store::new(writer, clock.clone(), options.database_off);
+        Self(Arc::new(Shared { catalog, store, fleet, node, status, log, clock, options }))
     }
 
     /// Returns the service that answers every request.

@@ -3,12 +3,14 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
+use super::info::{self, Info};
 use super::schemas::{self, SchemaPlace};
 use crate::domain::catalog::Catalog;
 use crate::domain::decide::Target;
 use crate::domain::entity::Kind;
 use crate::domain::kinds::{plugin, target};
 use crate::domain::schema::{Auto, Schema};
+use crate::settings::Role;
 
 /// An entity by the text that stands for it in a path: an id or a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub(super) enum Place {
     Fixed(Fixed),
     /// A description of schemas, or a check against one.
     Schema(SchemaPlace),
+    /// No entities either.
+    Info(Info),
     /// All entities of a kind.
     Collection(Kind),
     /// One entity.
@@ -85,6 +89,9 @@ impl Place {
             return Some(Self::Fixed(*fixed));
         }
         let segments: Vec<_> = path.strip_prefix('/')?.split('/').collect();
+        if let Some(info) = Info::resolve(&segments) {
+            return Some(Self::Info(info));
+        }
         if let Some(schema) = SchemaPlace::resolve(&segments) {
             return Some(Self::Schema(schema));
         }
@@ -131,6 +138,7 @@ impl Place {
     /// Returns the methods that the place knows, sorted, as `Allow` has them.
     pub(super) fn methods(&self) -> &'static str {
         match self {
+            Self::Info(info) => info.methods(),
             Self::Schema(schema) => schema.methods(),
             Self::Fixed(Fixed::Rollback | Fixed::Batch) => "OPTIONS, POST",
             Self::Fixed(_)
@@ -148,7 +156,8 @@ impl Place {
     /// Returns the kind of the entities that the place holds.
     pub(super) fn kind(&self) -> Option<Kind> {
         match self {
-            Self::Fixed(_)
+            Self::Info(_)
+            | Self::Fixed(_)
             | Self::Schema(_)
             | Self::Event(_)
             | Self::Snapshot(_)
@@ -163,9 +172,8 @@ impl Place {
 
 impl Named {
     /// Decodes a segment; nothing is named by no text, or by bytes that are no text.
-    fn new(kind: Kind, segment: &str) -> Option<Self> {
-        let spaced = segment.replace('+', " ");
-        decode(&spaced).map(|text| Self { kind, text })
+    pub(super) fn new(kind: Kind, segment: &str) -> Option<Self> {
+        Some(Self { kind, text: decode(segment)? })
     }
 }
 
@@ -178,9 +186,10 @@ pub(super) fn segment(name: &str) -> String {
     utf8_percent_encode(name, PLAIN).to_string()
 }
 
-/// Decodes a segment that must not be empty.
-fn decode(segment: &str) -> Option<String> {
-    let text = percent_decode_str(segment).decode_utf8().ok()?.into_owned();
+/// Decodes a segment of a path.
+pub(super) fn decode(segment: &str) -> Option<String> {
+    let spaced = segment.replace('+', " ");
+    let text = percent_decode_str(&spaced).decode_utf8().ok()?.into_owned();
     (!text.is_empty()).then_some(text)
 }
 
@@ -219,11 +228,13 @@ pub(super) fn patch_misses_plainly(kind: Kind) -> bool {
 }
 
 /// Returns every path as `/endpoints` shows it, `/a/z` before `/ab`.
-pub(super) fn patterns(catalog: &Catalog) -> Vec<String> {
+pub(super) fn patterns(catalog: &Catalog, role: Role) -> Vec<String> {
     let fixed = FIXED.iter().map(|(path, _)| *path);
     let mut patterns: Vec<String> =
         fixed.chain(HISTORY.iter().copied()).map(str::to_owned).collect();
     patterns.extend(schemas::PATTERNS.iter().map(|path| (*path).to_owned()));
+    let here = info::PATTERNS.iter().filter(|(.., only)| only.is_none_or(|only| only == role));
+    patterns.extend(here.map(|(path, ..)| (*path).to_owned()));
     for schema in catalog.schemas().filter(|schema| schema.top_level) {
         let (path, name) = (schema.admin_path, schema.kind);
         let entity = format!("/{path}/{{{name}}}");
@@ -347,7 +358,7 @@ mod tests {
 
     #[test]
     fn endpoints_list_slashes_first() {
-        let patterns = patterns(&Catalog::new(Vec::new()));
+        let patterns = patterns(&Catalog::new(Vec::new()), Role::Traditional);
         let at = |path: &str| patterns.iter().position(|pattern| pattern == path);
         assert!(at("/upstreams/{upstreams}/targets/{targets}").is_some());
         assert!(at("/routes/{routes}/service").is_some());

@@ -13,11 +13,12 @@ use super::filter::{self, Tags};
 use super::list::{self, Page};
 use super::place::{self, Place};
 use super::{etag, locate, reply};
+use crate::domain::canonical::Document;
 use crate::domain::catalog::Catalog;
 use crate::domain::config::Config;
 use crate::domain::decide::Target;
-use crate::domain::entity::{Entity, Kind};
-use crate::domain::kinds::consumer;
+use crate::domain::entity::{Entity, Key, Kind};
+use crate::domain::kinds::{consumer, target};
 use crate::domain::{lifetime, view};
 
 /// What a GET speaks of, in one config.
@@ -30,17 +31,30 @@ enum Found<'c, 'a> {
 /// Answers GET and HEAD.
 pub(super) async fn read(admin: &Admin, call: &Call, place: &Place) -> Result<Response, ApiError> {
     let from = admin.0.store.view(call).await?;
-    let view =
-        View { at: from.time.unwrap_or(admin.0.clock.now()), ..View::of(admin, from.config()) };
-    let found = find(&view, call, place)?;
-    etag::answer(call, from.head.config_hash, || match found {
-        Found::One(entity) => reply::json(StatusCode::OK, &view.show(entity)),
-        Found::Some(page, mut way) => {
-            way.carried.extend(from.at.as_deref().map(|at| ("at", at)));
-            let body = page.write(&way, |entity| view.show(entity));
-            reply::text(StatusCode::OK, body, reply::JSON)
+    let now = View::of(admin, from.config());
+    let view = View { at: from.time.unwrap_or(now.at), ..now };
+    let mut found = find(&view, call, place)?;
+    if let Found::Some(_, way) = &mut found {
+        way.carried.extend(from.at.as_deref().map(|at| ("at", at)));
+    }
+    etag::answer(call, from.head.config_hash, || found.render(&view))
+}
+
+/// Answers with what a place holds now, whatever the client knows.
+pub(super) fn shown(view: &View<'_>, call: &Call, place: &Place) -> Result<Response, ApiError> {
+    Ok(find(view, call, place)?.render(view))
+}
+
+impl Found<'_, '_> {
+    fn render(self, view: &View<'_>) -> Response {
+        match self {
+            Self::One(entity) => reply::json(StatusCode::OK, &view.show(entity)),
+            Self::Some(page, way) => {
+                let body = page.write(&way, |entity| view.show(entity));
+                reply::text(StatusCode::OK, body, reply::JSON)
+            }
         }
-    })
+    }
 }
 
 /// What is seen of one config at one time.
@@ -131,11 +145,7 @@ fn nested<'c>(view: &View<'c>, call: &Call, place: &Place) -> Result<Found<'c, '
     let name = place::segment(&parent.text);
     let path = format!("/{}/{name}/{}{tail}", outer.admin_path, inner.nested_path);
     let page = if place::newest_first(*kind) {
-        let skip = list::skip(call)?;
-        let mut children: Vec<_> = locate::referring(config, above, *kind, field, None).collect();
-        children.sort_by_cached_key(|entity| std::cmp::Reverse(created_ms(entity)));
-        let next = skip.saturating_add(size).to_string();
-        Page::take(children.into_iter().skip(skip), size, |_| next)
+        newest_page(newest_first(config, above, *kind, field), list::skip(call)?, size)
     } else {
         let children = locate::referring(config, above, *kind, field, list::after(call)?);
         Page::take(children.filter(|entity| view.lives(entity)), size, |entity| {
@@ -143,6 +153,42 @@ fn nested<'c>(view: &View<'c>, call: &Call, place: &Place) -> Result<Found<'c, '
         })
     };
     Ok(Found::Some(page, list::Way { path, carried: Vec::new() }))
+}
+
+/// Returns one page of an upstream's targets with what `more` adds to each.
+pub(super) fn targets(
+    catalog: &Catalog,
+    config: &Config,
+    call: &Call,
+    upstream: &Entity,
+    tail: &str,
+    more: impl Fn(Document) -> Document,
+) -> Result<Value, ApiError> {
+    let page = newest_page(newest_targets(config, upstream), list::skip(call)?, list::size(call)?);
+    let path = format!("/{}/{}/{tail}", upstream.kind(), upstream.id());
+    let shown = |entity: &Entity| catalog.present(entity.kind(), entity.document());
+    Ok(page.answer(&path, &[], |entity| Value::Object(more(shown(entity)))))
+}
+
+/// Returns the targets of an upstream, the newest first.
+pub(super) fn newest_targets<'c>(config: &'c Config, upstream: &Entity) -> Vec<&'c Entity> {
+    newest_first(config, upstream.key(), target::KIND, "upstream")
+}
+
+fn newest_first<'c>(
+    config: &'c Config,
+    parent: Key,
+    kind: Kind,
+    field: &'static str,
+) -> Vec<&'c Entity> {
+    let mut children: Vec<_> = locate::referring(config, parent, kind, field, None).collect();
+    children.sort_by_cached_key(|entity| std::cmp::Reverse(created_ms(entity)));
+    children
+}
+
+fn newest_page(children: Vec<&Entity>, skip: usize, size: usize) -> Page<&Entity> {
+    let next = skip.saturating_add(size).to_string();
+    Page::take(children.into_iter().skip(skip), size, |_| next)
 }
 
 fn created_ms(entity: &Entity) -> i64 {

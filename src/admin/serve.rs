@@ -1,7 +1,7 @@
 //! Serving an API on a listener, with or without TLS, until told to stop.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -14,6 +14,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time;
 use tokio_rustls::TlsAcceptor;
+
+use crate::telemetry::counter::{Activity, CoreCounters, OpenConnection};
 
 /// The address that a request comes from.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +40,7 @@ pub async fn serve(
     listener: TcpListener,
     tls: Option<Arc<rustls::ServerConfig>>,
     app: axum::Router,
+    counters: CoreCounters,
     mut stop: watch::Receiver<bool>,
 ) {
     let tls = tls.map(TlsAcceptor::from);
@@ -52,7 +55,8 @@ pub async fn serve(
         match accepted {
             Ok((stream, peer)) => {
                 let (app, tls, graceful) = (app.clone(), tls.clone(), graceful.watcher());
-                connections.spawn(serve_one(stream, peer, tls, app, graceful));
+                let open = Open(Arc::new(Mutex::new(counters.connection())));
+                connections.spawn(serve_one(stream, peer, tls, app, (graceful, open)));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept an admin connection");
@@ -70,19 +74,29 @@ pub async fn serve(
     }
 }
 
+/// A connection in the counters, shared by its requests.
+#[derive(Clone)]
+struct Open(Arc<Mutex<OpenConnection>>);
+
+impl Open {
+    fn tell(&self, what: impl FnOnce(&OpenConnection)) {
+        what(&self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
 async fn serve_one(
     stream: TcpStream,
     peer: SocketAddr,
     tls: Option<TlsAcceptor>,
     app: axum::Router,
-    graceful: Watcher,
+    watched: (Watcher, Open),
 ) {
     // Answers are small and wait for nothing; without it they would wait for the peer's ack.
     let _ = stream.set_nodelay(true);
     match tls {
-        None => serve_stream(stream, peer, app, graceful).await,
+        None => serve_stream(stream, peer, app, watched).await,
         Some(tls) => match time::timeout(PATIENCE, tls.accept(stream)).await {
-            Ok(Ok(stream)) => serve_stream(stream, peer, app, graceful).await,
+            Ok(Ok(stream)) => serve_stream(stream, peer, app, watched).await,
             Ok(Err(error)) => tracing::debug!(%peer, %error, "admin TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "admin TLS handshake took too long"),
         },
@@ -93,12 +107,19 @@ async fn serve_stream(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: SocketAddr,
     app: axum::Router,
-    graceful: Watcher,
+    (graceful, open): (Watcher, Open),
 ) {
+    open.tell(|open| open.set(Activity::Waiting));
     let service = TowerToHyperService::new(app);
     let service = hyper::service::service_fn(move |mut request: hyper::Request<_>| {
         request.extensions_mut().insert(Peer(peer));
-        hyper::service::Service::call(&service, request)
+        let (answered, open) = (hyper::service::Service::call(&service, request), open.clone());
+        async move {
+            open.tell(OpenConnection::request);
+            let answer = answered.await;
+            open.tell(|open| open.set(Activity::Waiting));
+            answer
+        }
     });
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);

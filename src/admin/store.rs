@@ -7,8 +7,9 @@ use tokio::sync::watch;
 
 use super::call::Call;
 use super::error::ApiError;
-use super::etag;
 use super::events::filter::Filter;
+use super::{etag, read_only};
+use crate::clock::Clock;
 use crate::domain::config::Config;
 use crate::domain::decide::{Decision, Fresh};
 use crate::domain::entity::Entity;
@@ -74,16 +75,26 @@ pub enum StoreError {
 
 /// Where reads come from and writes go.
 #[derive(Clone)]
-pub(super) struct Store(Writer);
+pub(super) struct Store {
+    writer: Writer,
+    clock: Clock,
+    /// Whether entities are only ever replaced as a whole.
+    read_only: bool,
+}
 
 impl Store {
-    pub(super) fn new(writer: Writer) -> Self {
-        Self(writer)
+    pub(super) fn new(writer: Writer, clock: Clock, read_only: bool) -> Self {
+        Self { writer, clock, read_only }
+    }
+
+    /// Returns whether entities are only ever replaced as a whole.
+    pub(super) fn is_read_only(&self) -> bool {
+        self.read_only
     }
 
     /// Returns the newest head; what is read from one head fits together.
     pub(super) fn head(&self) -> Arc<Head> {
-        self.0.head()
+        self.writer.head()
     }
 
     /// Returns the head that a read is answered from: the newest, or the one that `at` names.
@@ -102,7 +113,7 @@ impl Store {
 
     /// Returns the head of a moment.
     pub(super) async fn at(&self, moment: Moment) -> Result<Arc<Head>, ApiError> {
-        Ok(self.0.at(moment).await?)
+        Ok(self.writer.at(moment).await?)
     }
 
     /// Decides, appends, and returns what was decided with the head that contains it. `decide`
@@ -117,6 +128,9 @@ impl Store {
         T: Send + 'static,
         F: Fn(&Config, &mut Fresh<'_>) -> Result<(Vec<Change>, T), ApiError> + Send + 'static,
     {
+        if self.read_only {
+            return self.refuse(decide);
+        }
         // A refusal that the domain does not know, such as an absent parent, travels as an answer
         // that changes nothing.
         let decide = move |config: &Config, fresh: &mut Fresh<'_>| match decide(config, fresh) {
@@ -124,9 +138,36 @@ impl Store {
             Err(ApiError::Rejected(rejection)) => Err(rejection),
             Err(refusal) => Ok((Vec::new(), Err(refusal))),
         };
-        let writer = self.0.when(etag::precondition(&call.headers)?);
+        let writer = self.writer.when(etag::precondition(&call.headers)?);
         let (decided, head) = writer.write(origin, decide).await?;
         Ok((decided?, head))
+    }
+
+    /// Decides, and refuses what was accepted, unless it changes nothing.
+    fn refuse<T, F>(&self, decide: F) -> Result<(T, Arc<Head>), ApiError>
+    where
+        F: Fn(&Config, &mut Fresh<'_>) -> Result<(Vec<Change>, T), ApiError>,
+    {
+        let head = self.head();
+        let mut id = || self.clock.id();
+        let mut fresh = Fresh { at: self.clock.now(), id: &mut id };
+        match decide(head.snapshot.config(), &mut fresh) {
+            Ok((changes, value)) if changes.is_empty() => Ok((value, head)),
+            Err(ApiError::Rejected(rejection)) if !read_only::comes_late(&rejection) => {
+                Err(rejection.into())
+            }
+            Ok(_) | Err(ApiError::Rejected(_)) => Err(read_only::refusal()),
+            Err(refused) => Err(refused),
+        }
+    }
+
+    /// Replaces every entity.
+    pub(super) async fn import(
+        &self,
+        origin: Origin,
+        config: Config,
+    ) -> Result<Arc<Head>, ApiError> {
+        Ok(self.writer.import(origin, config).await?)
     }
 
     /// Brings an earlier config back.
@@ -136,7 +177,7 @@ impl Store {
         origin: Origin,
         to: Moment,
     ) -> Result<Arc<Head>, ApiError> {
-        let writer = self.0.when(etag::precondition(&call.headers)?);
+        let writer = self.writer.when(etag::precondition(&call.headers)?);
         writer.rollback(origin, to).await.map_err(|error| match error {
             RollbackError::Target(error) => error.into(),
             RollbackError::Write(error) => error.into(),
@@ -145,12 +186,12 @@ impl Store {
 
     /// Returns the position of a moment.
     pub(super) async fn position(&self, moment: Moment) -> Result<Seq, ApiError> {
-        Ok(self.0.history().resolve(moment).await?)
+        Ok(self.writer.history().resolve(moment).await?)
     }
 
     /// Returns a receiver that always holds the newest head.
     pub(super) fn heads(&self) -> watch::Receiver<Arc<Head>> {
-        self.0.subscribe()
+        self.writer.subscribe()
     }
 
     /// Returns the `len` events after a position, oldest first.
@@ -165,7 +206,7 @@ impl Store {
         after: Seq,
         len: u64,
     ) -> Result<Vec<Event>, ApiError> {
-        let (history, len) = (self.0.history(), u32::try_from(len).unwrap_or(u32::MAX));
+        let (history, len) = (self.writer.history(), u32::try_from(len).unwrap_or(u32::MAX));
         let rows = history.log().read(after, len).await.map_err(StoreError::from)?;
         let config = match filter.needs_config() && !rows.is_empty() {
             true => Some(self.at(Moment::Seq(after)).await?.snapshot.config().clone()),

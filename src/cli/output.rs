@@ -10,25 +10,31 @@ use crate::settings::{Settings, SettingsError};
 pub(super) struct Output {
     verbose: bool,
     debug: bool,
+    muted: bool,
 }
 
 impl Output {
     pub(super) fn new(verbose: bool, debug: bool) -> Self {
-        Self { verbose: verbose || debug, debug }
+        Self { verbose: verbose || debug, debug, muted: false }
+    }
+
+    /// Returns an output that says nothing but errors, if `muted`: for `--json`.
+    pub(super) fn muted(&self, muted: bool) -> Self {
+        Self { verbose: self.verbose, debug: self.debug, muted }
     }
 
     /// Prints the result of a command.
     pub(super) fn say(&self, text: &str) {
-        if self.verbose {
-            println!("{}", dated("info", text));
-        } else {
-            println!("{text}");
+        match (self.muted, self.verbose) {
+            (true, _) => {}
+            (false, true) => println!("{}", dated("info", text)),
+            (false, false) => println!("{text}"),
         }
     }
 
     /// Prints a step, if `--v` asks for steps.
     pub(super) fn step(&self, text: &str) {
-        if self.verbose {
+        if self.verbose && !self.muted {
             println!("{}", dated("verbose", text));
         }
     }

@@ -23,6 +23,8 @@ pub(super) const FORMAT: u32 = 1;
 pub struct Node {
     hash: NodeHash,
     first: Option<Key>,
+    /// At how many levels the order is cut before `first`.
+    cuts: u8,
     level: u8,
     len: usize,
     body: Body,
@@ -36,23 +38,37 @@ pub(super) enum Body {
 impl Node {
     pub(super) fn leaf(entities: Vec<Entity>) -> Arc<Self> {
         let first = entities.first().map(Entity::key);
-        Self::seal(first, 0, entities.len(), Body::Leaf(entities))
+        let cuts = first.map_or(0, cuts);
+        Self::seal(first, cuts, 0, entities.len(), Body::Leaf(entities))
     }
 
     pub(super) fn inner(level: u8, children: Vec<Arc<Self>>) -> Arc<Self> {
         let first = children.first().and_then(|child| child.first);
+        let cuts = children.first().map_or(0, |child| child.cuts);
         let len = children.iter().map(|child| child.len).sum();
-        Self::seal(first, level, len, Body::Inner(children))
+        Self::seal(first, cuts, level, len, Body::Inner(children))
     }
 
-    fn seal(first: Option<Key>, level: u8, len: usize, body: Body) -> Arc<Self> {
-        let mut node = Self { hash: NodeHash([0; 32]), first, level, len, body };
-        let mut hasher = blake3::Hasher::new();
-        node.write(&mut |bytes| {
-            hasher.update(bytes);
-        });
-        node.hash = NodeHash(*hasher.finalize().as_bytes());
+    fn seal(first: Option<Key>, cuts: u8, level: u8, len: usize, body: Body) -> Arc<Self> {
+        let mut node = Self { hash: NodeHash([0; 32]), first, cuts, level, len, body };
+        // In one piece: blake3 then works on many chunks at once.
+        node.hash = NodeHash(*blake3::hash(&node.text()).as_bytes());
         Arc::new(node)
+    }
+
+    /// Returns whether a node of `level` begins before this one's first key wherever it stands.
+    pub(super) fn begins(&self, level: u8) -> bool {
+        self.cuts > level
+    }
+
+    fn text(&self) -> Vec<u8> {
+        let room = match &self.body {
+            Body::Leaf(entities) => entities.iter().map(|entity| entity.bytes().len() + 32).sum(),
+            Body::Inner(children) => children.len() * 65,
+        };
+        let mut text = Vec::with_capacity(room + 32);
+        self.write(&mut |bytes| text.extend_from_slice(bytes));
+        text
     }
 
     /// Returns the node's name: the blake3 hash of its bytes.
@@ -72,9 +88,7 @@ impl Node {
 
     /// Returns the canonical bytes.
     pub fn bytes(&self) -> Bytes {
-        let mut out = Vec::new();
-        self.write(&mut |bytes| out.extend_from_slice(bytes));
-        out.into()
+        self.text().into()
     }
 
     pub(super) fn first(&self) -> Option<Key> {
@@ -102,12 +116,26 @@ impl Node {
             Body::Leaf(entities) => entities.iter().for_each(|entity| write_line(entity, out)),
             Body::Inner(children) => {
                 for child in children {
-                    out(child.hash.to_hex().as_bytes());
+                    out(&child.hash.hex());
                     out(b"\n");
                 }
             }
         }
     }
+}
+
+/// Zero bits that a key's hash needs to be cut at, for each level: about 32 keys a node.
+const BITS_PER_LEVEL: u32 = 5;
+
+/// Returns at how many levels the order is cut before a key.
+pub(super) fn cuts(key: Key) -> u8 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(key.kind.name().as_bytes()).update(b" ").update(key.id.as_bytes());
+    let hash = hasher.finalize();
+    let mut word = [0; 8];
+    word.iter_mut().zip(hash.as_bytes()).for_each(|(to, from)| *to = *from);
+    // 64 bits give 12 levels at most.
+    (u64::from_be_bytes(word).leading_zeros() / BITS_PER_LEVEL) as u8
 }
 
 /// Writes an entity as one line: its kind, a space, its canonical document.

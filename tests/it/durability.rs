@@ -99,14 +99,24 @@ async fn a_killed_control_plane_has_kept_every_acknowledged_write() {
 }
 
 #[test]
-fn the_quick_start_checks_itself() {
+fn the_quick_start_checks_itself_and_runs_again() {
     let directory = Directory::new();
-    let output = Command::new(env!("CARGO_BIN_EXE_hybridctl"))
-        .args(["quickstart", "--once", "--dir"])
-        .arg(directory.path())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let quickstart = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_hybridctl"))
+            .args(["quickstart", "--once", "--dir"])
+            .arg(directory.path())
+            .args(arguments)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        said
+    };
+    let said = quickstart(&[]);
     assert!(said.contains("from the demo upstream"), "{said}");
+
+    let said: serde_json::Value = serde_json::from_str(&quickstart(&["--json"])).unwrap();
+    for name in ["admin", "cluster", "proxy", "status", "upstream", "directory"] {
+        assert!(said[name].is_string(), "{said}");
+    }
 }

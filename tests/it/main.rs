@@ -16,3 +16,4 @@ mod process;
 mod schemas;
 mod source;
 mod tidy;
+mod without_database;

@@ -17,7 +17,10 @@ use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::fleet::Fleet;
 use crate::log::sqlite::SqliteLog;
+use crate::settings::Role;
+use crate::telemetry::Guard;
 use crate::telemetry::counter::Snapshot;
+use crate::telemetry::level::Level;
 use crate::writer::Writer;
 
 /// An id that nothing has.
@@ -54,6 +57,11 @@ impl App {
         Self::with(Options::default()).await
     }
 
+    /// Starts a node that is configured as a whole.
+    pub(super) async fn without_database() -> Self {
+        Self::with(Options { database_off: true, ..Options::default() }).await
+    }
+
     pub(super) async fn with(options: Options) -> Self {
         Self::with_catalog(options, Catalog::new(Vec::new())).await
     }
@@ -73,6 +81,7 @@ impl App {
         let fleet = Arc::new(Fleet::new(600));
         let node = NodeInfo {
             id: Clock::System.id(),
+            role: if options.database_off { Role::Traditional } else { Role::ControlPlane },
             hostname: "host-a".into(),
             pid: 1,
             configuration: Map::from_iter([("role".to_owned(), "control_plane".into())]),
@@ -82,6 +91,7 @@ impl App {
             fleet: Some(fleet.clone()),
             node,
             status: status_source(),
+            log: Arc::new(Guard::silent(Level::Notice)),
             clock: Clock::System,
             options,
         });

@@ -23,6 +23,9 @@ pub(super) struct Args {
     /// Stop after the self-check; ports are picked freely
     #[arg(long)]
     once: bool,
+    /// Print one JSON object when everything runs, and no steps
+    #[arg(long)]
+    json: bool,
 }
 
 /// The demo configuration; its port is replaced by the demo upstream's.
@@ -49,6 +52,8 @@ struct Ports {
 }
 
 pub(super) fn run(args: &Args, out: &Output) -> anyhow::Result<()> {
+    let steps = out.muted(args.json);
+    let out = &steps;
     std::fs::create_dir_all(&args.dir)
         .with_context(|| format!("cannot create {}", args.dir.display()))?;
     let dir = args.dir.canonicalize()?;
@@ -78,6 +83,13 @@ pub(super) fn run(args: &Args, out: &Output) -> anyhow::Result<()> {
         ports.proxy, ports.cluster
     ));
     self_check(&ports, out)?;
+    if args.json {
+        let shown = serde_json::json!({
+            "admin": ports.admin, "cluster": ports.cluster, "proxy": ports.proxy,
+            "status": ports.status, "upstream": upstream, "directory": dir,
+        });
+        println!("{shown}");
+    }
     if args.once {
         return Ok(());
     }
@@ -231,7 +243,14 @@ impl Drop for Node {
 }
 
 fn self_check(ports: &Ports, out: &Output) -> anyhow::Result<()> {
-    let answer = client::get(ports.proxy, "/demo/hello")?;
+    // A data plane that ran before serves its cache until the control plane has told it of this
+    // run's upstream.
+    let deadline = Instant::now() + READY_WITHIN;
+    let mut answer = client::get(ports.proxy, "/demo/hello")?;
+    while answer.status != 200 && Instant::now() < deadline {
+        std::thread::sleep(LOOK_INTERVAL);
+        answer = client::get(ports.proxy, "/demo/hello")?;
+    }
     ensure!(answer.status == 200, "the proxy answers {}: {}", answer.status, answer.body);
     ensure!(answer.body.contains("from the demo upstream"), "unexpected body: {}", answer.body);
     let via = answer.head.lines().find(|line| line.to_ascii_lowercase().starts_with("via:"));

@@ -85,6 +85,26 @@ impl SqliteLog {
         sqlx::query(sql).execute(&mut connection).await.unwrap();
     }
 
+    /// Appends rows by one statement, which is a transaction of its own: each further statement
+    /// would be handed to SQLite's thread and back. Returns whether the tip was as expected.
+    async fn append_at_once(&self, expected: Tip, rows: &[Row]) -> Result<bool, sqlx::Error> {
+        let mut slot = self.writer.lock().await;
+        let mut connection = match slot.take() {
+            Some(connection) => connection,
+            None => reconnect(&self.path).await?,
+        };
+        let mut query = QueryBuilder::<Sqlite>::new(INSERT);
+        query.push("SELECT * FROM (");
+        push_rows(&mut query, rows);
+        query.push(
+            ") WHERE COALESCE((SELECT hash FROM events ORDER BY seq DESC LIMIT 1), zeroblob(32)) = ",
+        );
+        query.push_bind(expected.hash.0.as_slice());
+        let appended = query.build().execute(&mut connection).await?.rows_affected();
+        *slot = Some(connection);
+        Ok(appended > 0)
+    }
+
     /// Runs one transaction on the writing connection.
     async fn transact<T, E: From<sqlx::Error>>(
         &self,
@@ -148,24 +168,28 @@ const INSERT: &str = "INSERT INTO events (seq, format, at, actor, request_id, so
 async fn insert(connection: &mut SqliteConnection, rows: &[Row]) -> Result<(), AppendError> {
     for batch in rows.chunks(BATCH_LEN) {
         let mut query = QueryBuilder::<Sqlite>::new(INSERT);
-        query.push_values(batch, |mut values, row| {
-            values
-                .push_bind(rows::integer(row.seq.0))
-                .push_bind(rows::integer(row.format))
-                .push_bind(row.at)
-                .push_bind(row.actor.as_str())
-                .push_bind(row.request_id.as_str())
-                .push_bind(row.source.as_str())
-                .push_bind(row.kind.as_str())
-                .push_bind(row.reason.as_deref())
-                .push_bind(row.config_hash.0.as_slice())
-                .push_bind(row.prev_hash.0.as_slice())
-                .push_bind(row.hash.0.as_slice())
-                .push_bind(row.changes.as_str());
-        });
+        push_rows(&mut query, batch);
         query.build().execute(&mut *connection).await?;
     }
     Ok(())
+}
+
+fn push_rows<'a>(query: &mut QueryBuilder<'a, Sqlite>, rows: &'a [Row]) {
+    query.push_values(rows, |mut values, row| {
+        values
+            .push_bind(rows::integer(row.seq.0))
+            .push_bind(rows::integer(row.format))
+            .push_bind(row.at)
+            .push_bind(row.actor.as_str())
+            .push_bind(row.request_id.as_str())
+            .push_bind(row.source.as_str())
+            .push_bind(row.kind.as_str())
+            .push_bind(row.reason.as_deref())
+            .push_bind(row.config_hash.0.as_slice())
+            .push_bind(row.prev_hash.0.as_slice())
+            .push_bind(row.hash.0.as_slice())
+            .push_bind(row.changes.as_str());
+    });
 }
 
 async fn tip_of(connection: &mut SqliteConnection) -> Result<Tip, StorageError> {
@@ -182,6 +206,9 @@ impl EventLog for SqliteLog {
     }
 
     async fn append(&self, expected: Tip, rows: &[Row]) -> Result<(), AppendError> {
+        if rows.len() <= BATCH_LEN && self.append_at_once(expected, rows).await? {
+            return Ok(());
+        }
         self.transact(async |connection| {
             let actual = tip_of(connection).await?;
             if actual != expected {

@@ -7,14 +7,11 @@
 
 use std::sync::Arc;
 
-use super::node::{Body, Node};
+use super::node::{Body, Node, cuts};
 use crate::domain::config::Config;
 use crate::domain::entity::{Entity, Key};
 use crate::domain::event::Change;
 use crate::domain::hash::{ConfigHash, NodeHash};
-
-/// Zero bits that a key's hash needs to be cut at, for each level.
-const BITS_PER_LEVEL: u32 = 5;
 
 /// Above one change in this many entities a tree is built anew: cheaper than path by path.
 const REBUILD_SHARE: usize = 8;
@@ -28,7 +25,7 @@ pub struct Tree {
 impl Tree {
     /// Builds the tree of a config.
     pub fn build(config: &Config) -> Self {
-        let leaves = cut_leaf(config.iter().cloned().collect());
+        let leaves = cut_leaf(config.iter().cloned().collect(), |_| true);
         Self::over(leaves)
     }
 
@@ -118,25 +115,13 @@ impl std::fmt::Debug for Tree {
     }
 }
 
-/// Returns at how many levels the order is cut before a key.
-fn cuts(key: Key) -> u32 {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(key.kind.name().as_bytes()).update(b" ").update(key.id.as_bytes());
-    let mut word = [0; 8];
-    hasher.finalize_xof().fill(&mut word);
-    u64::from_be_bytes(word).leading_zeros() / BITS_PER_LEVEL
-}
-
-/// Returns whether a node of `level` begins before `key` wherever it stands.
-fn begins(level: u8, key: Key) -> bool {
-    cuts(key) > u32::from(level)
-}
-
-fn cut_leaf(entities: Vec<Entity>) -> Vec<Arc<Node>> {
+/// Cuts entities into leaves. Only those that `may_begin` a leaf are looked at: between the others
+/// it is known that nothing is cut.
+fn cut_leaf(entities: Vec<Entity>, may_begin: impl Fn(Key) -> bool) -> Vec<Arc<Node>> {
     let mut leaves = Vec::new();
     let mut run = Vec::new();
     for entity in entities {
-        if !run.is_empty() && begins(0, entity.key()) {
+        if !run.is_empty() && may_begin(entity.key()) && cuts(entity.key()) > 0 {
             leaves.push(Node::leaf(std::mem::take(&mut run)));
         }
         run.push(entity);
@@ -151,7 +136,7 @@ fn cut_inner(level: u8, children: Vec<Arc<Node>>) -> Vec<Arc<Node>> {
     let mut nodes = Vec::new();
     let mut run = Vec::new();
     for child in children {
-        if !run.is_empty() && child.first().is_some_and(|key| begins(level, key)) {
+        if !run.is_empty() && child.begins(level) {
             nodes.push(Node::inner(level, std::mem::take(&mut run)));
         }
         run.push(child);
@@ -178,7 +163,10 @@ fn edit(node: &Arc<Node>, edits: &Edits<'_>) -> Vec<Arc<Node>> {
         return vec![node.clone()];
     }
     match node.body() {
-        Body::Leaf(entities) => cut_leaf(edit_entities(entities, edits)),
+        Body::Leaf(entities) => cut_leaf(edit_entities(entities, edits), |key| {
+            // The first entity may no longer be the first.
+            node.first() == Some(key) || edits.binary_search_by_key(&key, |(key, _)| *key).is_ok()
+        }),
         Body::Inner(children) => cut_inner(node.level(), edit_children(children, edits)),
     }
 }
@@ -220,7 +208,7 @@ fn edit_children(children: &[Arc<Node>], edits: &Edits<'_>) -> Vec<Arc<Node>> {
 
 /// Adds a node to its siblings: as one more, or joined to the last where nothing is cut.
 fn push(siblings: &mut Vec<Arc<Node>>, node: Arc<Node>) {
-    let cut = node.first().is_none_or(|key| begins(node.level(), key));
+    let cut = node.first().is_none() || node.begins(node.level());
     match siblings.pop() {
         Some(last) if !cut => siblings.push(join(&last, &node)),
         last => siblings.extend(last.into_iter().chain([node])),
