@@ -8,10 +8,12 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
+use super::auth::Caller;
 use super::error::ApiError;
 use super::reason;
 use super::reply::REQUEST_ID;
 use crate::domain::event::{EventKind, Origin};
+use crate::domain::role::AdminRole;
 
 /// How many arguments a query or a form may have.
 pub(super) const ARGUMENTS_MAX: usize = 1000;
@@ -34,6 +36,8 @@ pub(super) struct Call {
     pub(super) body: Bytes,
     /// The id of the request, for the log and the event.
     pub(super) request_id: String,
+    /// Who calls.
+    pub(super) caller: Caller,
 }
 
 impl Call {
@@ -55,7 +59,10 @@ impl Call {
             true => collect(body, body_bytes_max, BODY_PATIENCE).await?,
             false => Bytes::new(),
         };
-        Ok(Self { method: parts.method, query, headers: parts.headers, body, request_id })
+        let caller = parts.extensions.get().cloned();
+        let caller = caller.unwrap_or_else(|| Caller::anonymous(AdminRole::Viewer));
+        let (method, headers) = (parts.method, parts.headers);
+        Ok(Self { method, query, headers, body, request_id, caller })
     }
 
     /// Returns the first value of a query argument.
@@ -71,7 +78,7 @@ impl Call {
     /// Returns what the log records of the one who asked.
     pub(super) fn origin(&self, kind: EventKind) -> Result<Origin, ApiError> {
         Ok(Origin {
-            actor: "anonymous".into(),
+            actor: self.caller.actor.clone(),
             request_id: self.request_id.clone(),
             source: "admin-api".into(),
             kind,

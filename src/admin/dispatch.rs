@@ -8,6 +8,8 @@ use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
 use http::{Method, StatusCode};
 
+use super::auth::tokens::{self, TokenPlace};
+use super::auth::{self, Caller, Denied, Shown};
 use super::call::{self, Call};
 use super::error::ApiError;
 use super::place::{Fixed, Place};
@@ -16,6 +18,7 @@ use super::{
     Admin, batch, clustering, cors, entities, etag, events, info, node, place, reply, rollback,
     schemas, snapshots, status,
 };
+use crate::domain::role::AdminRole;
 
 /// Answers one request. Whatever fails, the answer carries the headers that a browser needs.
 pub(super) async fn dispatch(State(admin): State<Admin>, request: Request) -> Response {
@@ -27,7 +30,10 @@ pub(super) async fn dispatch(State(admin): State<Admin>, request: Request) -> Re
     let request_id = call::client_request_id(request.headers())
         .unwrap_or_else(|| admin.0.clock.id().simple().to_string());
 
-    let answered = answer(&admin, request, request_id.clone());
+    let caller = admin.0.auth.admit(Shown::of(&request, &admin.0.options.gui_origins)).await;
+    let actor = caller.as_ref().ok().map(|caller| caller.actor.clone());
+
+    let answered = answer(&admin, request, caller, request_id.clone());
     // A bug in one request must not take the connection's other requests with it.
     let mut response = match AssertUnwindSafe(answered).catch_unwind().await {
         Ok(answered) => answered.unwrap_or_else(ApiError::into_response),
@@ -43,14 +49,26 @@ pub(super) async fn dispatch(State(admin): State<Admin>, request: Request) -> Re
     }
     // The query stays out: clients put values into it.
     let (status, peer) = (response.status().as_u16(), peer.map(tracing::field::display));
-    tracing::info!(target: "admin_access", peer, %method, path, status, latency_ms, request_id);
+    tracing::info!(
+        target: "admin_access", peer, actor, %method, path, status, latency_ms, request_id
+    );
     response
 }
 
-async fn answer(admin: &Admin, request: Request, request_id: String) -> Result<Response, ApiError> {
+async fn answer(
+    admin: &Admin,
+    mut request: Request,
+    caller: Result<Caller, Denied>,
+    request_id: String,
+) -> Result<Response, ApiError> {
+    let caller = caller?;
+    request.extensions_mut().insert(caller.clone());
     let path = request.uri().path();
     if path.contains("%00") {
         return Err(ApiError::BadRequest("a path must not contain a zero byte".into()));
+    }
+    if let Some(place) = TokenPlace::resolve(path) {
+        return answer_tokens(admin, request, place, &caller, request_id).await;
     }
     let place = Place::resolve(&admin.0.catalog, path).ok_or(ApiError::NotFound)?;
     if let Place::Info(info) = &place
@@ -65,6 +83,7 @@ async fn answer(admin: &Admin, request: Request, request_id: String) -> Result<R
     if !methods.split(", ").any(|method| method == request.method().as_str()) {
         return Err(ApiError::MethodNotAllowed);
     }
+    caller.require(auth::needed(&admin.0.catalog, request.method(), path))?;
     let call = Call::read(request, request_id, admin.0.options.body_bytes_max).await?;
     match place {
         Place::Fixed(fixed) => answer_fixed(admin, &call, fixed).await,
@@ -75,6 +94,24 @@ async fn answer(admin: &Admin, request: Request, request_id: String) -> Result<R
         Place::Schema(schema) => schemas::answer(admin, &call, &schema),
         place => entities::answer(admin, &call, place).await,
     }
+}
+
+async fn answer_tokens(
+    admin: &Admin,
+    request: Request,
+    place: TokenPlace,
+    caller: &Caller,
+    request_id: String,
+) -> Result<Response, ApiError> {
+    if request.method() == Method::OPTIONS {
+        return Ok(cors::options(place.methods(), request.headers()));
+    }
+    if !place.methods().split(", ").any(|method| method == request.method().as_str()) {
+        return Err(ApiError::MethodNotAllowed);
+    }
+    caller.require(AdminRole::Admin)?;
+    let call = Call::read(request, request_id, admin.0.options.body_bytes_max).await?;
+    tokens::answer(admin, &call, place).await
 }
 
 async fn answer_fixed(admin: &Admin, call: &Call, fixed: Fixed) -> Result<Response, ApiError> {

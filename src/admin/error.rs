@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::auth::Denied;
 use super::store::StoreError;
 use super::{etag, reply};
 use crate::domain::hash::ConfigHash;
@@ -85,6 +86,9 @@ pub enum ApiError {
     /// The body did not arrive within this many seconds.
     #[error("the request body did not arrive within {0} seconds")]
     Slow(u64),
+    /// The caller is not known, or may not do this.
+    #[error("{0}")]
+    Denied(Denied),
     /// The log cannot be used now.
     #[error("the event log is not available; reads still work, try the write again later")]
     Unavailable(#[source] StoreError),
@@ -111,6 +115,7 @@ impl ApiError {
             Self::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Slow(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::Denied(denied) => denied.status(),
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unexpected => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -208,7 +213,10 @@ impl IntoResponse for ApiError {
         if let Self::Unavailable(cause) = &self {
             tracing::error!(?cause, "cannot use the event log");
         }
-        let response = reply::json(self.status(), &self.body());
+        let mut response = reply::json(self.status(), &self.body());
+        if let Self::Denied(denied) = &self {
+            denied.mark(response.headers_mut());
+        }
         match self {
             Self::Stale { current } => etag::tag(response, current),
             _ => response,

@@ -13,6 +13,7 @@
 //! To add an endpoint that is no entity: a variant of `place::Fixed`, a line in its table, and an
 //! arm in `dispatch`.
 
+pub mod auth;
 mod batch;
 mod body;
 mod cache;
@@ -59,6 +60,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use self::auth::Auth;
 pub use self::reply::Tells;
 use self::status::StatusSource;
 use self::store::Store;
@@ -87,6 +89,8 @@ pub struct Parts {
     pub status: Arc<StatusSource>,
     /// The log of the process.
     pub log: Arc<telemetry::Guard>,
+    /// Who may call.
+    pub auth: Arc<Auth>,
     /// Time and ids.
     pub clock: Clock,
     /// What the operator can set.
@@ -147,6 +151,7 @@ struct Shared {
     node: NodeInfo,
     status: Arc<StatusSource>,
     log: Arc<telemetry::Guard>,
+    auth: Arc<Auth>,
     clock: Clock,
     options: Options,
 }
@@ -154,10 +159,10 @@ struct Shared {
 impl Admin {
     /// Builds the API.
     pub fn new(parts: Parts) -> Self {
-        let Parts { writer, fleet, node, status, log, clock, options } = parts;
+        let Parts { writer, fleet, node, status, log, auth, clock, options } = parts;
         let catalog = writer.history().catalog().clone();
         let store = Store::new(writer, clock.clone(), options.database_off);
-        Self(Arc::new(Shared { catalog, store, fleet, node, status, log, clock, options }))
+        Self(Arc::new(Shared { catalog, store, fleet, node, status, log, auth, clock, options }))
     }
 
     /// Returns the service that answers every request.

@@ -3,6 +3,7 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
+use super::auth;
 use super::info::{self, Info};
 use super::schemas::{self, SchemaPlace};
 use crate::domain::catalog::Catalog;
@@ -258,6 +259,7 @@ pub(super) fn patterns(catalog: &Catalog, role: Role) -> Vec<String> {
         }
         patterns.push(entity);
     }
+    patterns.extend(auth::tokens::PATTERNS.map(str::to_owned));
     patterns.sort_by(|a, b| a.split('/').cmp(b.split('/')));
     patterns.dedup();
     patterns

@@ -15,11 +15,16 @@ use tokio::task::JoinSet;
 use tokio::time;
 use tokio_rustls::TlsAcceptor;
 
+use crate::pki::listener::client_name;
 use crate::telemetry::counter::{Activity, CoreCounters, OpenConnection};
 
 /// The address that a request comes from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) SocketAddr);
+
+/// The common name of the certificate that a client has proved to hold.
+#[derive(Clone, Debug)]
+pub(super) struct ClientName(pub(super) Arc<str>);
 
 /// A client that has not sent its handshake by then is dropped.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -94,9 +99,13 @@ async fn serve_one(
     // Answers are small and wait for nothing; without it they would wait for the peer's ack.
     let _ = stream.set_nodelay(true);
     match tls {
-        None => serve_stream(stream, peer, app, watched).await,
+        None => serve_stream(stream, peer, None, app, watched).await,
         Some(tls) => match time::timeout(PATIENCE, tls.accept(stream)).await {
-            Ok(Ok(stream)) => serve_stream(stream, peer, app, watched).await,
+            Ok(Ok(stream)) => {
+                // Whoever sent one has passed the listener's check of it.
+                let name = stream.get_ref().1.peer_certificates().and_then(client_name);
+                serve_stream(stream, peer, name, app, watched).await;
+            }
             Ok(Err(error)) => tracing::debug!(%peer, %error, "admin TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "admin TLS handshake took too long"),
         },
@@ -106,13 +115,18 @@ async fn serve_one(
 async fn serve_stream(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: SocketAddr,
+    name: Option<String>,
     app: axum::Router,
     (graceful, open): (Watcher, Open),
 ) {
     open.tell(|open| open.set(Activity::Waiting));
+    let name = name.map(|name| ClientName(name.into()));
     let service = TowerToHyperService::new(app);
     let service = hyper::service::service_fn(move |mut request: hyper::Request<_>| {
         request.extensions_mut().insert(Peer(peer));
+        if let Some(name) = &name {
+            request.extensions_mut().insert(name.clone());
+        }
         let (answered, open) = (hyper::service::Service::call(&service, request), open.clone());
         async move {
             open.tell(OpenConnection::request);

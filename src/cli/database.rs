@@ -51,14 +51,19 @@ impl Target {
 
     /// Opens the log, made if it is not there, with a writer.
     pub(super) async fn writer(&self) -> anyhow::Result<(Writer, WriterTask)> {
+        let log = Arc::new(self.create().await?);
+        let opened = Writer::open(log, self.catalog.clone(), Clock::System).await;
+        opened.context("cannot read the log")
+    }
+
+    /// Opens the log, made if it is not there.
+    pub(super) async fn create(&self) -> anyhow::Result<SqliteLog> {
         if let Some(directory) = self.path.parent() {
             std::fs::create_dir_all(directory)
                 .with_context(|| format!("cannot create {}", directory.display()))?;
         }
         let log = SqliteLog::open(&self.path).await;
-        let log = log.with_context(|| format!("cannot open the log {}", self.path.display()))?;
-        let opened = Writer::open(Arc::new(log), self.catalog.clone(), Clock::System).await;
-        opened.context("cannot read the log")
+        log.with_context(|| format!("cannot open the log {}", self.path.display()))
     }
 }
 

@@ -25,6 +25,7 @@ mod run;
 mod snapshot;
 mod start;
 mod stop;
+mod token;
 mod version;
 
 use std::ffi::OsString;
@@ -70,6 +71,7 @@ enum Command {
     Snapshot(snapshot::Args),
     Start(start::Args),
     Stop(stop::Args),
+    Token(token::Args),
     Version(version::Args),
 }
 
@@ -92,6 +94,7 @@ impl Command {
             Self::Snapshot(args) => snapshot::run(args, out),
             Self::Start(args) => start::run(args, out),
             Self::Stop(args) => stop::run(&args, out),
+            Self::Token(args) => token::run(args, out),
             Self::Version(args) => version::run(&args, out),
         }
     }

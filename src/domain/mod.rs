@@ -21,5 +21,6 @@ pub mod lifetime;
 mod lua;
 pub mod pem;
 pub mod rejection;
+pub mod role;
 pub mod schema;
 pub mod view;

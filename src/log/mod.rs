@@ -15,6 +15,7 @@ pub mod memory;
 pub mod moment;
 pub mod row;
 pub mod sqlite;
+pub mod tokens;
 
 use async_trait::async_trait;
 use bytes::Bytes;

@@ -6,10 +6,14 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::ServerConfig;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, NoClientAuth, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
+use rustls_pki_types::CertificateDer;
 
 use super::pair::CertifiedPair;
+use super::upstream::TrustStore;
+use super::x509::Facts;
 use super::{ClockTime, TlsError};
 use crate::clock::Clock;
 
@@ -70,6 +74,21 @@ impl Default for ListenerOptions {
     }
 }
 
+/// Which clients a listener lets in by their certificate.
+#[derive(Clone, Debug)]
+pub struct Clients {
+    /// Who must vouch for a client.
+    pub trust: TrustStore,
+    /// Whether a client without a certificate is turned away in the handshake.
+    pub required: bool,
+}
+
+/// Returns the common name that a client proved to have: of a chain, leaf first, that a listener with
+/// [`Clients`] let in. One that is ambiguous or cannot stand in a line of a log is none.
+pub fn client_name(chain: &[CertificateDer<'_>]) -> Option<String> {
+    Facts::common_name(chain.first()?)
+}
+
 /// The TLS side of one listener, shared by all cores.
 #[derive(Clone, Debug)]
 pub struct ListenerTls {
@@ -89,11 +108,42 @@ impl ListenerTls {
         options: ListenerOptions,
         clock: &Clock,
     ) -> Result<Self, TlsError> {
+        Self::build(pairs, options, Arc::new(NoClientAuth), clock)
+    }
+
+    /// As [`ListenerTls::new`], and asks clients for a certificate. Sessions are not resumed:
+    /// a ticket would outlive the certificate that it was given for.
+    ///
+    /// # Errors
+    /// As [`ListenerTls::new`]; and [`TlsError::Trust`] when no client could be vouched for.
+    pub fn with_clients(
+        pairs: &[CertifiedPair],
+        options: ListenerOptions,
+        clients: &Clients,
+        clock: &Clock,
+    ) -> Result<Self, TlsError> {
+        let roots = clients.trust.0.clone();
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots, super::provider());
+        let verifier = match clients.required {
+            true => verifier,
+            false => verifier.allow_unauthenticated(),
+        };
+        let verifier = verifier.build().map_err(|error| TlsError::Trust(error.to_string()))?;
+        let options = ListenerOptions { session_tickets: false, ..options };
+        Self::build(pairs, options, verifier, clock)
+    }
+
+    fn build(
+        pairs: &[CertifiedPair],
+        options: ListenerOptions,
+        clients: Arc<dyn ClientCertVerifier>,
+        clock: &Clock,
+    ) -> Result<Self, TlsError> {
         let certificates = Arc::new(ListenerCertificates::new(pairs)?);
         let time = Arc::new(ClockTime(clock.clone()));
         let mut config = ServerConfig::builder_with_details(super::provider(), time)
             .with_protocol_versions(&options.protocols.versions())?
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients)
             .with_cert_resolver(certificates.clone());
         if options.http2 {
             config.alpn_protocols.push(b"h2".to_vec());

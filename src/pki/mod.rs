@@ -16,6 +16,7 @@ pub mod file;
 pub mod generate;
 pub mod listener;
 pub mod pair;
+pub mod secret;
 mod signature;
 pub mod upstream;
 mod x509;

@@ -16,7 +16,7 @@ use crate::clock::Clock;
 /// Certificates that may vouch for an upstream (`ca_certificates`,
 /// `lua_ssl_trusted_certificate`).
 #[derive(Clone, Debug)]
-pub struct TrustStore(Arc<RootCertStore>);
+pub struct TrustStore(pub(super) Arc<RootCertStore>);
 
 impl TrustStore {
     /// Reads every certificate of every PEM text.

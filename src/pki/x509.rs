@@ -6,6 +6,9 @@ use chrono::{DateTime, Utc};
 use rustls_pki_types::SubjectPublicKeyInfoDer;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
+/// The longest common name that X.520 allows is 64 characters.
+const COMMON_NAME_LEN_MAX: usize = 256;
+
 /// The fields of one certificate that trust decisions need.
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
@@ -53,6 +56,17 @@ impl Facts {
         })
     }
 
+    /// Returns the common name of the subject, if it is one and fits in a line of a log.
+    pub fn common_name(der: &[u8]) -> Option<String> {
+        let (_, certificate) = X509Certificate::from_der(der).ok()?;
+        let mut names = certificate.subject().iter_common_name();
+        let name = names.next()?.as_str().ok()?;
+        let good = names.next().is_none()
+            && (1..=COMMON_NAME_LEN_MAX).contains(&name.len())
+            && !name.chars().any(char::is_control);
+        good.then(|| name.to_owned())
+    }
+
     /// Tells whether a common name or DNS name of the certificate is `name`.
     pub fn is_named(&self, name: &str) -> bool {
         self.names.iter().any(|own| own.eq_ignore_ascii_case(name))
@@ -86,4 +100,32 @@ fn purposes(certificate: &X509Certificate<'_>) -> Result<Option<Purposes>, Strin
         server: extension.value.any || extension.value.server_auth,
         client: extension.value.any || extension.value.client_auth,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+
+    use super::*;
+
+    #[test]
+    fn a_common_name_is_read_only_where_it_is_one() {
+        for (names, read) in [
+            (&["ann smith"][..], Some("ann smith")),
+            (&["ops@é"], Some("ops@é")),
+            (&[], None),
+            (&[""], None),
+            (&["a\nb"], None),
+            (&["a\u{85}b"], None),
+        ] {
+            let mut params = CertificateParams::default();
+            params.distinguished_name = DistinguishedName::new();
+            for name in names {
+                params.distinguished_name.push(DnType::CommonName, *name);
+            }
+            let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+            assert_eq!(Facts::common_name(certificate.der()).as_deref(), read, "{names:?}");
+        }
+        assert_eq!(Facts::common_name(b"no certificate"), None);
+    }
 }

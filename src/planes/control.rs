@@ -13,6 +13,7 @@ use super::listen::{self, Face};
 use super::node::{self, Counts};
 use super::origin;
 use super::tasks::Tasks;
+use crate::admin::auth::Auth;
 use crate::admin::serve::serve;
 use crate::admin::status::{StatusApi, StatusSource, Unready};
 use crate::admin::{Admin, Api, NodeInfo, Options, Parts, Tells};
@@ -22,6 +23,7 @@ use crate::domain::event::{EventKind, Origin};
 use crate::fleet::Fleet;
 use crate::log::memory::MemoryLog;
 use crate::log::sqlite::SqliteLog;
+use crate::log::tokens::TokenStore;
 use crate::log::{EventLog, Meta};
 use crate::pki::ed25519::SigningKey;
 use crate::settings::{Database, Listener, Role, Settings};
@@ -73,7 +75,7 @@ impl Control {
         process_log: Arc<Guard>,
     ) -> anyhow::Result<Self> {
         let catalog = Arc::new(super::catalog(settings)?);
-        let log = open_log(settings).await?;
+        let (log, tokens) = open_log(settings).await?;
         let cluster = cluster(&*log, &clock).await?;
         let opened = Writer::open(log.clone(), catalog.clone(), clock.clone()).await;
         let (writer, task) = opened.context("cannot read the log")?;
@@ -92,7 +94,10 @@ impl Control {
         let status_source = Arc::new(status(settings, &writer, &counts));
         let has_cluster = settings.role == Role::ControlPlane;
         let shown = has_cluster.then(|| fleet.clone());
-        let admin_api = admin(settings, &writer, shown, &status_source, process_log, &clock);
+        let auth = authentication(settings, tokens, &clock).await?;
+        tasks.spawn(auth.clone().follow(tasks.stopped()));
+        let face = (auth, process_log);
+        let admin_api = admin(settings, &writer, shown, &status_source, face, &clock);
         let admin =
             serve_all(&mut tasks, settings, Face::Admin, admin_api.router(), (&counts, &clock))?;
         let mut status = Vec::new();
@@ -127,13 +132,18 @@ impl Control {
     }
 }
 
-async fn open_log(settings: &Settings) -> anyhow::Result<Arc<dyn EventLog>> {
+/// Opens the database: the log, and where there is one the tokens beside it.
+async fn open_log(
+    settings: &Settings,
+) -> anyhow::Result<(Arc<dyn EventLog>, Option<Arc<dyn TokenStore>>)> {
     match &settings.database {
         Database::Sqlite(path) => {
             let log = SqliteLog::open(path).await;
-            Ok(Arc::new(log.with_context(|| format!("cannot open the log {}", path.display()))?))
+            let log = log.with_context(|| format!("cannot open the log {}", path.display()))?;
+            let log = Arc::new(log);
+            Ok((log.clone(), Some(log)))
         }
-        Database::Off => Ok(Arc::new(MemoryLog::default())),
+        Database::Off => Ok((Arc::new(MemoryLog::default()), None)),
     }
 }
 
@@ -160,6 +170,28 @@ async fn end_log_levels(log: Arc<Guard>, stop: impl Future<Output = ()>) {
         () = log.end_temporary_levels() => {}
         () = stop => {}
     }
+}
+
+/// Sets up who may call the Admin API.
+async fn authentication(
+    settings: &Settings,
+    tokens: Option<Arc<dyn TokenStore>>,
+    clock: &Clock,
+) -> anyhow::Result<Arc<Auth>> {
+    if !settings.admin.auth {
+        return Ok(Arc::new(Auth::off()));
+    }
+    let clients = settings.admin.clients.iter();
+    let roles = clients.flat_map(|clients| clients.roles.iter().cloned()).collect();
+    let auth = Auth::on(tokens, roles, clock.clone()).await;
+    let auth = auth.context("cannot read the admin tokens")?;
+    if auth.lacks_admin() {
+        tracing::warn!(
+            "admin_auth is on and nobody has the role admin: make a token by \
+             `hybridctl token create --role admin --name NAME`"
+        );
+    }
+    Ok(Arc::new(auth))
 }
 
 /// Reads the cluster's id and key from its database, or makes them.
@@ -197,7 +229,7 @@ fn admin(
     writer: &Writer,
     fleet: Option<Arc<Fleet>>,
     status: &Arc<StatusSource>,
-    process_log: Arc<Guard>,
+    (auth, log): (Arc<Auth>, Arc<Guard>),
     clock: &Clock,
 ) -> Admin {
     let body_max = settings.admin.client_max_body_size;
@@ -212,7 +244,8 @@ fn admin(
             configuration: settings.to_json(),
         },
         status: status.clone(),
-        log: process_log,
+        log,
+        auth,
         clock: clock.clone(),
         options: Options {
             body_bytes_max: usize::try_from(body_max)

@@ -11,8 +11,9 @@ use tokio::net::TcpListener;
 use crate::clock::Clock;
 use crate::pki::file::{Access, write_new};
 use crate::pki::generate::listener_pair;
-use crate::pki::listener::{ListenerOptions, ListenerTls, Protocols};
+use crate::pki::listener::{Clients, ListenerOptions, ListenerTls, Protocols};
 use crate::pki::pair::CertifiedPair;
+use crate::pki::upstream::TrustStore;
 use crate::settings::{Listener, Pem, PemPair, Prefix, Settings};
 
 /// How many connections wait to be accepted unless the settings say otherwise.
@@ -97,7 +98,16 @@ pub(super) fn tls(
     };
     let protocols = Protocols::parse(&settings.tls.protocols.join(" "))?;
     let options = ListenerOptions { http2, protocols, session_tickets: true };
-    Ok(ListenerTls::new(&pairs, options, clock)?.config())
+    let tls = match (face, &settings.admin.clients) {
+        (Face::Admin, Some(clients)) => {
+            let trust = TrustStore::from_pems([text(&clients.ca)?.as_str()])
+                .context("admin_ssl_client_certificate")?;
+            let clients = Clients { trust, required: clients.required };
+            ListenerTls::with_clients(&pairs, options, &clients, clock)?
+        }
+        _ => ListenerTls::new(&pairs, options, clock)?,
+    };
+    Ok(tls.config())
 }
 
 /// Reads a pair and checks that key and certificate belong together.

@@ -123,7 +123,6 @@ async fn control(settings: &Settings, log: &Arc<telemetry::Guard>) -> anyhow::Re
 pub fn refuse_unsupported(settings: &Settings) -> anyhow::Result<()> {
     let cluster = &settings.cluster;
     let refused = [
-        (settings.admin.auth, "admin_auth = on"),
         (matches!(cluster.mtls, ClusterMtls::Pki), "cluster_mtls = pki"),
         (!matches!(cluster.ocsp, Ocsp::Off), "cluster_ocsp other than off"),
         (cluster.proxy_server.is_some(), "cluster_use_proxy = on"),
@@ -198,9 +197,7 @@ mod tests {
 
     #[test]
     fn what_would_weaken_a_node_is_refused() {
-        for (name, value) in
-            [("KONG_ADMIN_AUTH", "on"), ("KONG_CLUSTER_MTLS", "pki"), ("KONG_CLUSTER_OCSP", "on")]
-        {
+        for (name, value) in [("KONG_CLUSTER_MTLS", "pki"), ("KONG_CLUSTER_OCSP", "on")] {
             let refused = refuse_unsupported(&settings(name, value)).unwrap_err().to_string();
             assert!(refused.ends_with("is not supported by this release"), "{refused}");
         }

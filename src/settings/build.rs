@@ -72,6 +72,7 @@ impl Settings {
         self.proxy.port_maps = checked.port_maps;
         self.proxy.client_max_body_size = checked.client_max_body_size;
         self.proxy.client_body_buffer_size = checked.client_body_buffer_size;
+        self.admin.clients = checked.admin_clients;
         self.admin.client_max_body_size = checked.admin_max_body_size;
         self.admin.gui_origins = checked.gui_origins;
         self.tls.proxy = checked.proxy_pairs;
@@ -220,6 +221,7 @@ impl Reader<'_> {
         Admin {
             listen,
             auth: self.values.flag("admin_auth"),
+            clients: None,
             client_max_body_size: 0,
             gui_origins: Vec::new(),
             access_log: self.owned("admin_access_log"),

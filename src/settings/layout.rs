@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::listener::Listener;
 use super::pem::{Pem, PemPair};
+use crate::domain::role::AdminRole;
 
 /// What a node does.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -226,6 +227,8 @@ pub struct Admin {
     pub listen: Vec<Listener>,
     /// Whether it asks for tokens.
     pub auth: bool,
+    /// Which clients show a certificate; none are asked for one by default.
+    pub clients: Option<AdminClients>,
     /// The largest request body in bytes.
     pub client_max_body_size: u64,
     /// The origins of `admin_gui_url`: pages of others may not read answers; none admits all.
@@ -234,6 +237,17 @@ pub struct Admin {
     pub access_log: String,
     /// As `access_log`.
     pub error_log: String,
+}
+
+/// The clients of the Admin API that show a certificate.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AdminClients {
+    /// Who must vouch for them.
+    pub ca: Pem,
+    /// Whether a client without a certificate is turned away.
+    pub required: bool,
+    /// What they may do, by the common name of their certificate.
+    pub roles: Vec<(String, AdminRole)>,
 }
 
 /// The Status API.

@@ -33,8 +33,8 @@ use std::io;
 
 pub use self::error::SettingsError;
 pub use self::layout::{
-    Admin, Cluster, ClusterMtls, Database, Declarative, Dns, LogLevel, Ocsp, Proxy, ProxyServer,
-    Role, Status, Tls, TrustedAddress, UpstreamKeepalive,
+    Admin, AdminClients, Cluster, ClusterMtls, Database, Declarative, Dns, LogLevel, Ocsp, Proxy,
+    ProxyServer, Role, Status, Tls, TrustedAddress, UpstreamKeepalive,
 };
 pub use self::listener::Listener;
 pub use self::pem::{Pem, PemPair};
@@ -185,7 +185,9 @@ impl Settings {
             ("cluster_cert_key", "cluster.key", self.cluster.cert_key.as_mut()),
             ("cluster_ca_cert", "cluster-ca.crt", self.cluster.ca_cert.as_mut()),
         ];
-        for (name, target, pem) in singles {
+        let client_ca = self.admin.clients.as_mut().map(|clients| &mut clients.ca);
+        let client_ca = ("admin_ssl_client_certificate", "admin-client-ca.crt", client_ca);
+        for (name, target, pem) in singles.into_iter().chain([client_ca]) {
             if let Some(pem) = pem {
                 settle(prefix, values, name, target, pem)?;
             }

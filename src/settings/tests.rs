@@ -391,3 +391,76 @@ fn a_prefix_that_was_copied_is_a_place_of_its_own() {
     assert!(path.starts_with(moved.path()), "{}", path.display());
     std::fs::remove_dir_all(base).unwrap();
 }
+
+#[test]
+fn an_admin_api_that_others_reach_must_say_who_may_call() {
+    let both_ways = ["KONG_ADMIN_AUTH=on", "hybridctl token create", "KONG_ADMIN_INSECURE=on"];
+    for listen in
+        ["0.0.0.0:8001", "127.0.0.1:8001, 10.0.0.1:80 ssl", "[::]:8001", "[::1]:1, [::2]:1"]
+    {
+        let open = ("KONG_ADMIN_LISTEN", listen);
+        let found = messages(&[open]);
+        assert_eq!(found.len(), 1, "{listen}: {found:?}");
+        assert!(both_ways.iter().all(|way| found[0].contains(way)), "{found:?}");
+        let insecure = load(&[open, ("KONG_ADMIN_INSECURE", "on")]).unwrap();
+        assert_eq!(insecure.warnings.len(), 1, "{:?}", insecure.warnings);
+        assert!(insecure.warnings[0].starts_with("admin_insecure is on"));
+        let asks = load(&[open, ("KONG_ADMIN_AUTH", "on")]).unwrap();
+        assert!(asks.admin.auth);
+        assert_eq!(asks.warnings.is_empty(), listen.contains("ssl"), "{:?}", asks.warnings);
+    }
+    for listen in
+        ["127.0.0.1:1", "localhost:1", "[::1]:1", "127.9.9.9:1 ssl", "[::ffff:127.0.0.1]:1"]
+    {
+        assert_eq!(messages(&[("KONG_ADMIN_LISTEN", listen)]), [""; 0], "{listen}");
+    }
+    let data_plane = [("KONG_DATABASE", "off"), ("KONG_ADMIN_LISTEN", "0.0.0.0:8001")];
+    assert_eq!(messages(&hybrid("data_plane", &data_plane)), [""; 0], "it has no Admin API");
+}
+
+#[test]
+fn client_certificates_of_the_admin_api_need_an_authority_and_roles_that_exist() {
+    let asks = [("KONG_ADMIN_AUTH", "on"), ("KONG_ADMIN_SSL_VERIFY_CLIENT", "optional")];
+    let (ca, roles) = ("KONG_ADMIN_SSL_CLIENT_CERTIFICATE", "KONG_ADMIN_SSL_CLIENT_ROLES");
+    let with = |more: &[(&'static str, &'static str)]| [&asks[..], more].concat();
+    let good =
+        load(&with(&[(ca, CERT), (roles, "ann:admin, ci bot : editor, a:b:viewer")])).unwrap();
+    let clients = good.admin.clients.unwrap();
+    assert!(!clients.required);
+    let listed: Vec<_> =
+        clients.roles.iter().map(|(name, role)| (name.as_str(), role.name())).collect();
+    assert_eq!(listed, [("ann", "admin"), ("ci bot", "editor"), ("a:b", "viewer")]);
+
+    let missing = "admin_ssl_client_certificate must be specified with admin_ssl_verify_client";
+    assert_eq!(messages(&asks), [missing]);
+    for entry in ["ann", "ann:boss", ":admin", "*"] {
+        let found = messages(&with(&[(ca, CERT), (roles, entry)]));
+        assert!(found[0].contains(&format!("invalid entry '{entry}'")), "{found:?}");
+    }
+    let alone = messages(&[("KONG_ADMIN_SSL_VERIFY_CLIENT", "on"), (ca, CERT)]);
+    assert!(alone[0].starts_with("admin_auth = on is needed"), "{alone:?}");
+    let without = [("KONG_DATABASE", "off"), ("KONG_ADMIN_AUTH", "on")];
+    assert!(messages(&without)[0].starts_with("admin_auth = on needs a database"));
+    let certified = with(&[(ca, CERT), ("KONG_DATABASE", "off")]);
+    assert_eq!(messages(&certified), [""; 0]);
+    let off = load(&[("KONG_ADMIN_SSL_CLIENT_ROLES", "ann:admin")]).unwrap();
+    assert_eq!((off.admin.clients, off.warnings.len()), (None, 1));
+}
+
+#[test]
+fn an_inline_client_authority_becomes_a_file() {
+    let folder = folder();
+    let prefix = folder.display().to_string();
+    let mut settings = load(&[
+        ("KONG_PREFIX", prefix.as_str()),
+        ("KONG_ADMIN_AUTH", "on"),
+        ("KONG_ADMIN_SSL_VERIFY_CLIENT", "on"),
+        ("KONG_ADMIN_SSL_CLIENT_CERTIFICATE", CERT),
+    ])
+    .unwrap();
+    settings.prepare().unwrap();
+    let again = Settings::of_node(&settings.prefix, &BTreeMap::new()).unwrap();
+    let ca = again.admin.clients.unwrap().ca;
+    assert_eq!(std::fs::read_to_string(ca.path().unwrap()).unwrap(), CERT);
+    std::fs::remove_dir_all(folder).unwrap();
+}

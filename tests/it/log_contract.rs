@@ -13,9 +13,11 @@ use hybridctl::domain::entity::{Entity, Key};
 use hybridctl::domain::event::{Change, EventKind, Origin, Seq};
 use hybridctl::domain::hash::{ConfigHash, NodeHash};
 use hybridctl::domain::kinds::{route, service};
+use hybridctl::domain::role::AdminRole;
 use hybridctl::log::memory::MemoryLog;
 use hybridctl::log::row::Row;
 use hybridctl::log::sqlite::SqliteLog;
+use hybridctl::log::tokens::{CreateTokenError, Token, TokenStore, Wanted};
 use hybridctl::log::{AppendError, DataPlaneRow, EventLog, Meta, StoredSnapshot, Tip};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -30,7 +32,7 @@ impl SqlitePlace {
         Self(directory)
     }
 
-    async fn open(&self) -> Arc<dyn EventLog> {
+    async fn open(&self) -> Arc<SqliteLog> {
         Arc::new(SqliteLog::open(&self.0.join("log.db")).await.unwrap())
     }
 }
@@ -89,6 +91,12 @@ macro_rules! whole_contract {
 
 whole_contract!(memory, MemoryPlace);
 whole_contract!(sqlite, SqlitePlace);
+
+contract!(
+    sqlite_tokens,
+    SqlitePlace,
+    [tokens_are_shared_and_revoked_for_good, of_tokens_in_use_one_has_a_name]
+);
 
 /// Makes `count` rows after `tip`; each names a config hash of its own.
 fn rows(mut tip: Tip, count: u64) -> Vec<Row> {
@@ -202,6 +210,42 @@ async fn data_planes_are_shared_and_expire(log: Arc<dyn EventLog>, other: Arc<dy
     assert_eq!(seen, [plane(1, "{}", 10), plane(2, "[]", 40)]);
     assert_eq!(other.data_planes(at(10)).await.unwrap(), [plane(2, "[]", 40)]);
     assert_eq!(log.data_planes(at(5)).await.unwrap().len(), 1, "forgotten for all");
+}
+
+fn token(n: u128, name: &str, expires_at: Option<i64>) -> Token {
+    let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
+    let expires_at = expires_at.map(at);
+    let wanted = Wanted { name: name.parse().unwrap(), role: AdminRole::Editor, expires_at };
+    wanted.make(Uuid::from_u128(n), at(5), "ann".into()).unwrap().0
+}
+
+async fn tokens_are_shared_and_revoked_for_good(
+    store: Arc<dyn TokenStore>,
+    other: Arc<dyn TokenStore>,
+) {
+    let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
+    let (ci, ops) = (token(2, "ci", Some(90)), token(1, "ops", None));
+    assert_eq!(store.tokens_revision().await.unwrap(), 0);
+    store.create_token(&ci).await.unwrap();
+    other.create_token(&ops).await.unwrap();
+    assert_eq!(other.tokens().await.unwrap(), [ops.clone(), ci.clone()]);
+    let before = store.tokens_revision().await.unwrap();
+
+    assert!(store.revoke_token(ci.id, at(7), "bob").await.unwrap());
+    assert!(other.revoke_token(ci.id, at(8), "eve").await.unwrap(), "it is there, and stays so");
+    assert!(!other.revoke_token(Uuid::from_u128(9), at(8), "eve").await.unwrap());
+    let revoked = Token { revoked: Some((at(7), "bob".into())), ..ci };
+    assert_eq!(other.tokens().await.unwrap(), [ops, revoked]);
+    assert!(other.tokens_revision().await.unwrap() > before);
+}
+
+async fn of_tokens_in_use_one_has_a_name(store: Arc<dyn TokenStore>, other: Arc<dyn TokenStore>) {
+    store.create_token(&token(1, "ci", None)).await.unwrap();
+    let refused = other.create_token(&token(2, "ci", None)).await;
+    assert!(matches!(refused, Err(CreateTokenError::NameTaken)), "{refused:?}");
+    let now = DateTime::from_timestamp(7, 0).unwrap();
+    store.revoke_token(Uuid::from_u128(1), now, "ann").await.unwrap();
+    other.create_token(&token(2, "ci", None)).await.unwrap();
 }
 
 /// Yesterday's rows still read, and their hashes do not move. The file is never written again.

@@ -13,6 +13,7 @@ mod tests;
 use serde_json::{Map, Value, json};
 
 use super::VERSION;
+use super::auth::tokens::TokenPlace;
 use super::place::{self, Place};
 use crate::domain::catalog::Catalog;
 use crate::settings::{KONG_VERSION, Role};
@@ -41,7 +42,11 @@ pub(super) fn document(catalog: &Catalog, role: Role) -> Value {
 
 /// Describes a path. A pattern resolves like any path: its parameters are names.
 fn path(catalog: &Catalog, pattern: &str) -> Option<Value> {
-    let place = Place::resolve(catalog, pattern)?;
+    let place = Place::resolve(catalog, pattern);
+    let methods = match &place {
+        Some(place) => place.methods(),
+        None => TokenPlace::resolve(pattern)?.methods(),
+    };
     let mut item = Map::new();
     let parameters: Vec<_> = pattern
         .split('/')
@@ -51,14 +56,18 @@ fn path(catalog: &Catalog, pattern: &str) -> Option<Value> {
     if !parameters.is_empty() {
         item.insert("parameters".into(), parameters.into());
     }
-    for method in place.methods().split(", ") {
+    for method in methods.split(", ") {
         let mut described = match &place {
-            Place::Fixed(fixed) => node::fixed(*fixed, method),
-            Place::Info(info) => node::info(info, method),
-            Place::Schema(_) | Place::Event(_) | Place::Snapshot(_) | Place::Difference(..) => {
-                node::known(&place, method)
-            }
-            place => entity::operation(catalog, place, method),
+            None => node::tokens(method),
+            Some(Place::Fixed(fixed)) => node::fixed(*fixed, method),
+            Some(Place::Info(info)) => node::info(info, method),
+            Some(
+                place @ (Place::Schema(_)
+                | Place::Event(_)
+                | Place::Snapshot(_)
+                | Place::Difference(..)),
+            ) => node::known(place, method),
+            Some(place) => entity::operation(catalog, place, method),
         };
         described["operationId"] = operation_id(method, pattern).into();
         item.insert(method.to_ascii_lowercase(), described);

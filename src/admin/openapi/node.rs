@@ -82,6 +82,23 @@ pub(super) fn fixed(fixed: Fixed, method: &str) -> Value {
     }
 }
 
+/// Describes what a method does at a path of admin tokens.
+pub(super) fn tokens(method: &str) -> Value {
+    let object = json!({"type": "object"});
+    match method {
+        "OPTIONS" => options(TAG),
+        "POST" => {
+            let answers = [("201", response("The token; it is shown this once.", &object))];
+            with_body(operation("Make an admin token", TAG, answers, WRITE_ERRORS), &object)
+        }
+        "DELETE" => {
+            let answers = [("204", bare("It is revoked."))];
+            operation("Revoke an admin token", TAG, answers, &["404"])
+        }
+        _ => read(method, "Tell of admin tokens, but not what they are", &object),
+    }
+}
+
 /// Describes what a method does at a path of schemas, or of the past.
 pub(super) fn known(place: &Place, method: &str) -> Value {
     let object = json!({"type": "object"});

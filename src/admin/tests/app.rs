@@ -1,5 +1,6 @@
 //! The API under test: a writer on a log in a directory of its own, requests as function calls.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -11,12 +12,15 @@ use http_body_util::BodyExt as _;
 use serde_json::{Map, Value, json};
 use tokio::task::JoinHandle;
 
+use crate::admin::auth::Auth;
 use crate::admin::status::StatusSource;
 use crate::admin::{Admin, NodeInfo, Options, Parts, dispatch};
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
+use crate::domain::role::AdminRole;
 use crate::fleet::Fleet;
 use crate::log::sqlite::SqliteLog;
+use crate::log::tokens::TokenStore;
 use crate::settings::Role;
 use crate::telemetry::Guard;
 use crate::telemetry::counter::Snapshot;
@@ -29,6 +33,7 @@ pub(super) const ABSENT: &str = "00000000-0000-4000-8000-00000000dead";
 pub(super) struct App {
     pub(super) admin: Admin,
     pub(super) fleet: Arc<Fleet>,
+    pub(super) tokens: Arc<dyn TokenStore>,
     directory: PathBuf,
     task: JoinHandle<()>,
 }
@@ -73,10 +78,33 @@ impl App {
 
     /// Starts the API over the kinds and plugins of a catalog.
     pub(super) async fn with_catalog(options: Options, catalog: Catalog) -> Self {
+        Self::of(options, catalog, None, Clock::System).await
+    }
+
+    /// Starts an API that asks for tokens, or for certificates of these names.
+    pub(super) async fn guarded(certificates: &[(&str, AdminRole)], clock: Clock) -> Self {
+        let roles = certificates.iter().map(|(name, role)| ((*name).to_owned(), *role));
+        let gui_origins = vec!["http://gui.test".to_owned(), "http://gui".to_owned()];
+        let options = Options { gui_origins, ..Options::default() };
+        Self::of(options, Catalog::new(Vec::new()), Some(roles.collect()), clock).await
+    }
+
+    async fn of(
+        options: Options,
+        catalog: Catalog,
+        certificates: Option<BTreeMap<String, AdminRole>>,
+        clock: Clock,
+    ) -> Self {
         let directory = std::env::temp_dir().join(format!("hybridctl-{}", Clock::System.id()));
         std::fs::create_dir(&directory).unwrap();
         let log = Arc::new(SqliteLog::open(&directory.join("log.db")).await.unwrap());
-        let (writer, task) = Writer::open(log, Arc::new(catalog), Clock::System).await.unwrap();
+        let catalog = Arc::new(catalog);
+        let auth = match certificates {
+            None => Auth::off(),
+            Some(roles) => Auth::on(Some(log.clone()), roles, clock.clone()).await.unwrap(),
+        };
+        let tokens: Arc<dyn TokenStore> = log.clone();
+        let (writer, task) = Writer::open(log, catalog, Clock::System).await.unwrap();
         let task = tokio::spawn(task.run(std::future::pending()));
         let fleet = Arc::new(Fleet::new(600));
         let node = NodeInfo {
@@ -92,10 +120,11 @@ impl App {
             node,
             status: status_source(),
             log: Arc::new(Guard::silent(Level::Notice)),
-            clock: Clock::System,
+            auth: Arc::new(auth),
+            clock,
             options,
         });
-        Self { admin, fleet, directory, task }
+        Self { admin, fleet, tokens, directory, task }
     }
 
     /// Ends the task behind the writer.
@@ -129,6 +158,10 @@ impl App {
             request = request.header(*name, *value);
         }
         let request = request.body(Body::from(body.to_owned())).unwrap();
+        self.answer(request).await
+    }
+
+    pub(super) async fn answer(&self, request: Request) -> Answer {
         let response = dispatch::dispatch(State(self.admin.clone()), request).await;
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();

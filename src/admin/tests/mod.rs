@@ -1,6 +1,7 @@
 //! The Admin API as clients see it, each test on a log of its own.
 
 mod app;
+mod auth;
 mod batch;
 mod beyond;
 mod bodies;

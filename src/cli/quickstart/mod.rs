@@ -152,6 +152,7 @@ impl Node {
             ("KONG_ROLE", "control_plane".to_owned()),
             ("KONG_DATABASE", "sqlite".to_owned()),
             ("KONG_ADMIN_LISTEN", ports.admin.to_string()),
+            ("KONG_ADMIN_AUTH", "off".to_owned()),
             ("KONG_CLUSTER_LISTEN", ports.cluster.to_string()),
             ("KONG_STATUS_LISTEN", "off".to_owned()),
         ];

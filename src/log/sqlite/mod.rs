@@ -5,6 +5,7 @@
 //! into the database file, so that pages of which the system lost a failed `fsync` are written again.
 
 mod rows;
+mod tokens;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -142,8 +143,13 @@ fn options(path: &Path) -> SqliteConnectOptions {
 }
 
 /// Makes the file before SQLite would, because the log holds keys and passwords.
+/// A file that is there is not opened: closing it again would drop the locks that this process
+/// holds on it, and another process would then take the write-ahead log away from under us.
 fn create_private(path: &Path) -> Result<(), StorageError> {
     use std::os::unix::fs::OpenOptionsExt as _;
+    if path.exists() {
+        return Ok(());
+    }
     let file = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path);
     file.map(drop).map_err(|error| sqlx::Error::Io(error).into())
 }

@@ -81,7 +81,7 @@ pub(super) fn data_plane(
     Ok(DataPlaneRow { id, row, expires_at })
 }
 
-fn value<'r, T>(
+pub(super) fn value<'r, T>(
     table: &'static str,
     row: &'r SqliteRow,
     name: &str,
@@ -103,7 +103,7 @@ fn unsigned(
     number.try_into().map_err(|_| damaged(table, name, column))
 }
 
-fn hash(
+pub(super) fn hash(
     table: &'static str,
     row: &SqliteRow,
     name: &str,
@@ -113,6 +113,6 @@ fn hash(
     bytes.try_into().map_err(|_| damaged(table, name, column))
 }
 
-fn damaged(table: &'static str, row: &str, column: &'static str) -> StorageError {
+pub(super) fn damaged(table: &'static str, row: &str, column: &'static str) -> StorageError {
     StorageError::Damaged { table, row: row.to_owned(), column }
 }

@@ -2,12 +2,13 @@
 //!
 //! Every rule adds to one list; `check` prints all of it, `start` the first.
 
+mod admin;
 mod cluster;
 mod proxying;
 
 use uuid::Uuid;
 
-use super::layout::{Role, TrustedAddress};
+use super::layout::{AdminClients, Role, TrustedAddress};
 use super::pem::{self, Holds, Pem, PemPair};
 use super::values::Values;
 
@@ -28,6 +29,7 @@ pub(super) struct Checked {
     pub(super) gui_origins: Vec<String>,
     pub(super) proxy_pairs: Vec<PemPair>,
     pub(super) admin_pairs: Vec<PemPair>,
+    pub(super) admin_clients: Option<AdminClients>,
     pub(super) status_pairs: Vec<PemPair>,
     pub(super) client_pair: Option<PemPair>,
     pub(super) trusted: Vec<Option<Pem>>,
@@ -55,6 +57,7 @@ pub(super) fn check(
     let port_maps = rules.port_maps();
     rules.proxy_server();
     let cluster = rules.cluster(role);
+    let admin_clients = rules.admin_access(role);
     rules.limits();
     rules.database(role);
     rules.router();
@@ -80,6 +83,7 @@ pub(super) fn check(
         gui_origins: rules.gui_origins(),
         proxy_pairs,
         admin_pairs,
+        admin_clients,
         status_pairs,
         client_pair,
         trusted,
