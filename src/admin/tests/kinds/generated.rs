@@ -16,7 +16,7 @@ use crate::domain::decide::{self, Fresh};
 use crate::domain::declarative;
 use crate::domain::entity::Kind;
 use crate::domain::kinds::{plugin, target, upstream};
-use crate::domain::pem::samples;
+use crate::domain::pem::tests::samples;
 use crate::domain::schema::{Field, Mark, Schema, Type, UnknownNull, Validator, check_value};
 use crate::snapshot::Snapshot;
 
