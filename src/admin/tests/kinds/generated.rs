@@ -100,7 +100,7 @@ fn holds(shown: &Value, sent: &Value) -> bool {
         }
         // To Kong an empty list and an empty object are one.
         (Value::Array(shown), Value::Object(sent)) => shown.is_empty() && sent.is_empty(),
-        (Value::Object(shown), Value::Array(sent)) => shown.is_empty() && sent.is_empty(),
+        (Value::Object(_), Value::Array(sent)) => sent.is_empty(),
         (Value::Number(shown), Value::Number(sent)) => shown.as_f64() == sent.as_f64(),
         (shown, sent) => shown == sent,
     }
