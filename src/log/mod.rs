@@ -11,6 +11,7 @@
 //!
 //! To add a backend: one file here, its migrations, one line in `tests/it/log_contract.rs`.
 
+pub mod memory;
 pub mod moment;
 pub mod row;
 pub mod sqlite;
