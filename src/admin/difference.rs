@@ -1,8 +1,8 @@
 //! Differences between two configs, by entity and field, with secrets masked.
 //!
 //! A value is shown where it is known to be no secret: numbers, truth values, ids and choices
-//! always, texts of entities unless schema or name says that they are secret, and texts of a
-//! plugin's configuration never, because any of them may be a header or an address with a password.
+//! always, texts of entities unless schema or name says that they are secret, and texts of the
+//! `config` of a plugin or vault never, because any of them may be a header or an address with a password.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::domain::entity::{Entity, Kind};
 use crate::domain::event::Change;
 use crate::domain::kinds::plugin;
 use crate::domain::rejection::FieldErrors;
-use crate::domain::schema::{Auto, Field, Type, Validator};
+use crate::domain::schema::{Auto, Field, Mark, Type, Validator};
 use crate::writer::Head;
 
 /// What stands for a secret.
@@ -156,14 +156,11 @@ impl Masks<'_> {
     }
 
     fn is_secret(&self, path: &str) -> bool {
-        let mut segments = path.split('.');
         let mut fields = Some(&self.catalog.schema(self.kind).fields);
-        let mut in_config = false;
         let mut found: Option<&Field> = None;
-        for segment in segments.by_ref() {
+        for (depth, segment) in path.split('.').enumerate() {
             found = fields.and_then(|fields| fields.find(segment));
-            if self.kind == plugin::KIND && segment == "config" && !in_config {
-                in_config = true;
+            if self.kind == plugin::KIND && (depth, segment) == (0, "config") {
                 let plugin = self.plugin.as_deref().and_then(|name| self.catalog.plugin(name));
                 found = plugin.map(|plugin| &plugin.config);
             }
@@ -176,8 +173,8 @@ impl Masks<'_> {
         }
         match found {
             Some(field) if is_choice(field) => false,
-            Some(field) if field.auto == Some(Auto::Secret) => true,
-            _ => in_config || names_a_secret(path),
+            Some(field) if says_secret(field) => true,
+            _ => path.starts_with("config.") || names_a_secret(path),
         }
     }
 }
@@ -189,6 +186,11 @@ fn is_plain(value: &Value) -> bool {
         Value::Object(members) => members.is_empty(),
         value => !value.is_string(),
     }
+}
+
+/// Returns whether a schema says that a field is a secret, or may come out of a vault of secrets.
+fn says_secret(field: &Field) -> bool {
+    field.auto == Some(Auto::Secret) || field.is(Mark::Encrypted) || field.is(Mark::Referenceable)
 }
 
 /// Returns whether a field holds one or more of a few known texts.
@@ -218,6 +220,7 @@ mod tests {
             .paths("credentials", "credentials")
             .field("auto", Field::string().auto(Auto::Secret))
             .field("client_secret", Field::string())
+            .field("pass", Field::string().encrypted())
             .field("label", Field::string());
         let config = Field::record([
             ("minute", Field::number()),
@@ -256,11 +259,12 @@ mod tests {
             (
                 Kind::new("credentials"),
                 json!({"auto": "s1", "client_secret": "s2", "label": "l"}),
-                json!({"auto": "s3", "client_secret": "s4", "label": "m"}),
+                json!({"auto": "s3", "client_secret": "s4", "label": "m", "pass": "s5"}),
                 json!({
                     "auto": {"from": MASK, "to": MASK},
                     "client_secret": {"from": MASK, "to": MASK},
                     "label": {"from": "l", "to": "m"},
+                    "pass": {"from": null, "to": MASK},
                 }),
             ),
         ] {

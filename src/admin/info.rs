@@ -156,8 +156,8 @@ pub(super) async fn answer(admin: &Admin, call: &Call, info: &Info) -> Result<Re
             let body = json!({"message": "not implemented with the legacy DNS client"});
             return Ok(reply::json(StatusCode::NOT_IMPLEMENTED, &body));
         }
-        Info::Tags => tags::all(admin, call)?,
-        Info::Tag(tag) => tags::one(admin, call, tag)?,
+        Info::Tags => return tags::all(admin, call).await,
+        Info::Tag(tag) => return tags::one(admin, call, tag).await,
         Info::Health(upstream) => health::show(admin, call, upstream)?,
         Info::SetHealth(health) => return health::set(admin, health),
         Info::OpenApi => openapi::document(&admin.0.catalog, admin.0.node.role),

@@ -31,7 +31,8 @@ enum Found<'c, 'a> {
 /// Answers GET and HEAD.
 pub(super) async fn read(admin: &Admin, call: &Call, place: &Place) -> Result<Response, ApiError> {
     let from = admin.0.store.view(call).await?;
-    let view = View::of(admin, from.config());
+    let now = View::of(admin, from.config());
+    let view = View { at: from.time.unwrap_or(now.at), ..now };
     let mut found = find(&view, call, place)?;
     if let Found::Some(_, way) = &mut found {
         way.carried.extend(from.at.as_deref().map(|at| ("at", at)));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 
 use super::call::Call;
@@ -38,6 +39,8 @@ impl From<Decision> for Decided {
 pub(super) struct View {
     /// The position and its config; what is read from one head fits together.
     pub(super) head: Arc<Head>,
+    /// When that is, if it is in the past: what lives for a time only lived then.
+    pub(super) time: Option<DateTime<Utc>>,
     /// The `at` that leads back to it, if one was given: a position, so that the pages of a list
     /// are of one config, whatever happens between them.
     pub(super) at: Option<String>,
@@ -97,14 +100,15 @@ impl Store {
     /// Returns the head that a read is answered from: the newest, or the one that `at` names.
     pub(super) async fn view(&self, call: &Call) -> Result<View, ApiError> {
         let Some(text) = call.argument("at") else {
-            return Ok(View { head: self.head(), at: None });
+            return Ok(View { head: self.head(), time: None, at: None });
         };
         let moment: Moment = text
             .parse()
             .map_err(|error: ParseMomentError| ApiError::option("at", &error.to_string()))?;
         let head = self.at(moment).await?;
+        let time = if let Moment::Time(time) = moment { time } else { head.at };
         let at = Some(head.seq.to_string());
-        Ok(View { head, at })
+        Ok(View { head, time: Some(time), at })
     }
 
     /// Returns the head of a moment.

@@ -2,6 +2,8 @@
 //!
 //! Lists follow the config's index of tags, so that a page costs what it shows.
 
+use axum::response::Response;
+use http::StatusCode;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -9,17 +11,18 @@ use super::Admin;
 use super::call::Call;
 use super::error::ApiError;
 use super::list::{self, Page};
+use super::{etag, reply};
 use crate::domain::entity::Key;
 use crate::domain::kinds::typedef;
 use crate::domain::schema::{Type, UnknownNull, check_value};
 
 /// Returns one page of all tags.
-pub(super) fn all(admin: &Admin, call: &Call) -> Result<Value, ApiError> {
-    page(admin, call, None)
+pub(super) async fn all(admin: &Admin, call: &Call) -> Result<Response, ApiError> {
+    page(admin, call, None).await
 }
 
 /// Returns one page of the entities that carry a tag.
-pub(super) fn one(admin: &Admin, call: &Call, tag: &str) -> Result<Value, ApiError> {
+pub(super) async fn one(admin: &Admin, call: &Call, tag: &str) -> Result<Response, ApiError> {
     if let Type::Set(element) = typedef::tags().ty
         && let Some(error) = check_value(&element, &tag.into(), UnknownNull::Refuse)
     {
@@ -31,14 +34,14 @@ pub(super) fn one(admin: &Admin, call: &Call, tag: &str) -> Result<Value, ApiErr
             options: None,
         });
     }
-    page(admin, call, Some(tag))
+    page(admin, call, Some(tag)).await
 }
 
-fn page(admin: &Admin, call: &Call, only: Option<&str>) -> Result<Value, ApiError> {
+async fn page(admin: &Admin, call: &Call, only: Option<&str>) -> Result<Response, ApiError> {
     let (size, after) = (list::size(call)?, after(admin, call)?);
-    let head = admin.0.store.head();
+    let from = admin.0.store.view(call).await?;
     let after = after.as_ref().map(|(tag, key)| (tag.as_str(), *key));
-    let tags = head.snapshot.config().tags(only, after);
+    let tags = from.config().tags(only, after);
     let page = Page::take(tags, size, |(tag, key)| mark(tag, *key));
     let path = match only {
         None => "/tags".to_owned(),
@@ -47,12 +50,16 @@ fn page(admin: &Admin, call: &Call, only: Option<&str>) -> Result<Value, ApiErro
             format!("/tags/{}", percent_encoding::utf8_percent_encode(tag, escape))
         }
     };
-    let carried: Vec<_> = call.argument("size").map(|size| ("size", size)).into_iter().collect();
-    Ok(page.answer(
-        &path,
-        &carried,
-        |(tag, key)| json!({"tag": tag, "entity_name": key.kind.name(), "entity_id": key.id}),
-    ))
+    let carried = [("size", call.argument("size")), ("at", from.at.as_deref())].into_iter();
+    let carried: Vec<_> = carried.filter_map(|(name, value)| Some((name, value?))).collect();
+    etag::answer(call, from.head.config_hash, || {
+        let body = page.answer(
+            &path,
+            &carried,
+            |(tag, key)| json!({"tag": tag, "entity_name": key.kind.name(), "entity_id": key.id}),
+        );
+        reply::json(StatusCode::OK, &body)
+    })
 }
 
 fn mark(tag: &str, key: Key) -> String {

@@ -25,6 +25,14 @@ async fn reads_go_back_to_a_position_a_hash_or_a_time() {
         }
         let tagged = app.get(&format!("/services?tags=t&at={at}")).await.json();
         assert_eq!(tagged["data"], json!([]), "{at}");
+        for path in ["/tags", "/tags/t"] {
+            let tags = app.get(&format!("{path}?at={at}")).await;
+            assert_eq!(
+                (&tags.json()["data"], tags.header("etag")),
+                (&json!([]), old.header("etag"))
+            );
+            assert_eq!(app.get(path).await.json()["data"][0]["tag"], "t", "{path}");
+        }
     }
     let event = app.get("/events?size=1").await.json()["data"][0].clone();
     let now = event["at"].as_str().unwrap();
