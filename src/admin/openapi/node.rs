@@ -54,54 +54,11 @@ pub(super) fn fixed(fixed: Fixed, method: &str) -> Value {
             described
         }
         Fixed::Snapshots => paged(read("List the snapshots of the log", &page(&object))),
-        Fixed::Batch => {
-            let answers = [("200", response("The head after it, or what it would be.", &object))];
-            let described = operation("Do many things as one event", TAG, answers, WRITE_ERRORS);
-            with_body(
-                described,
-                &json!({
-                    "type": "object",
-                    "required": ["operations"],
-                    "properties": {
-                        "operations": list_of(&json!({
-                            "type": "object",
-                            "required": ["method", "path"],
-                            "properties": {
-                                "method": {"enum": ["POST", "PUT", "PATCH", "DELETE"]},
-                                "path": {"type": "string", "pattern": "^/"},
-                                "body": {"type": "object"},
-                            },
-                            "additionalProperties": false,
-                        })),
-                        "reason": {"type": ["string", "null"]},
-                        "dry_run": {"type": "boolean"},
-                    },
-                    "additionalProperties": false,
-                }),
-            )
-        }
+        Fixed::Batch => batch(),
         Fixed::FilterChains => {
             operation("Refuse filter chains, which need wasm", TAG, [], WRITE_ERRORS)
         }
-        Fixed::Rollback => {
-            let answers = [("200", response("The head after it, or what it would be.", &object))];
-            let described =
-                operation("Bring an earlier configuration back", TAG, answers, WRITE_ERRORS);
-            let to =
-                json!({"type": ["string", "integer"], "description": "Position, hash or time."});
-            with_body(
-                described,
-                &json!({
-                    "type": "object",
-                    "required": ["to"],
-                    "properties": {
-                    "to": to,
-                    "reason": {"type": ["string", "null"]},
-                    "dry_run": {"type": "boolean"},
-                },
-                }),
-            )
-        }
+        Fixed::Rollback => rollback(),
     }
 }
 
@@ -360,5 +317,52 @@ fn load_config() -> Value {
             ("check_hash", json!({"type": "string"}), "With 1, 304 when it is loaded already."),
             ("flatten_errors", json!({"type": "string"}), "With 1, the errors of each entity."),
         ],
+    )
+}
+
+fn batch() -> Value {
+    let object = json!({"type": "object"});
+    let answers = [("200", response("The head after it, or what it would be.", &object))];
+    let described = operation("Do many things as one event", TAG, answers, WRITE_ERRORS);
+    with_body(
+        described,
+        &json!({
+            "type": "object",
+            "required": ["operations"],
+            "properties": {
+                "operations": list_of(&json!({
+                    "type": "object",
+                    "required": ["method", "path"],
+                    "properties": {
+                        "method": {"enum": ["POST", "PUT", "PATCH", "DELETE"]},
+                        "path": {"type": "string", "pattern": "^/"},
+                        "body": {"type": "object"},
+                    },
+                    "additionalProperties": false,
+                })),
+                "reason": {"type": ["string", "null"]},
+                "dry_run": {"type": "boolean"},
+            },
+            "additionalProperties": false,
+        }),
+    )
+}
+
+fn rollback() -> Value {
+    let object = json!({"type": "object"});
+    let answers = [("200", response("The head after it, or what it would be.", &object))];
+    let described = operation("Bring an earlier configuration back", TAG, answers, WRITE_ERRORS);
+    let to = json!({"type": ["string", "integer"], "description": "Position, hash or time."});
+    with_body(
+        described,
+        &json!({
+            "type": "object",
+            "required": ["to"],
+            "properties": {
+            "to": to,
+            "reason": {"type": ["string", "null"]},
+            "dry_run": {"type": "boolean"},
+        },
+        }),
     )
 }

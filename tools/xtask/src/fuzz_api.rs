@@ -18,7 +18,8 @@ const PACKAGES: &[&str] = &["schemathesis==4.32.5", "openapi-spec-validator==0.9
 /// How many calls are made unless told otherwise.
 const CALLS: u64 = 20_000;
 
-/// What every answer is held to.
+/// What every answer is held to. The phase `coverage`, which tries each field's bounds in turn, is
+/// left out: it makes several hundred calls for each operation (`-- --phases=coverage` adds it).
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
                       response_headers_conformance,response_schema_conformance";
 
@@ -92,7 +93,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failed> {
             "fuzz-api: {made} of {} calls made, up to {each} for each operation",
             wanted.calls
         );
-        fuzz("coverage,fuzzing", each, round)?;
+        fuzz("fuzzing", each, round)?;
         if node.count("/status", "total_requests")? == made {
             return Err(Failed("schemathesis makes no more calls".into()));
         }
