@@ -48,6 +48,11 @@ impl Body {
         }
     }
 
+    /// Makes the body that a JSON object is.
+    pub(super) fn of_json(document: Document) -> Self {
+        Self { document, is_form: false }
+    }
+
     fn of_fields(fields: Vec<(String, Value)>) -> Result<Self, ApiError> {
         if fields.len() > ARGUMENTS_MAX {
             return Err(ApiError::BadRequest("Too many arguments".into()));
@@ -62,17 +67,18 @@ impl Body {
 
     /// Returns the document as one of a kind; `stored_plugin` is the name of the plugin that a
     /// patch is for.
-    pub(super) fn into_document(
-        mut self,
+    pub(super) fn document(
+        &self,
         catalog: &Catalog,
         kind: Kind,
         stored_plugin: Option<&str>,
     ) -> Document {
+        let mut document = self.document.clone();
         match self.is_form {
-            true => infer::infer(catalog, kind, &mut self.document, stored_plugin),
-            false => infer::settle_empty(catalog, kind, &mut self.document),
+            true => infer::infer(catalog, kind, &mut document, stored_plugin),
+            false => infer::settle_empty(catalog, kind, &mut document),
         }
-        self.document
+        document
     }
 
     /// Returns the document as it was sent.

@@ -10,15 +10,13 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::auth::Caller;
 use super::error::ApiError;
+use super::reason;
 use super::reply::REQUEST_ID;
 use crate::domain::event::{EventKind, Origin};
 use crate::domain::role::AdminRole;
 
 /// How many arguments a query or a form may have.
 pub(super) const ARGUMENTS_MAX: usize = 1000;
-
-/// Why a change is made, in the words of who asks for it.
-const CHANGE_REASON: &str = "x-change-reason";
 
 /// How long a body may take to arrive: a client that stalls must not hold its connection.
 const BODY_PATIENCE: Duration = Duration::from_secs(60);
@@ -78,18 +76,14 @@ impl Call {
     }
 
     /// Returns what the log records of the one who asked.
-    pub(super) fn origin(&self, kind: EventKind) -> Origin {
-        Origin {
+    pub(super) fn origin(&self, kind: EventKind) -> Result<Origin, ApiError> {
+        Ok(Origin {
             actor: self.caller.actor.clone(),
             request_id: self.request_id.clone(),
             source: "admin-api".into(),
             kind,
-            reason: self.reason(),
-        }
-    }
-
-    fn reason(&self) -> Option<String> {
-        Some(self.headers.get(CHANGE_REASON)?.to_str().ok()?.to_owned())
+            reason: reason::of_headers(&self.headers)?,
+        })
     }
 }
 

@@ -4,17 +4,22 @@
 use axum::response::Response;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_HEADERS, ALLOW, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_REQUEST_HEADERS,
+    ALLOW, ORIGIN, VARY,
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::reply;
+
+/// Headers of ours that a page may read: the name of the config, the id to find the event by.
+const EXPOSED: &str = "ETag, X-Request-Id";
 
 /// Adds the headers that let a page read the answer, errors included.
 pub(super) fn admit(response: &mut Response, gui_origins: &[String], origin: Option<HeaderValue>) {
     let headers = response.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, allowed(gui_origins, origin));
     headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
     headers.insert(VARY, HeaderValue::from_static("Origin"));
 }
 

@@ -14,7 +14,10 @@ use super::call::{self, Call};
 use super::error::ApiError;
 use super::place::{Fixed, Place};
 use super::serve::Peer;
-use super::{Admin, clustering, cors, entities, history, node, place, reply, schemas, status};
+use super::{
+    Admin, batch, clustering, cors, entities, etag, events, info, node, place, reply, rollback,
+    schemas, snapshots, status,
+};
 use crate::domain::role::AdminRole;
 
 /// Answers one request. Whatever fails, the answer carries the headers that a browser needs.
@@ -38,6 +41,7 @@ pub(super) async fn dispatch(State(admin): State<Admin>, request: Request) -> Re
     };
 
     let latency_ms = started.elapsed().as_millis();
+    etag::tag_if_bare(&mut response, admin.0.store.head().config_hash);
     cors::admit(&mut response, &admin.0.options.gui_origins, origin);
     reply::sign(&mut response, &request_id, admin.0.options.tells, latency_ms);
     if method == Method::HEAD {
@@ -67,6 +71,11 @@ async fn answer(
         return answer_tokens(admin, request, place, &caller, request_id).await;
     }
     let place = Place::resolve(&admin.0.catalog, path).ok_or(ApiError::NotFound)?;
+    if let Place::Info(info) = &place
+        && !info.is_there(admin.0.node.role)
+    {
+        return Err(ApiError::NotFound);
+    }
     let methods = place.methods();
     if request.method() == Method::OPTIONS {
         return Ok(cors::options(methods, request.headers()));
@@ -76,11 +85,14 @@ async fn answer(
     }
     caller.require(auth::needed(&admin.0.catalog, request.method(), path))?;
     let call = Call::read(request, request_id, admin.0.options.body_bytes_max).await?;
-    match (&place, place.kind()) {
-        (Place::Fixed(fixed), _) => answer_fixed(admin, &call, *fixed).await,
-        (Place::Schema(schema), _) => schemas::answer(admin, &call, schema),
-        (_, Some(kind)) => entities::answer(admin, call, place, kind).await,
-        (_, None) => Err(ApiError::NotFound),
+    match place {
+        Place::Fixed(fixed) => answer_fixed(admin, &call, fixed).await,
+        Place::Event(seq) => Ok(reply::json(StatusCode::OK, &events::one(admin, &seq).await?)),
+        Place::Snapshot(moment) => snapshots::one(admin, &call, &moment).await,
+        Place::Difference(from, to) => snapshots::diff(admin, &call, &from, &to).await,
+        Place::Info(info) => info::answer(admin, &call, &info).await,
+        Place::Schema(schema) => schemas::answer(admin, &call, &schema),
+        place => entities::answer(admin, &call, place).await,
     }
 }
 
@@ -110,16 +122,21 @@ async fn answer_fixed(admin: &Admin, call: &Call, fixed: Fixed) -> Result<Respon
             return Ok(reply::text(StatusCode::OK, text, "text/plain"));
         }
         Fixed::Status => status::report(&admin.0.status, call)?,
-        Fixed::Endpoints => node::endpoints(&admin.0.catalog),
-        Fixed::PluginsEnabled => node::enabled_plugins(&admin.0.catalog),
+        Fixed::Endpoints => node::endpoints(admin),
+        Fixed::PluginsEnabled => node::enabled_plugins(admin),
         Fixed::DataPlanes => clustering::data_planes(admin, call)?,
         Fixed::ClusteringStatus => return clustering::status(admin),
-        Fixed::Events => history::events(admin, call).await?,
         Fixed::FilterChains => {
             let text = "this endpoint is only available when wasm is enabled";
             return Err(ApiError::BadRequest(text.into()));
         }
-        Fixed::Rollback => history::rollback(admin, call).await?,
+        Fixed::Events if events::follow::is_asked(call) => {
+            return events::follow::answer(admin, call).await;
+        }
+        Fixed::Events => events::list(admin, call).await?,
+        Fixed::Snapshots => snapshots::list(admin, call).await?,
+        Fixed::Batch => return batch::answer(admin, call).await,
+        Fixed::Rollback => return rollback::answer(admin, call).await,
     };
     Ok(reply::json(StatusCode::OK, &body))
 }

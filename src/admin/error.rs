@@ -6,8 +6,9 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::auth::Denied;
-use super::reply;
 use super::store::StoreError;
+use super::{etag, reply};
+use crate::domain::hash::ConfigHash;
 use crate::domain::rejection::{FieldErrors, Rejection};
 
 /// Why a request was not served.
@@ -45,6 +46,31 @@ pub enum ApiError {
     /// The path does not know this method.
     #[error("Method not allowed")]
     MethodNotAllowed,
+    /// The write is wanted on another config than the one in force.
+    #[error("the configuration has changed: it is {current} now")]
+    Stale {
+        /// The config in force.
+        current: ConfigHash,
+    },
+    /// The write is wanted only where nothing is yet.
+    #[error("what the path names exists already")]
+    Present,
+    /// An operation of a batch was refused, and with it the batch.
+    #[error("{error}")]
+    Operation {
+        /// What names the operation.
+        operation: Value,
+        /// Why it was refused.
+        error: Box<Self>,
+    },
+    /// The node refuses it by its nature, such as a write without a database.
+    #[error("{message}")]
+    Unsupported {
+        /// What it does not do.
+        message: String,
+        /// Kong's code, if it has one.
+        code: Option<u8>,
+    },
     /// The request cannot be read, or cannot be served by this node.
     #[error("{0}")]
     BadRequest(String),
@@ -83,7 +109,9 @@ impl ApiError {
             | Self::Argument { .. }
             | Self::InvalidName { .. }
             | Self::BadRequest(_) => StatusCode::BAD_REQUEST,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::MethodNotAllowed | Self::Unsupported { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Operation { error, .. } => error.status(),
+            Self::Stale { .. } | Self::Present => StatusCode::PRECONDITION_FAILED,
             Self::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Slow(_) => StatusCode::REQUEST_TIMEOUT,
@@ -120,6 +148,20 @@ impl ApiError {
             Self::InvalidName { field, .. } => {
                 let name = format!("invalid unique {field}");
                 json!({"code": 10, "name": name, "message": message})
+            }
+            Self::Operation { operation, error } => {
+                let mut body = error.body();
+                body["operation"] = operation.clone();
+                body
+            }
+            Self::Stale { current } => json!({
+                "name": "precondition failed",
+                "message": message,
+                "config_hash": current,
+            }),
+            Self::Present => json!({"name": "precondition failed", "message": message}),
+            Self::Unsupported { code: Some(code), .. } => {
+                json!({"code": code, "name": "operation unsupported", "message": message})
             }
             _ => json!({"message": message}),
         }
@@ -175,6 +217,9 @@ impl IntoResponse for ApiError {
         if let Self::Denied(denied) = &self {
             denied.mark(response.headers_mut());
         }
-        response
+        match self {
+            Self::Stale { current } => etag::tag(response, current),
+            _ => response,
+        }
     }
 }

@@ -112,16 +112,24 @@ pub(super) fn size(call: &Call) -> Result<usize, ApiError> {
 /// Returns the id after which a page starts.
 pub(super) fn after(call: &Call) -> Result<Option<Uuid>, ApiError> {
     let Some(offset) = call.argument("offset") else { return Ok(None) };
-    let bytes =
-        BASE64.decode(offset).map_err(|_| ApiError::offset(offset, "bad base64 encoding"))?;
-    let value: Value = serde_json::from_slice(&bytes)
-        .map_err(|_| ApiError::offset(offset, "bad json encoding"))?;
-    match value.as_array().map(Vec::as_slice) {
+    match decode(offset)?.as_array().map(Vec::as_slice) {
         Some([Value::String(id)]) => id.parse().ok(),
         _ => None,
     }
     .map(Some)
     .ok_or_else(|| ApiError::offset(offset, "expected the id of an entity"))
+}
+
+/// Returns the value that an offset stands for.
+pub(super) fn decode(offset: &str) -> Result<Value, ApiError> {
+    let bytes =
+        BASE64.decode(offset).map_err(|_| ApiError::offset(offset, "bad base64 encoding"))?;
+    serde_json::from_slice(&bytes).map_err(|_| ApiError::offset(offset, "bad json encoding"))
+}
+
+/// Returns the offset that stands for a value.
+pub(super) fn encode(value: &Value) -> String {
+    BASE64.encode(value.to_string())
 }
 
 /// Returns how many entities a decimal offset skips.
@@ -132,7 +140,7 @@ pub(super) fn skip(call: &Call) -> Result<usize, ApiError> {
 
 /// Returns the offset that starts a page after an id.
 pub(super) fn mark(id: Uuid) -> String {
-    BASE64.encode(json!([id]).to_string())
+    encode(&json!([id]))
 }
 
 #[cfg(test)]

@@ -63,6 +63,26 @@ fn parse_below(catalog: &Catalog, named: &Named) -> Result<Target, ApiError> {
     }
 }
 
+/// Returns the one entity that a place names.
+pub(super) fn place<'c>(
+    catalog: &Catalog,
+    config: &'c Config,
+    place: &Place,
+) -> Result<&'c Entity, ApiError> {
+    match place {
+        Place::Entity(named) => entity(catalog, config, named),
+        Place::NestedEntity { parent, child: named, field } => {
+            let parent = entity(catalog, config, parent)?;
+            child(catalog, config, parent.key(), named, field)
+        }
+        Place::Foreign { child: named, field, kind } => {
+            let child = entity(catalog, config, named)?;
+            referred(config, child, field, *kind).ok_or(ApiError::NotFound)
+        }
+        _ => Err(ApiError::NotFound),
+    }
+}
+
 /// Returns the entity that a segment names.
 pub(super) fn entity<'c>(
     catalog: &Catalog,
@@ -74,28 +94,6 @@ pub(super) fn entity<'c>(
         Target::Through(by, _) => ApiError::Missing(by.absent.to_owned()),
         Target::Id(_) | Target::Name(..) => ApiError::NotFound,
     })
-}
-
-/// Returns the one entity that a place names.
-pub(super) fn one<'c>(
-    catalog: &Catalog,
-    config: &'c Config,
-    place: &Place,
-) -> Result<&'c Entity, ApiError> {
-    match place {
-        Place::Entity(named) => entity(catalog, config, named),
-        Place::NestedEntity { parent, child: named, field } => {
-            let parent = entity(catalog, config, parent)?;
-            child(catalog, config, parent.key(), named, field)
-        }
-        Place::Foreign { child, field, kind } => {
-            let child = entity(catalog, config, child)?;
-            referred(config, child, field, *kind).ok_or(ApiError::NotFound)
-        }
-        Place::Fixed(_) | Place::Schema(_) | Place::Collection(_) | Place::Nested { .. } => {
-            Err(ApiError::NotFound)
-        }
-    }
 }
 
 /// Returns the entity that a segment names, if its `field` refers to the parent.

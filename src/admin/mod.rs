@@ -1,8 +1,9 @@
 //! The Admin API, generic over kinds, and the status API (reference gateway-2-admin-api.md).
 //!
 //! A request is read once (`call`), its path is resolved against the catalog (`place`), and one
-//! handler per verb serves every kind (`read`, `entities`). Reads come from the head's config without a
-//! lock; writes are decisions handed to the writer, which appends them to the log.
+//! handler per verb serves every kind (`read`, `entities`). Reads come from the head's config without
+//! a lock, or from an older one (`?at=`); writes are decisions (`operation`) handed to the writer,
+//! which appends them to the log: one a request, or many as one event (`batch`).
 //!
 //! Invariants:
 //! - no code here knows a kind, but for the few in `place` whose paths Kong treats apart;
@@ -13,28 +14,44 @@
 //! arm in `dispatch`.
 
 pub mod auth;
+mod batch;
 mod body;
+mod cache;
 mod call;
 mod clustering;
+mod config;
 mod cors;
+mod difference;
 mod dispatch;
 mod entities;
 mod error;
+mod etag;
+mod events;
 mod filter;
+mod flatten;
 mod form;
-mod history;
+mod health;
 mod infer;
+mod info;
 mod list;
 mod locate;
+mod log_level;
 mod multipart;
 mod node;
+mod openapi;
+mod operation;
 mod place;
 mod read;
+mod read_only;
+mod reason;
 mod reply;
+mod rollback;
 mod schemas;
 pub mod serve;
+mod snapshots;
 pub mod status;
 mod store;
+mod tags;
 #[cfg(test)]
 mod tests;
 
@@ -50,6 +67,8 @@ use self::store::Store;
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::fleet::Fleet;
+use crate::settings::Role;
+use crate::telemetry;
 use crate::writer::Writer;
 
 /// Our own version.
@@ -68,6 +87,8 @@ pub struct Parts {
     pub node: NodeInfo,
     /// What `GET /status` tells.
     pub status: Arc<StatusSource>,
+    /// The log of the process.
+    pub log: Arc<telemetry::Guard>,
     /// Who may call.
     pub auth: Arc<Auth>,
     /// Time and ids.
@@ -81,6 +102,8 @@ pub struct Parts {
 pub struct NodeInfo {
     /// The node's id.
     pub id: Uuid,
+    /// What it does.
+    pub role: Role,
     /// Its host name.
     pub hostname: String,
     /// The id of its process.
@@ -98,6 +121,8 @@ pub struct Options {
     pub tells: Tells,
     /// The largest request body that is read, in bytes.
     pub body_bytes_max: usize,
+    /// Whether the config comes from a file or `/config`, and entities cannot be written.
+    pub database_off: bool,
 }
 
 impl Default for Options {
@@ -106,6 +131,7 @@ impl Default for Options {
             gui_origins: Vec::new(),
             tells: Tells { latency: true, server: true },
             body_bytes_max: BODY_BYTES_MAX,
+            database_off: false,
         }
     }
 }
@@ -124,6 +150,7 @@ struct Shared {
     fleet: Option<Arc<Fleet>>,
     node: NodeInfo,
     status: Arc<StatusSource>,
+    log: Arc<telemetry::Guard>,
     auth: Arc<Auth>,
     clock: Clock,
     options: Options,
@@ -132,10 +159,10 @@ struct Shared {
 impl Admin {
     /// Builds the API.
     pub fn new(parts: Parts) -> Self {
-        let Parts { writer, fleet, node, status, auth, clock, options } = parts;
+        let Parts { writer, fleet, node, status, log, auth, clock, options } = parts;
         let catalog = writer.history().catalog().clone();
-        let store = Store::new(writer);
-        Self(Arc::new(Shared { catalog, store, fleet, node, status, auth, clock, options }))
+        let store = Store::new(writer, clock.clone(), options.database_off);
+        Self(Arc::new(Shared { catalog, store, fleet, node, status, log, auth, clock, options }))
     }
 
     /// Returns the service that answers every request.

@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::{Admin, VERSION, place};
-use crate::domain::catalog::Catalog;
 use crate::domain::config::Config;
 use crate::domain::kinds::plugin;
 use crate::settings::KONG_VERSION;
@@ -26,6 +25,9 @@ pub(super) fn info(admin: &Admin) -> Value {
             (plugin.name.to_owned(), about)
         })
         .collect();
+    let mut configuration = node.configuration.clone();
+    let loaded: Map<_, _> = available.keys().map(|name| (name.clone(), true.into())).collect();
+    configuration.insert("loaded_plugins".into(), Value::Object(loaded));
     json!({
         "tagline": "Welcome to kong",
         "version": KONG_VERSION,
@@ -40,7 +42,7 @@ pub(super) fn info(admin: &Admin) -> Value {
             "available_on_server": available,
             "enabled_in_cluster": plugins_in_use(head.snapshot.config()),
         },
-        "configuration": node.configuration,
+        "configuration": configuration,
         "config_hash": head.config_hash,
         "seq": head.seq,
     })
@@ -53,12 +55,12 @@ fn plugins_in_use(config: &Config) -> BTreeSet<String> {
 }
 
 /// Returns every path.
-pub(super) fn endpoints(catalog: &Catalog) -> Value {
-    json!({"data": place::patterns(catalog)})
+pub(super) fn endpoints(admin: &Admin) -> Value {
+    json!({"data": place::patterns(&admin.0.catalog, admin.0.node.role)})
 }
 
 /// Returns the plugins that may be used.
-pub(super) fn enabled_plugins(catalog: &Catalog) -> Value {
-    let names: Vec<_> = catalog.usable_plugins().map(|plugin| plugin.name).collect();
+pub(super) fn enabled_plugins(admin: &Admin) -> Value {
+    let names: Vec<_> = admin.0.catalog.usable_plugins().map(|plugin| plugin.name).collect();
     json!({"enabled_plugins": names})
 }

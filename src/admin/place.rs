@@ -4,12 +4,14 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::auth;
+use super::info::{self, Info};
 use super::schemas::{self, SchemaPlace};
 use crate::domain::catalog::Catalog;
 use crate::domain::decide::Target;
 use crate::domain::entity::Kind;
 use crate::domain::kinds::{plugin, target};
 use crate::domain::schema::{Auto, Schema};
+use crate::settings::Role;
 
 /// An entity by the text that stands for it in a path: an id or a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub(super) enum Place {
     Fixed(Fixed),
     /// A description of schemas, or a check against one.
     Schema(SchemaPlace),
+    /// No entities either.
+    Info(Info),
     /// All entities of a kind.
     Collection(Kind),
     /// One entity.
@@ -37,6 +41,12 @@ pub(super) enum Place {
     NestedEntity { parent: Named, child: Named, field: &'static str },
     /// The entity that `field` of the child refers to.
     Foreign { child: Named, field: &'static str, kind: Kind },
+    /// One event of the log, by its position.
+    Event(String),
+    /// A snapshot, by a moment that had it.
+    Snapshot(String),
+    /// What differs between two snapshots.
+    Difference(String, String),
 }
 
 /// The endpoints that are no entities.
@@ -50,7 +60,9 @@ pub(super) enum Fixed {
     DataPlanes,
     ClusteringStatus,
     Events,
+    Snapshots,
     Rollback,
+    Batch,
     FilterChains,
 }
 
@@ -63,8 +75,13 @@ const FIXED: &[(&str, Fixed)] = &[
     ("/clustering/data-planes", Fixed::DataPlanes),
     ("/clustering/status", Fixed::ClusteringStatus),
     ("/events", Fixed::Events),
+    ("/snapshots", Fixed::Snapshots),
     ("/rollback", Fixed::Rollback),
+    ("/batch", Fixed::Batch),
 ];
+
+/// The paths of the past that name one thing, as `/endpoints` shows them.
+const HISTORY: &[&str] = &["/events/{seq}", "/snapshots/{moment}", "/snapshots/{from}/diff/{to}"];
 
 impl Place {
     /// Resolves a raw path. Segments are decoded once; a trailing slash is tolerated.
@@ -74,6 +91,9 @@ impl Place {
             return Some(Self::Fixed(*fixed));
         }
         let segments: Vec<_> = path.strip_prefix('/')?.split('/').collect();
+        if let Some(info) = Info::resolve(&segments) {
+            return Some(Self::Info(info));
+        }
         // Kong has them in these places, and serves them only when told to run wasm.
         if let ["filter-chains", ..] | ["routes" | "services", _, "filter-chains", ..] = &*segments
         {
@@ -81,6 +101,14 @@ impl Place {
         }
         if let Some(schema) = SchemaPlace::resolve(&segments) {
             return Some(Self::Schema(schema));
+        }
+        match segments.as_slice() {
+            ["events", seq] => return decode(seq).map(Self::Event),
+            ["snapshots", moment] => return decode(moment).map(Self::Snapshot),
+            ["snapshots", from, "diff", to] => {
+                return Some(Self::Difference(decode(from)?, decode(to)?));
+            }
+            _ => {}
         }
         let schema = catalog.by_path(segments.first()?)?;
         match segments.as_slice() {
@@ -117,10 +145,15 @@ impl Place {
     /// Returns the methods that the place knows, sorted, as `Allow` has them.
     pub(super) fn methods(&self) -> &'static str {
         match self {
+            Self::Info(info) => info.methods(),
             Self::Schema(schema) => schema.methods(),
-            Self::Fixed(Fixed::Rollback) => "OPTIONS, POST",
+            Self::Fixed(Fixed::Rollback | Fixed::Batch) => "OPTIONS, POST",
             Self::Fixed(Fixed::FilterChains) => "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT",
-            Self::Fixed(_) | Self::Nested { read_only: true, .. } => "GET, HEAD, OPTIONS",
+            Self::Fixed(_)
+            | Self::Event(_)
+            | Self::Snapshot(_)
+            | Self::Difference(..)
+            | Self::Nested { read_only: true, .. } => "GET, HEAD, OPTIONS",
             Self::Collection(_) | Self::Nested { .. } => "GET, HEAD, OPTIONS, POST",
             Self::Entity(_) | Self::NestedEntity { .. } | Self::Foreign { .. } => {
                 "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"
@@ -131,7 +164,12 @@ impl Place {
     /// Returns the kind of the entities that the place holds.
     pub(super) fn kind(&self) -> Option<Kind> {
         match self {
-            Self::Fixed(_) | Self::Schema(_) => None,
+            Self::Info(_)
+            | Self::Fixed(_)
+            | Self::Schema(_)
+            | Self::Event(_)
+            | Self::Snapshot(_)
+            | Self::Difference(..) => None,
             Self::Collection(kind) | Self::Nested { kind, .. } | Self::Foreign { kind, .. } => {
                 Some(*kind)
             }
@@ -142,10 +180,8 @@ impl Place {
 
 impl Named {
     /// Decodes a segment; nothing is named by no text, or by bytes that are no text.
-    fn new(kind: Kind, segment: &str) -> Option<Self> {
-        let spaced = segment.replace('+', " ");
-        let text = percent_decode_str(&spaced).decode_utf8().ok()?.into_owned();
-        (!text.is_empty()).then_some(Self { kind, text })
+    pub(super) fn new(kind: Kind, segment: &str) -> Option<Self> {
+        Some(Self { kind, text: decode(segment)? })
     }
 }
 
@@ -156,6 +192,13 @@ const PLAIN: &AsciiSet =
 /// Returns a name as a segment of a path.
 pub(super) fn segment(name: &str) -> String {
     utf8_percent_encode(name, PLAIN).to_string()
+}
+
+/// Decodes a segment of a path.
+pub(super) fn decode(segment: &str) -> Option<String> {
+    let spaced = segment.replace('+', " ");
+    let text = percent_decode_str(&spaced).decode_utf8().ok()?.into_owned();
+    (!text.is_empty()).then_some(text)
 }
 
 /// Returns a path as the access log may show it: a name that is a secret, such as an API key,
@@ -194,9 +237,13 @@ pub(super) fn patch_misses_plainly(kind: Kind) -> bool {
 }
 
 /// Returns every path as `/endpoints` shows it, `/a/z` before `/ab`.
-pub(super) fn patterns(catalog: &Catalog) -> Vec<String> {
-    let mut patterns: Vec<String> = FIXED.iter().map(|(path, _)| (*path).to_owned()).collect();
+pub(super) fn patterns(catalog: &Catalog, role: Role) -> Vec<String> {
+    let fixed = FIXED.iter().map(|(path, _)| *path);
+    let mut patterns: Vec<String> =
+        fixed.chain(HISTORY.iter().copied()).map(str::to_owned).collect();
     patterns.extend(schemas::PATTERNS.iter().map(|path| (*path).to_owned()));
+    let here = info::PATTERNS.iter().filter(|(.., only)| only.is_none_or(|only| only == role));
+    patterns.extend(here.map(|(path, ..)| (*path).to_owned()));
     for schema in catalog.schemas().filter(|schema| schema.top_level) {
         let (path, name) = (schema.admin_path, schema.kind);
         let entity = format!("/{path}/{{{name}}}");
@@ -321,7 +368,7 @@ mod tests {
 
     #[test]
     fn endpoints_list_slashes_first() {
-        let patterns = patterns(&Catalog::new(Vec::new()));
+        let patterns = patterns(&Catalog::new(Vec::new()), Role::Traditional);
         let at = |path: &str| patterns.iter().position(|pattern| pattern == path);
         assert!(at("/upstreams/{upstreams}/targets/{targets}").is_some());
         assert!(at("/routes/{routes}/service").is_some());

@@ -4,7 +4,6 @@
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use http::StatusCode;
-use http::header::IF_NONE_MATCH;
 use serde_json::Value;
 
 use super::Admin;
@@ -13,12 +12,13 @@ use super::error::ApiError;
 use super::filter::{self, Tags};
 use super::list::{self, Page};
 use super::place::{self, Place};
-use super::{locate, reply};
+use super::{etag, locate, reply};
+use crate::domain::canonical::Document;
 use crate::domain::catalog::Catalog;
 use crate::domain::config::Config;
 use crate::domain::decide::Target;
-use crate::domain::entity::{Entity, Kind};
-use crate::domain::kinds::consumer;
+use crate::domain::entity::{Entity, Key, Kind};
+use crate::domain::kinds::{consumer, target};
 use crate::domain::{lifetime, view};
 
 /// What a GET speaks of, in one config.
@@ -29,22 +29,32 @@ enum Found<'c, 'a> {
 }
 
 /// Answers GET and HEAD.
-pub(super) fn read(admin: &Admin, call: &Call, place: &Place) -> Result<Response, ApiError> {
-    let head = admin.0.store.head();
-    let (catalog, config) = (&admin.0.catalog, head.snapshot.config());
-    let view = View { catalog, config, at: admin.0.clock.now() };
-    let found = find(&view, call, place)?;
-    if call.headers.get(IF_NONE_MATCH) == Some(&reply::etag(head.config_hash)) {
-        return Ok(reply::tag(reply::empty(StatusCode::NOT_MODIFIED), head.config_hash));
+pub(super) async fn read(admin: &Admin, call: &Call, place: &Place) -> Result<Response, ApiError> {
+    let from = admin.0.store.view(call).await?;
+    let now = View::of(admin, from.config());
+    let view = View { at: from.time.unwrap_or(now.at), ..now };
+    let mut found = find(&view, call, place)?;
+    if let Found::Some(_, way) = &mut found {
+        way.carried.extend(from.at.as_deref().map(|at| ("at", at)));
     }
-    let response = match found {
-        Found::One(entity) => reply::json(StatusCode::OK, &view.show(entity)),
-        Found::Some(page, way) => {
-            let body = page.write(&way, |entity| view.show(entity));
-            reply::text(StatusCode::OK, body, reply::JSON)
+    etag::answer(call, from.head.config_hash, || found.render(&view))
+}
+
+/// Answers with what a place holds now, whatever the client knows.
+pub(super) fn shown(view: &View<'_>, call: &Call, place: &Place) -> Result<Response, ApiError> {
+    Ok(find(view, call, place)?.render(view))
+}
+
+impl Found<'_, '_> {
+    fn render(self, view: &View<'_>) -> Response {
+        match self {
+            Self::One(entity) => reply::json(StatusCode::OK, &view.show(entity)),
+            Self::Some(page, way) => {
+                let body = page.write(&way, |entity| view.show(entity));
+                reply::text(StatusCode::OK, body, reply::JSON)
+            }
         }
-    };
-    Ok(reply::tag(response, head.config_hash))
+    }
 }
 
 /// What is seen of one config at one time.
@@ -54,7 +64,12 @@ pub(super) struct View<'c> {
     pub(super) at: DateTime<Utc>,
 }
 
-impl View<'_> {
+impl<'c> View<'c> {
+    /// Returns what is seen of a config now.
+    pub(super) fn of(admin: &'c Admin, config: &'c Config) -> Self {
+        Self { catalog: &admin.0.catalog, config, at: admin.0.clock.now() }
+    }
+
     /// Returns an entity as the Admin API shows it.
     pub(super) fn show(&self, entity: &Entity) -> Value {
         Value::Object(view::show(self.catalog, self.config, entity, self.at))
@@ -70,7 +85,7 @@ fn find<'c, 'a>(view: &View<'c>, call: &'a Call, place: &Place) -> Result<Found<
     match place {
         Place::Collection(kind) => collection(view, call, *kind),
         Place::Nested { .. } => nested(view, call, place),
-        place => match locate::one(view.catalog, view.config, place)? {
+        place => match locate::place(view.catalog, view.config, place)? {
             entity if view.lives(entity) => Ok(Found::One(entity)),
             _ => Err(ApiError::NotFound),
         },
@@ -130,11 +145,7 @@ fn nested<'c>(view: &View<'c>, call: &Call, place: &Place) -> Result<Found<'c, '
     let name = place::segment(&parent.text);
     let path = format!("/{}/{name}/{}{tail}", outer.admin_path, inner.nested_path);
     let page = if place::newest_first(*kind) {
-        let skip = list::skip(call)?;
-        let mut children: Vec<_> = locate::referring(config, above, *kind, field, None).collect();
-        children.sort_by_cached_key(|entity| std::cmp::Reverse(created_ms(entity)));
-        let next = skip.saturating_add(size).to_string();
-        Page::take(children.into_iter().skip(skip), size, |_| next)
+        newest_page(newest_first(config, above, *kind, field), list::skip(call)?, size)
     } else {
         let children = locate::referring(config, above, *kind, field, list::after(call)?);
         Page::take(children.filter(|entity| view.lives(entity)), size, |entity| {
@@ -142,6 +153,42 @@ fn nested<'c>(view: &View<'c>, call: &Call, place: &Place) -> Result<Found<'c, '
         })
     };
     Ok(Found::Some(page, list::Way { path, carried: Vec::new() }))
+}
+
+/// Returns one page of an upstream's targets with what `more` adds to each.
+pub(super) fn targets(
+    catalog: &Catalog,
+    config: &Config,
+    call: &Call,
+    upstream: &Entity,
+    tail: &str,
+    more: impl Fn(Document) -> Document,
+) -> Result<Value, ApiError> {
+    let page = newest_page(newest_targets(config, upstream), list::skip(call)?, list::size(call)?);
+    let path = format!("/{}/{}/{tail}", upstream.kind(), upstream.id());
+    let shown = |entity: &Entity| catalog.present(entity.kind(), entity.document());
+    Ok(page.answer(&path, &[], |entity| Value::Object(more(shown(entity)))))
+}
+
+/// Returns the targets of an upstream, the newest first.
+pub(super) fn newest_targets<'c>(config: &'c Config, upstream: &Entity) -> Vec<&'c Entity> {
+    newest_first(config, upstream.key(), target::KIND, "upstream")
+}
+
+fn newest_first<'c>(
+    config: &'c Config,
+    parent: Key,
+    kind: Kind,
+    field: &'static str,
+) -> Vec<&'c Entity> {
+    let mut children: Vec<_> = locate::referring(config, parent, kind, field, None).collect();
+    children.sort_by_cached_key(|entity| std::cmp::Reverse(created_ms(entity)));
+    children
+}
+
+fn newest_page(children: Vec<&Entity>, skip: usize, size: usize) -> Page<&Entity> {
+    let next = skip.saturating_add(size).to_string();
+    Page::take(children.into_iter().skip(skip), size, |_| next)
 }
 
 fn created_ms(entity: &Entity) -> i64 {

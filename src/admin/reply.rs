@@ -3,13 +3,12 @@
 
 use axum::body::Body;
 use axum::response::Response;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, SERVER};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, SERVER};
 use http::{HeaderName, HeaderValue, StatusCode};
 use http_body::Body as _;
 use serde_json::Value;
 
 use super::VERSION;
-use crate::domain::hash::ConfigHash;
 use crate::settings::KONG_VERSION;
 
 /// The id of a request, ours or the client's.
@@ -39,17 +38,6 @@ pub(super) fn text(status: StatusCode, text: String, content_type: &'static str)
 pub(super) fn empty(status: StatusCode) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
-    response
-}
-
-/// Returns the entity tag of what is read from a config.
-pub(super) fn etag(hash: ConfigHash) -> HeaderValue {
-    ascii(&format!("\"{hash}\""))
-}
-
-/// Names the config that an answer was read from.
-pub(super) fn tag(mut response: Response, hash: ConfigHash) -> Response {
-    response.headers_mut().insert(ETAG, etag(hash));
     response
 }
 

@@ -111,7 +111,7 @@ fn validate(admin: &Admin, call: &Call, kind: &str) -> Result<Response, ApiError
     let catalog = &admin.0.catalog;
     let missing = || ApiError::Missing(format!("No entity named '{kind}'"));
     let kind = catalog.described(kind).ok_or_else(missing)?.kind;
-    let document = Body::read(call)?.into_document(catalog, kind, None);
+    let document = Body::read(call)?.document(catalog, kind, None);
     let clock = &admin.0.clock;
     let mut fresh = Fresh { at: clock.now(), id: &mut || clock.id() };
     decide::check(catalog, kind, document, &mut fresh)?;

@@ -1,7 +1,7 @@
 //! Serving an API on a listener, with or without TLS, until told to stop.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -16,6 +16,7 @@ use tokio::time;
 use tokio_rustls::TlsAcceptor;
 
 use crate::pki::listener::client_name;
+use crate::telemetry::counter::{Activity, CoreCounters, OpenConnection};
 
 /// The address that a request comes from.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +45,7 @@ pub async fn serve(
     listener: TcpListener,
     tls: Option<Arc<rustls::ServerConfig>>,
     app: axum::Router,
+    counters: CoreCounters,
     mut stop: watch::Receiver<bool>,
 ) {
     let tls = tls.map(TlsAcceptor::from);
@@ -58,7 +60,8 @@ pub async fn serve(
         match accepted {
             Ok((stream, peer)) => {
                 let (app, tls, graceful) = (app.clone(), tls.clone(), graceful.watcher());
-                connections.spawn(serve_one(stream, peer, tls, app, graceful));
+                let open = Open(Arc::new(Mutex::new(counters.connection())));
+                connections.spawn(serve_one(stream, peer, tls, app, (graceful, open)));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept an admin connection");
@@ -76,22 +79,32 @@ pub async fn serve(
     }
 }
 
+/// A connection in the counters, shared by its requests.
+#[derive(Clone)]
+struct Open(Arc<Mutex<OpenConnection>>);
+
+impl Open {
+    fn tell(&self, what: impl FnOnce(&OpenConnection)) {
+        what(&self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
 async fn serve_one(
     stream: TcpStream,
     peer: SocketAddr,
     tls: Option<TlsAcceptor>,
     app: axum::Router,
-    graceful: Watcher,
+    watched: (Watcher, Open),
 ) {
     // Answers are small and wait for nothing; without it they would wait for the peer's ack.
     let _ = stream.set_nodelay(true);
     match tls {
-        None => serve_stream(stream, peer, None, app, graceful).await,
+        None => serve_stream(stream, peer, None, app, watched).await,
         Some(tls) => match time::timeout(PATIENCE, tls.accept(stream)).await {
             Ok(Ok(stream)) => {
                 // Whoever sent one has passed the listener's check of it.
                 let name = stream.get_ref().1.peer_certificates().and_then(client_name);
-                serve_stream(stream, peer, name, app, graceful).await;
+                serve_stream(stream, peer, name, app, watched).await;
             }
             Ok(Err(error)) => tracing::debug!(%peer, %error, "admin TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "admin TLS handshake took too long"),
@@ -104,8 +117,9 @@ async fn serve_stream(
     peer: SocketAddr,
     name: Option<String>,
     app: axum::Router,
-    graceful: Watcher,
+    (graceful, open): (Watcher, Open),
 ) {
+    open.tell(|open| open.set(Activity::Waiting));
     let name = name.map(|name| ClientName(name.into()));
     let service = TowerToHyperService::new(app);
     let service = hyper::service::service_fn(move |mut request: hyper::Request<_>| {
@@ -113,7 +127,13 @@ async fn serve_stream(
         if let Some(name) = &name {
             request.extensions_mut().insert(name.clone());
         }
-        hyper::service::Service::call(&service, request)
+        let (answered, open) = (hyper::service::Service::call(&service, request), open.clone());
+        async move {
+            open.tell(OpenConnection::request);
+            let answer = answered.await;
+            open.tell(|open| open.set(Activity::Waiting));
+            answer
+        }
     });
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);

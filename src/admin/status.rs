@@ -6,14 +6,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
+use chrono::{DateTime, Utc};
 use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use super::body::Body;
 use super::call::{self, Call};
 use super::error::ApiError;
+use super::health;
+use super::info::Info;
+use super::place::Place;
+use super::read::{self, View};
 use super::reply::{self, Tells};
 use crate::clock::Clock;
+use crate::domain::catalog::Catalog;
+use crate::domain::kinds::target;
+use crate::snapshot::Snapshot;
 use crate::telemetry::counter;
 
 /// The bodies that the status API reads are one word.
@@ -135,14 +144,31 @@ impl Unit {
 #[derive(Clone)]
 pub struct StatusApi {
     source: Arc<StatusSource>,
+    upstreams: Option<Arc<Upstreams>>,
     clock: Clock,
     tells: Tells,
+}
+
+/// What the status API of a node without a database tells of upstreams.
+pub struct Upstreams {
+    /// The kinds and their paths.
+    pub catalog: Arc<Catalog>,
+    /// Returns what is served.
+    pub snapshot: Box<dyn Fn() -> Arc<Snapshot> + Send + Sync>,
+    /// The node's id.
+    pub node_id: Uuid,
 }
 
 impl StatusApi {
     /// Builds the API.
     pub fn new(source: Arc<StatusSource>, clock: Clock, tells: Tells) -> Self {
-        Self { source, clock, tells }
+        Self { source, upstreams: None, clock, tells }
+    }
+
+    /// Makes it tell of upstreams, too.
+    pub fn with_upstreams(mut self, upstreams: Upstreams) -> Self {
+        self.upstreams = Some(Arc::new(upstreams));
+        self
     }
 
     /// Returns the service that answers every request.
@@ -156,7 +182,13 @@ async fn dispatch(State(api): State<StatusApi>, request: Request) -> Response {
     let is_head = request.method() == Method::HEAD;
     let request_id = call::client_request_id(request.headers())
         .unwrap_or_else(|| api.clock.id().simple().to_string());
-    let mut response = respond(&api.source, request, request_id.clone()).await;
+    let mut response = match &api.upstreams {
+        Some(upstreams) if request.uri().path().starts_with("/upstreams/") => {
+            let answered = upstreams.answer(request, request_id.clone(), api.clock.now()).await;
+            answered.unwrap_or_else(ApiError::into_response)
+        }
+        _ => respond(&api.source, request, request_id.clone()).await,
+    };
     let latency_ms = started.elapsed().as_millis();
     reply::sign(&mut response, &request_id, api.tells, latency_ms);
     if is_head {
@@ -197,6 +229,38 @@ async fn answer(
             Ok(reply::json(StatusCode::NOT_IMPLEMENTED, &json!({"message": message})))
         }
         _ => Err(ApiError::MethodNotAllowed),
+    }
+}
+
+impl Upstreams {
+    async fn answer(
+        &self,
+        request: Request,
+        request_id: String,
+        at: DateTime<Utc>,
+    ) -> Result<Response, ApiError> {
+        let place = Place::resolve(&self.catalog, request.uri().path());
+        let place = place.filter(|place| match place {
+            Place::Info(Info::Health(_)) => true,
+            place => place.kind() == Some(target::KIND),
+        });
+        let place = place.ok_or(ApiError::NotFound)?;
+        if ![Method::GET, Method::HEAD].contains(request.method()) {
+            return Err(ApiError::MethodNotAllowed);
+        }
+        let call = Call::read(request, request_id, BODY_BYTES_MAX).await?;
+        let snapshot = (self.snapshot)();
+        let config = snapshot.config();
+        let body = match &place {
+            Place::Info(Info::Health(upstream)) => {
+                health::of(&self.catalog, config, self.node_id, &call, upstream)?
+            }
+            place => {
+                let view = View { catalog: &self.catalog, config, at };
+                return read::shown(&view, &call, place);
+            }
+        };
+        Ok(reply::json(StatusCode::OK, &body))
     }
 }
 

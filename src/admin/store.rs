@@ -2,13 +2,19 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+use tokio::sync::watch;
+
+use super::call::Call;
 use super::error::ApiError;
+use super::events::filter::Filter;
+use super::{etag, read_only};
+use crate::clock::Clock;
 use crate::domain::config::Config;
 use crate::domain::decide::{Decision, Fresh};
 use crate::domain::entity::Entity;
 use crate::domain::event::{Change, Event, Origin, Seq};
-use crate::domain::rejection::Rejection;
-use crate::log::moment::Moment;
+use crate::log::moment::{Moment, ParseMomentError};
 use crate::log::row::RowError;
 use crate::log::{AppendError, StorageError};
 use crate::writer::history::AtError;
@@ -29,13 +35,22 @@ impl From<Decision> for Decided {
     }
 }
 
-/// Which events of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum EventPage {
-    /// The newest first, those before this position only.
-    Before(Seq),
-    /// The oldest first, those after this position only.
-    After(Seq),
+/// What a read is answered from.
+pub(super) struct View {
+    /// The position and its config; what is read from one head fits together.
+    pub(super) head: Arc<Head>,
+    /// When that is, if it is in the past: what lives for a time only lived then.
+    pub(super) time: Option<DateTime<Utc>>,
+    /// The `at` that leads back to it, if one was given: a position, so that the pages of a list
+    /// are of one config, whatever happens between them.
+    pub(super) at: Option<String>,
+}
+
+impl View {
+    /// Returns the config.
+    pub(super) fn config(&self) -> &Config {
+        self.head.snapshot.config()
+    }
 }
 
 /// Why the log could not be used; writes fail while it lasts, reads go on.
@@ -60,73 +75,153 @@ pub enum StoreError {
 
 /// Where reads come from and writes go.
 #[derive(Clone)]
-pub(super) struct Store(Writer);
+pub(super) struct Store {
+    writer: Writer,
+    clock: Clock,
+    /// Whether entities are only ever replaced as a whole.
+    read_only: bool,
+}
 
 impl Store {
-    pub(super) fn new(writer: Writer) -> Self {
-        Self(writer)
+    pub(super) fn new(writer: Writer, clock: Clock, read_only: bool) -> Self {
+        Self { writer, clock, read_only }
+    }
+
+    /// Returns whether entities are only ever replaced as a whole.
+    pub(super) fn is_read_only(&self) -> bool {
+        self.read_only
     }
 
     /// Returns the newest head; what is read from one head fits together.
     pub(super) fn head(&self) -> Arc<Head> {
-        self.0.head()
+        self.writer.head()
     }
 
-    /// Decides, appends, and returns the entity with the head that contains it. `decide` runs again
-    /// when somebody else wrote first.
-    pub(super) async fn write<F>(
+    /// Returns the head that a read is answered from: the newest, or the one that `at` names.
+    pub(super) async fn view(&self, call: &Call) -> Result<View, ApiError> {
+        let Some(text) = call.argument("at") else {
+            return Ok(View { head: self.head(), time: None, at: None });
+        };
+        let moment: Moment = text
+            .parse()
+            .map_err(|error: ParseMomentError| ApiError::option("at", &error.to_string()))?;
+        let head = self.at(moment).await?;
+        let time = if let Moment::Time(time) = moment { time } else { head.at };
+        let at = Some(head.seq.to_string());
+        Ok(View { head, time: Some(time), at })
+    }
+
+    /// Returns the head of a moment.
+    pub(super) async fn at(&self, moment: Moment) -> Result<Arc<Head>, ApiError> {
+        Ok(self.writer.at(moment).await?)
+    }
+
+    /// Decides, appends, and returns what was decided with the head that contains it. `decide`
+    /// runs again when somebody else wrote first.
+    pub(super) async fn write<T, F>(
         &self,
+        call: &Call,
         origin: Origin,
         decide: F,
-    ) -> Result<(Option<Entity>, Arc<Head>), ApiError>
+    ) -> Result<(T, Arc<Head>), ApiError>
     where
-        F: Fn(&Config, &mut Fresh<'_>) -> Result<Decided, ApiError> + Send + 'static,
+        T: Send + 'static,
+        F: Fn(&Config, &mut Fresh<'_>) -> Result<(Vec<Change>, T), ApiError> + Send + 'static,
     {
+        if self.read_only {
+            return self.refuse(decide);
+        }
         // A refusal that the domain does not know, such as an absent parent, travels as an answer
         // that changes nothing.
         let decide = move |config: &Config, fresh: &mut Fresh<'_>| match decide(config, fresh) {
-            Ok(decided) => Ok((decided.changes, Ok(decided.entity))),
+            Ok((changes, value)) => Ok((changes, Ok(value))),
             Err(ApiError::Rejected(rejection)) => Err(rejection),
             Err(refusal) => Ok((Vec::new(), Err(refusal))),
         };
-        let (decided, head) = self.0.write(origin, decide).await?;
+        let writer = self.writer.when(etag::precondition(&call.headers)?);
+        let (decided, head) = writer.write(origin, decide).await?;
         Ok((decided?, head))
     }
 
+    /// Decides, and refuses what was accepted, unless it changes nothing.
+    fn refuse<T, F>(&self, decide: F) -> Result<(T, Arc<Head>), ApiError>
+    where
+        F: Fn(&Config, &mut Fresh<'_>) -> Result<(Vec<Change>, T), ApiError>,
+    {
+        let head = self.head();
+        let mut id = || self.clock.id();
+        let mut fresh = Fresh { at: self.clock.now(), id: &mut id };
+        match decide(head.snapshot.config(), &mut fresh) {
+            Ok((changes, value)) if changes.is_empty() => Ok((value, head)),
+            Err(ApiError::Rejected(rejection)) if !read_only::comes_late(&rejection) => {
+                Err(rejection.into())
+            }
+            Ok(_) | Err(ApiError::Rejected(_)) => Err(read_only::refusal()),
+            Err(refused) => Err(refused),
+        }
+    }
+
+    /// Replaces every entity.
+    pub(super) async fn import(
+        &self,
+        origin: Origin,
+        config: Config,
+    ) -> Result<Arc<Head>, ApiError> {
+        Ok(self.writer.import(origin, config).await?)
+    }
+
     /// Brings an earlier config back.
-    pub(super) async fn rollback(&self, origin: Origin, to: Moment) -> Result<Arc<Head>, ApiError> {
-        self.0.rollback(origin, to).await.map_err(|error| match error {
-            RollbackError::Target(AtError::Replay(error)) => {
-                StoreError::Rebuild(AtError::Replay(error)).into()
-            }
-            RollbackError::Target(AtError::Ambiguous(prefix)) => {
-                ApiError::BadRequest(AtError::Ambiguous(prefix).to_string())
-            }
-            RollbackError::Target(absent) => ApiError::Missing(absent.to_string()),
+    pub(super) async fn rollback(
+        &self,
+        call: &Call,
+        origin: Origin,
+        to: Moment,
+    ) -> Result<Arc<Head>, ApiError> {
+        let writer = self.writer.when(etag::precondition(&call.headers)?);
+        writer.rollback(origin, to).await.map_err(|error| match error {
+            RollbackError::Target(error) => error.into(),
             RollbackError::Write(error) => error.into(),
         })
     }
 
-    /// Returns up to `size` events.
-    pub(super) async fn events(
+    /// Returns the position of a moment.
+    pub(super) async fn position(&self, moment: Moment) -> Result<Seq, ApiError> {
+        Ok(self.writer.history().resolve(moment).await?)
+    }
+
+    /// Returns a receiver that always holds the newest head.
+    pub(super) fn heads(&self) -> watch::Receiver<Arc<Head>> {
+        self.writer.subscribe()
+    }
+
+    /// Returns the `len` events after a position, oldest first.
+    pub(super) async fn events(&self, after: Seq, len: u64) -> Result<Vec<Event>, ApiError> {
+        self.select(&Filter::default(), after, len).await
+    }
+
+    /// Returns those of the `len` events after a position that a filter lets through, oldest first.
+    pub(super) async fn select(
         &self,
-        page: EventPage,
-        size: usize,
-    ) -> Result<Vec<Event>, StoreError> {
-        let (history, size) = (self.0.history(), u32::try_from(size).unwrap_or(u32::MAX));
-        let event = |row: &crate::log::row::Row| row.event(history.catalog());
-        match page {
-            EventPage::After(seq) => {
-                let rows = history.log().read(seq, size).await?;
-                Ok(rows.iter().map(event).collect::<Result<_, _>>()?)
-            }
-            EventPage::Before(seq) => {
-                let end = self.head().seq.next().0.min(seq.0);
-                let after = end.saturating_sub(1).saturating_sub(u64::from(size));
-                let rows = history.log().read(Seq(after), size).await?;
-                let rows = rows.iter().rev().filter(|row| row.seq.0 < end);
-                Ok(rows.map(event).collect::<Result<_, _>>()?)
-            }
+        filter: &Filter,
+        after: Seq,
+        len: u64,
+    ) -> Result<Vec<Event>, ApiError> {
+        let (history, len) = (self.writer.history(), u32::try_from(len).unwrap_or(u32::MAX));
+        let rows = history.log().read(after, len).await.map_err(StoreError::from)?;
+        let config = match filter.needs_config() && !rows.is_empty() {
+            true => Some(self.at(Moment::Seq(after)).await?.snapshot.config().clone()),
+            false => None,
+        };
+        Ok(filter.select(history.catalog(), config, &rows).map_err(StoreError::from)?)
+    }
+}
+
+impl From<AtError> for ApiError {
+    fn from(error: AtError) -> Self {
+        match error {
+            AtError::Replay(_) => StoreError::Rebuild(error).into(),
+            AtError::Ambiguous(_) => Self::BadRequest(error.to_string()),
+            AtError::Beyond { .. } | AtError::Unknown(_) => Self::Missing(error.to_string()),
         }
     }
 }
@@ -134,6 +229,7 @@ impl Store {
 impl From<WriteError> for ApiError {
     fn from(error: WriteError) -> Self {
         match error {
+            WriteError::Stale { current } => Self::Stale { current },
             WriteError::Rejected(rejection) => Self::Rejected(rejection),
             WriteError::Unavailable(cause) => StoreError::Append(cause).into(),
             WriteError::ShuttingDown => StoreError::ShuttingDown.into(),
@@ -143,12 +239,4 @@ impl From<WriteError> for ApiError {
             }
         }
     }
-}
-
-/// Returns the rejection of a `to` that names no moment.
-pub(super) fn moment(text: &str) -> Result<Moment, ApiError> {
-    text.parse().map_err(|error: crate::log::moment::ParseMomentError| {
-        let errors = crate::domain::rejection::FieldErrors::one("to", error.to_string());
-        Rejection::from(errors).into()
-    })
 }

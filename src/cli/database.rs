@@ -52,7 +52,7 @@ impl Target {
     /// Opens the log, which must be there.
     pub(super) async fn open(&self) -> anyhow::Result<Arc<dyn LogDatabase>> {
         self.expect()?;
-        planes::database::open(&self.settings).await
+        planes::database::open_stored(&self.settings).await
     }
 
     /// Opens the log with a writer; a SQLite file is made if there is none.
@@ -70,7 +70,7 @@ impl Target {
             std::fs::create_dir_all(directory)
                 .with_context(|| format!("cannot create {}", directory.display()))?;
         }
-        planes::database::open(&self.settings).await
+        planes::database::open_stored(&self.settings).await
     }
 }
 

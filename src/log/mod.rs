@@ -12,6 +12,7 @@
 //! To add a backend: a file or folder here ([`sql::SqlDatabase`]), its migrations, one line in
 //! `tests/it/log_contract.rs`.
 
+pub mod memory;
 pub mod migrations;
 pub mod moment;
 pub mod postgres;

@@ -10,20 +10,24 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::listen::{self, Face};
+use super::node::{self, Counts};
 use super::tasks::Tasks;
-use super::{database, node};
+use super::{database, origin};
 use crate::admin::auth::Auth;
 use crate::admin::serve::serve;
 use crate::admin::status::{StatusApi, StatusSource, Unready};
 use crate::admin::{Admin, Api, NodeInfo, Options, Parts, Tells};
 use crate::clock::Clock;
 use crate::domain::catalog::UnsupportedPlugins;
+use crate::domain::decide::Fresh;
+use crate::domain::event::{EventKind, Origin};
 use crate::fleet::Fleet;
 use crate::log::tokens::TokenStore;
 use crate::log::{EventLog, Meta};
 use crate::pki::ed25519::SigningKey;
-use crate::settings::{Listener, Role, Settings};
-use crate::telemetry::counter::Counters;
+use crate::settings::{Database, Listener, Role, Settings};
+use crate::telemetry::Guard;
+use crate::telemetry::level::Level;
 use crate::wire::publish::{Publication, publish};
 use crate::wire::session::publisher::Timing;
 use crate::writer::Writer;
@@ -44,6 +48,8 @@ pub struct Control {
     pub writer: Writer,
     /// Who runs what.
     pub fleet: Arc<Fleet>,
+    /// What the node counts; the data half of a traditional node adds its traffic.
+    pub(super) counts: Counts,
     tasks: Tasks,
 }
 
@@ -54,6 +60,19 @@ impl Control {
     ///
     /// Whatever keeps it from starting.
     pub async fn start(settings: &Settings, clock: Clock) -> anyhow::Result<Self> {
+        Self::start_logging(settings, clock, Arc::new(Guard::silent(Level::Notice))).await
+    }
+
+    /// Does the same in a process whose log is set up.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps it from starting.
+    pub async fn start_logging(
+        settings: &Settings,
+        clock: Clock,
+        process_log: Arc<Guard>,
+    ) -> anyhow::Result<Self> {
         let catalog = Arc::new(super::catalog(settings)?);
         if settings.unsupported_plugins == UnsupportedPlugins::Store {
             tracing::warn!(
@@ -61,30 +80,38 @@ impl Control {
                  planes answer 503 to the requests that they apply to"
             );
         }
-        let log = database::open(settings).await?;
+        let (log, tokens) = database::open(settings).await?;
         let cluster = cluster(&*log, &clock).await?;
         let opened = Writer::open(log.clone(), catalog.clone(), clock.clone()).await;
         let (writer, task) = opened.context("cannot read the log")?;
         let mut tasks = Tasks::new();
         tasks.spawn(task.run(stopped(&tasks)));
-        tasks.spawn(Projector::new(log.clone(), writer.subscribe()).run(stopped(&tasks)));
+        if settings.database == Database::Off {
+            declare(settings, &writer, &clock).await?;
+        } else {
+            tasks.spawn(Projector::new(log, writer.subscribe()).run(stopped(&tasks)));
+        }
+        tasks.spawn(end_log_levels(process_log.clone(), stopped(&tasks)));
         let fleet = Arc::new(Fleet::new(settings.cluster.data_plane_purge_delay.as_secs()));
         tasks.spawn(expire(fleet.clone(), clock.clone(), tasks.stopped()));
 
-        let status_source = Arc::new(status(&writer));
+        let counts = Counts::new();
+        let status_source = Arc::new(status(settings, &writer, &counts));
         let has_cluster = settings.role == Role::ControlPlane;
         let shown = has_cluster.then(|| fleet.clone());
-        let auth = authentication(settings, log.clone(), &clock).await?;
+        let auth = authentication(settings, tokens, &clock).await?;
         tasks.spawn(auth.clone().follow(tasks.stopped()));
-        let admin_api = admin(settings, &writer, shown, &status_source, auth, &clock);
-        let admin = serve_all(&mut tasks, settings, Face::Admin, admin_api.router(), &clock)?;
+        let admin_api =
+            admin(settings, &writer, shown, &status_source, (process_log, auth), &clock);
+        let admin =
+            serve_all(&mut tasks, settings, Face::Admin, admin_api.router(), (&counts, &clock))?;
         let mut status = Vec::new();
         // In a traditional node the data half serves it: it knows the traffic.
         if has_cluster {
             let status_api =
                 StatusApi::new(status_source, clock.clone(), Tells::read(&settings.proxy.headers))
                     .router();
-            status = serve_all(&mut tasks, settings, Face::Status, status_api, &clock)?;
+            status = serve_all(&mut tasks, settings, Face::Status, status_api, (&counts, &clock))?;
         }
         let mut addresses = Vec::new();
         if has_cluster {
@@ -101,7 +128,7 @@ impl Control {
         }
         let head = writer.head();
         tracing::info!(seq = head.seq.0, config_hash = %head.config_hash, "control plane serves");
-        Ok(Self { admin, cluster: addresses, status, writer, fleet, tasks })
+        Ok(Self { admin, cluster: addresses, status, writer, fleet, counts, tasks })
     }
 
     /// Stops everything; what was acknowledged is on disk already.
@@ -110,10 +137,35 @@ impl Control {
     }
 }
 
+/// Puts the declared configuration of a node without a database into its log.
+async fn declare(settings: &Settings, writer: &Writer, clock: &Clock) -> anyhow::Result<()> {
+    let mut id = || clock.id();
+    let mut fresh = Fresh { at: clock.now(), id: &mut id };
+    let declared = origin::declared(settings, writer.history().catalog(), &mut fresh)?;
+    let Some(snapshot) = declared else { return Ok(()) };
+    let origin = Origin {
+        actor: "hybridctl".into(),
+        request_id: clock.id().simple().to_string(),
+        source: "declarative-config".into(),
+        kind: EventKind::Imported,
+        reason: None,
+    };
+    let written = writer.import(origin, snapshot.config().clone()).await;
+    written.map(drop).context("cannot take over the declarative configuration")
+}
+
+/// Brings the lasting log level back after a temporary one.
+async fn end_log_levels(log: Arc<Guard>, stop: impl Future<Output = ()>) {
+    tokio::select! {
+        () = log.end_temporary_levels() => {}
+        () = stop => {}
+    }
+}
+
 /// Sets up who may call the Admin API.
 async fn authentication(
     settings: &Settings,
-    tokens: Arc<dyn TokenStore>,
+    tokens: Option<Arc<dyn TokenStore>>,
     clock: &Clock,
 ) -> anyhow::Result<Arc<Auth>> {
     if !settings.admin.auth {
@@ -121,7 +173,7 @@ async fn authentication(
     }
     let clients = settings.admin.clients.iter();
     let roles = clients.flat_map(|clients| clients.roles.iter().cloned()).collect();
-    let auth = Auth::on(Some(tokens), roles, clock.clone()).await;
+    let auth = Auth::on(tokens, roles, clock.clone()).await;
     let auth = auth.context("cannot read the admin tokens")?;
     if auth.lacks_admin() {
         tracing::warn!(
@@ -141,15 +193,22 @@ async fn cluster(log: &dyn EventLog, clock: &Clock) -> anyhow::Result<(uuid::Uui
     Ok((meta.cluster_id, key))
 }
 
-fn status(writer: &Writer) -> StatusSource {
-    let counters = Counters::new(1);
-    let writer = writer.clone();
+fn status(settings: &Settings, writer: &Writer, counts: &Counts) -> StatusSource {
+    let counts = counts.clone();
+    let (hash, alive) = (writer.clone(), writer.clone());
+    let database_off = settings.database == Database::Off;
     StatusSource {
-        counters: Box::new(move || counters.snapshot()),
+        counters: Box::new(move || counts.snapshot()),
         memory_bytes: Box::new(node::memory_bytes),
-        configuration_hash: None,
+        configuration_hash: match database_off {
+            true => Some(Box::new(move || hash.head().config_hash.to_hex())),
+            false => None,
+        },
         // The writer's memory image was read from it, and a failed write is answered as such.
-        database_reachable: Some(Box::new(move || writer.subscribe().has_changed().is_ok())),
+        database_reachable: match database_off {
+            true => None,
+            false => Some(Box::new(move || alive.subscribe().has_changed().is_ok())),
+        },
         readiness: Box::new(|| Ok::<(), Unready>(())),
         draining: AtomicBool::new(false),
     }
@@ -160,7 +219,7 @@ fn admin(
     writer: &Writer,
     fleet: Option<Arc<Fleet>>,
     status: &Arc<StatusSource>,
-    auth: Arc<Auth>,
+    (process_log, auth): (Arc<Guard>, Arc<Auth>),
     clock: &Clock,
 ) -> Admin {
     let body_max = settings.admin.client_max_body_size;
@@ -169,11 +228,13 @@ fn admin(
         fleet,
         node: NodeInfo {
             id: node::id(settings, clock),
+            role: settings.role,
             hostname: node::hostname(),
             pid: std::process::id(),
             configuration: settings.to_json(),
         },
         status: status.clone(),
+        log: process_log,
         auth,
         clock: clock.clone(),
         options: Options {
@@ -183,6 +244,7 @@ fn admin(
                 .unwrap_or(usize::MAX),
             gui_origins: settings.admin.gui_origins.clone(),
             tells: Tells::read(&settings.proxy.headers),
+            database_off: settings.database == Database::Off,
         },
     })
 }
@@ -193,7 +255,7 @@ pub(super) fn serve_all(
     settings: &Settings,
     face: Face,
     app: Api,
-    clock: &Clock,
+    (counts, clock): (&Counts, &Clock),
 ) -> anyhow::Result<Vec<SocketAddr>> {
     let mut addresses = Vec::new();
     for wanted in face.listeners(settings) {
@@ -203,7 +265,7 @@ pub(super) fn serve_all(
             true => Some(listen::tls(settings, face, wanted.http2, clock)?),
             false => None,
         };
-        tasks.spawn(serve(listener, tls, app.clone(), tasks.stopped()));
+        tasks.spawn(serve(listener, tls, app.clone(), counts.api(), tasks.stopped()));
     }
     Ok(addresses)
 }

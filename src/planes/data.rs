@@ -11,12 +11,13 @@ use tokio::sync::watch;
 
 use super::control::serve_all;
 use super::listen::{self, Face};
-use super::node;
+use super::node::{self, Counts, CountsReader};
 use super::origin::{self, Start};
+use super::served::{Served, serve_first, serve_head, serve_heads};
 use super::tasks::Tasks;
 use super::trust;
 use crate::admin::Tells;
-use crate::admin::status::{StatusApi, StatusSource, Unready};
+use crate::admin::status::{StatusApi, StatusSource, Unready, Upstreams};
 use crate::balancer::Resolver;
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
@@ -29,8 +30,8 @@ use crate::proxy::handler::Core;
 use crate::proxy::listener::{ListenSpec, ProxyServer, ServeLimits};
 use crate::proxy::settings::{Network, OwnHeaders, ProxySettings};
 use crate::proxy::upstream::{Pool, PoolLimits};
-use crate::runtime::{self, CompileError, Handle, Runtime, Tools};
-use crate::settings::{Settings, TrustedAddress};
+use crate::runtime::{CompileError, Handle, Tools};
+use crate::settings::{Database, Settings, TrustedAddress};
 use crate::snapshot::Snapshot;
 use crate::snapshot::head::SignedHead;
 use crate::telemetry::access::{AccessGuard, AccessLog, AccessTarget};
@@ -74,7 +75,7 @@ impl Data {
     ///
     /// Whatever keeps it from starting.
     pub async fn start(settings: &Settings, clock: Clock) -> anyhow::Result<Self> {
-        Self::start_from(settings, clock, None).await
+        Self::start_from(settings, clock, None, Counts::new()).await
     }
 
     /// Builds and starts the data half of a traditional node, which serves `heads`.
@@ -82,46 +83,59 @@ impl Data {
     /// # Errors
     ///
     /// Whatever keeps it from starting.
-    pub async fn start_local(
+    pub(super) async fn start_local(
         settings: &Settings,
         clock: Clock,
         heads: watch::Receiver<Arc<Head>>,
+        counts: Counts,
     ) -> anyhow::Result<Self> {
-        Self::start_from(settings, clock, Some(heads)).await
+        Self::start_from(settings, clock, Some(heads), counts).await
     }
 
     async fn start_from(
         settings: &Settings,
         clock: Clock,
         heads: Option<watch::Receiver<Arc<Head>>>,
+        counts: Counts,
     ) -> anyhow::Result<Self> {
         let catalog = Arc::new(super::catalog(settings)?);
         let tools = Tools { plugin_state: PluginState::default(), clock: clock.clone() };
-        let handle = Handle::new(Arc::new(Runtime::empty(Snapshot::default().hash())));
+        let served = Served::nothing();
+        let handle = served.handle.clone();
         let mut start = None;
         match &heads {
             None => {
                 let found = origin::load(settings, &catalog, &clock)?;
-                start = Some(serve_first(found, &handle, &tools));
+                start = Some(serve_first(found, &served, &tools));
             }
-            Some(heads) => serve_head(&handle, &heads.borrow().clone(), &tools),
+            Some(heads) => serve_head(&served, &heads.borrow().clone(), &tools),
         }
 
         let (access_log, access) = open_access_log(&settings.proxy.access_log, settings)?;
         let server = proxy(settings, &handle, access_log, &clock)?;
         let mut tasks = Tasks::new();
-        let status_source = Arc::new(status(&handle, &server));
-        let status_api =
-            StatusApi::new(status_source, clock.clone(), Tells::read(&settings.proxy.headers))
-                .router();
-        let status = serve_all(&mut tasks, settings, Face::Status, status_api, &clock)?;
+        counts.add_traffic(traffic(&server));
+        let writer = heads.clone().filter(|_| settings.database != Database::Off);
+        let status_source = Arc::new(status(&handle, &counts, writer));
+        let mut status_api =
+            StatusApi::new(status_source, clock.clone(), Tells::read(&settings.proxy.headers));
+        if settings.database == Database::Off {
+            let snapshot = served.snapshot.clone();
+            status_api = status_api.with_upstreams(Upstreams {
+                catalog: catalog.clone(),
+                snapshot: Box::new(move || snapshot.borrow().clone()),
+                node_id: node::id(settings, &clock),
+            });
+        }
+        let status_api = status_api.router();
+        let status = serve_all(&mut tasks, settings, Face::Status, status_api, (&counts, &clock))?;
         tasks.spawn(sweep(handle.clone(), tasks.stopped()));
         let (state, link) = watch::channel(LinkState::default());
         if let Some(start) = start {
-            let cluster = cluster_link(settings, catalog, start, &handle, tools, clock)?;
+            let cluster = cluster_link(settings, catalog, start, &served, tools, clock)?;
             tasks.spawn(follow(cluster, state, tasks.stopped()));
         } else if let Some(heads) = heads {
-            tasks.spawn(serve_heads(handle.clone(), heads, tools, tasks.stopped()));
+            tasks.spawn(serve_heads(served, heads, tools, tasks.stopped()));
         }
         let proxy = server.addresses().to_vec();
         tracing::info!(config_hash = %handle.load().config_hash, "data plane serves");
@@ -148,51 +162,6 @@ impl Data {
         self.server.drain(deadline).await;
         self.tasks.stop().await;
         drop(self.access);
-    }
-}
-
-/// Compiles what the plane starts with; a snapshot that cannot be served is not started with.
-fn serve_first(mut start: Start, handle: &Handle, tools: &Tools) -> Start {
-    let hash = start.snapshot.hash();
-    if start.snapshot.config().is_empty() {
-        return start;
-    }
-    if let Err(error) = runtime::apply(handle, start.snapshot.config(), hash, tools) {
-        tracing::error!(config_hash = %hash, %error, "the configuration at hand cannot be served");
-        start.snapshot = Arc::new(Snapshot::default());
-        start.memory.applied = None;
-    }
-    start
-}
-
-/// Serves what the writer of this process announces.
-async fn serve_heads(
-    handle: Handle,
-    mut heads: watch::Receiver<Arc<Head>>,
-    tools: Tools,
-    mut stop: watch::Receiver<bool>,
-) {
-    loop {
-        let head = heads.borrow_and_update().clone();
-        let (target, tools) = (handle.clone(), tools.clone());
-        let done = tokio::task::spawn_blocking(move || serve_head(&target, &head, &tools)).await;
-        if let Err(error) = done {
-            tracing::error!(%error, "a configuration could not be compiled");
-        }
-        tokio::select! {
-            changed = heads.changed() => if changed.is_err() { return },
-            _ = stop.wait_for(|stop| *stop) => return,
-        }
-    }
-}
-
-fn serve_head(handle: &Handle, head: &Head, tools: &Tools) {
-    if handle.load().config_hash == head.config_hash {
-        return;
-    }
-    let config = head.snapshot.config();
-    if let Err(error) = runtime::apply(handle, config, head.config_hash, tools) {
-        tracing::error!(config_hash = %head.config_hash, %error, "the configuration is not served");
     }
 }
 
@@ -290,27 +259,42 @@ fn trust_store(settings: &Settings) -> anyhow::Result<TrustStore> {
     Ok(TrustStore::from_pems(pems.iter().map(String::as_str))?)
 }
 
-fn status(handle: &Handle, server: &ProxyServer) -> StatusSource {
+fn traffic(server: &ProxyServer) -> CountsReader {
     let counts = server.counts_reader();
-    let (hash, ready) = (handle.clone(), handle.clone());
+    Box::new(move || {
+        let counts = counts();
+        counter::Snapshot {
+            connections_accepted: counts.accepted,
+            connections_handled: counts.handled,
+            connections_active: counts.active,
+            connections_reading: 0,
+            connections_writing: counts.writing,
+            connections_waiting: counts.active.saturating_sub(counts.writing),
+            total_requests: counts.requests,
+        }
+    })
+}
+
+/// What the status tells; a node with a database tells of that, any other of its configuration.
+fn status(
+    handle: &Handle,
+    counts: &Counts,
+    writer: Option<watch::Receiver<Arc<Head>>>,
+) -> StatusSource {
+    let (hash, ready, counts) = (handle.clone(), handle.clone(), counts.clone());
     let empty = Snapshot::default().hash();
+    let has_database = writer.is_some();
     StatusSource {
-        counters: Box::new(move || {
-            let counts = counts();
-            counter::Snapshot {
-                connections_accepted: counts.accepted,
-                connections_handled: counts.handled,
-                connections_active: counts.active,
-                connections_reading: 0,
-                connections_writing: counts.writing,
-                connections_waiting: counts.active.saturating_sub(counts.writing),
-                total_requests: counts.requests,
-            }
-        }),
+        counters: Box::new(move || counts.snapshot()),
         memory_bytes: Box::new(node::memory_bytes),
-        configuration_hash: Some(Box::new(move || hash.load().config_hash.to_hex())),
-        database_reachable: None,
-        readiness: Box::new(move || match ready.load().config_hash == empty {
+        configuration_hash: match has_database {
+            true => None,
+            false => Some(Box::new(move || hash.load().config_hash.to_hex())),
+        },
+        database_reachable: writer.map(|writer| -> Box<dyn Fn() -> bool + Send + Sync> {
+            Box::new(move || writer.has_changed().is_ok())
+        }),
+        readiness: Box::new(move || match !has_database && ready.load().config_hash == empty {
             true => Err(Unready::EmptyConfiguration),
             false => Ok(()),
         }),
@@ -332,7 +316,7 @@ fn cluster_link(
     settings: &Settings,
     catalog: Arc<Catalog>,
     start: Start,
-    handle: &Handle,
+    served: &Served,
     tools: Tools,
     clock: Clock,
 ) -> anyhow::Result<Link> {
@@ -355,7 +339,7 @@ fn cluster_link(
         addresses: settings.cluster.control_planes.clone(),
         tls: TlsLink { config, server_name: identity.server_name() },
         hello,
-        apply: apply(settings, catalog.clone(), handle.clone(), tools),
+        apply: apply(settings, catalog.clone(), served.clone(), tools),
         catalog,
         memory,
         snapshot,
@@ -367,13 +351,13 @@ fn cluster_link(
 }
 
 /// Serves a verified snapshot, then keeps it: compiling and writing happen off the request path.
-fn apply(settings: &Settings, catalog: Arc<Catalog>, handle: Handle, tools: Tools) -> Apply {
+fn apply(settings: &Settings, catalog: Arc<Catalog>, served: Served, tools: Tools) -> Apply {
     let directory = settings.prefix.path().to_owned();
     Arc::new(move |snapshot: Arc<Snapshot>, head: SignedHead, pin: Pin| {
-        let (catalog, handle, tools) = (catalog.clone(), handle.clone(), tools.clone());
+        let (catalog, served, tools) = (catalog.clone(), served.clone(), tools.clone());
         let directory = directory.clone();
         let work = move || {
-            runtime::apply(&handle, snapshot.config(), snapshot.hash(), &tools)?;
+            served.serve(&snapshot, &tools)?;
             tracing::info!(seq = head.seq.0, config_hash = %head.config_hash, "configuration served");
             origin::keep(&catalog, &directory, &snapshot, head, pin);
             Ok(())

@@ -5,18 +5,34 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use super::{listen, trust};
-use crate::log::LogDatabase;
+use crate::log::memory::MemoryLog;
 use crate::log::migrations::Migrations;
 use crate::log::postgres::{PostgresLog, TlsFiles};
 use crate::log::sqlite::SqliteLog;
+use crate::log::tokens::TokenStore;
+use crate::log::{EventLog, LogDatabase, StorageError};
 use crate::settings::{Database, Postgres, PostgresTls, Settings};
 
-/// Opens the log. A SQLite file is made if there is none and brought up to date; the tables of a
-/// Postgres database must be there, as with Kong.
+/// Opens what a control plane writes to: a log, and where it lasts the tokens beside it.
 ///
 /// # Errors
 /// Whatever keeps it from being used.
-pub async fn open(settings: &Settings) -> anyhow::Result<Arc<dyn LogDatabase>> {
+pub async fn open(
+    settings: &Settings,
+) -> anyhow::Result<(Arc<dyn EventLog>, Option<Arc<dyn TokenStore>>)> {
+    if settings.database == Database::Off {
+        return Ok((Arc::new(MemoryLog::default()), None));
+    }
+    let log = open_stored(settings).await?;
+    Ok((log.clone(), Some(log)))
+}
+
+/// Opens a log that lasts. A SQLite file is made if there is none and brought up to date; the
+/// tables of a Postgres database must be there, as with Kong.
+///
+/// # Errors
+/// Whatever keeps it from being used.
+pub async fn open_stored(settings: &Settings) -> anyhow::Result<Arc<dyn LogDatabase>> {
     match &settings.database {
         Database::Sqlite(path) => {
             let log = SqliteLog::open(path).await;
@@ -25,12 +41,14 @@ pub async fn open(settings: &Settings) -> anyhow::Result<Arc<dyn LogDatabase>> {
         Database::Postgres(server) => {
             match PostgresLog::open(server, files(settings, server)?).await {
                 Ok(log) => Ok(Arc::new(log)),
-                Err(error) => Err(explained(error, server)),
+                // What is wrong with the tables is told as it is: scripts look for Kong's words.
+                Err(StorageError::Schema(error)) => Err(error.into()),
+                Err(error) => {
+                    Err(error).with_context(|| format!("cannot open the database {server}"))
+                }
             }
         }
-        Database::Off => {
-            anyhow::bail!("database = off is supported when role = \"data_plane\" only")
-        }
+        Database::Off => anyhow::bail!("a node with database = off has no log"),
     }
 }
 
@@ -46,14 +64,6 @@ pub fn migrations(settings: &Settings) -> anyhow::Result<Option<Box<dyn Migratio
         }
         Database::Off => None,
     })
-}
-
-/// What is wrong with the tables is told as it is: scripts look for Kong's words.
-fn explained(error: crate::log::StorageError, server: &Postgres) -> anyhow::Error {
-    match error {
-        crate::log::StorageError::Schema(error) => error.into(),
-        error => anyhow::Error::new(error).context(format!("cannot open the database {server}")),
-    }
 }
 
 fn files(settings: &Settings, server: &Postgres) -> anyhow::Result<TlsFiles> {

@@ -8,9 +8,11 @@ mod listen;
 mod node;
 mod origin;
 mod ready;
+mod served;
 mod tasks;
 mod trust;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -43,7 +45,7 @@ enum Node {
 /// # Errors
 /// Whatever keeps the node from starting.
 pub fn run(settings: Settings, ready: ReadySignal) -> anyhow::Result<()> {
-    let log = logging(&settings)?;
+    let log = Arc::new(logging(&settings)?);
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
@@ -57,7 +59,7 @@ pub fn run(settings: Settings, ready: ReadySignal) -> anyhow::Result<()> {
         let mut quit = signal(SignalKind::quit())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut reload = signal(SignalKind::hangup())?;
-        let node = Node::start(&settings).await?;
+        let node = Node::start(&settings, &log).await?;
         ready.ready();
         loop {
             tokio::select! {
@@ -71,15 +73,16 @@ pub fn run(settings: Settings, ready: ReadySignal) -> anyhow::Result<()> {
 }
 
 impl Node {
-    async fn start(settings: &Settings) -> anyhow::Result<Self> {
+    async fn start(settings: &Settings, log: &Arc<telemetry::Guard>) -> anyhow::Result<Self> {
         refuse_unsupported(settings)?;
         match settings.role {
-            Role::ControlPlane => Ok(Self::Control(Control::start(settings, Clock::System).await?)),
+            Role::ControlPlane => Ok(Self::Control(control(settings, log).await?)),
             Role::DataPlane => Ok(Self::Data(Data::start(settings, Clock::System).await?)),
             Role::Traditional => {
-                let control = Control::start(settings, Clock::System).await?;
+                let control = control(settings, log).await?;
                 let heads = control.writer.subscribe();
-                let data = Data::start_local(settings, Clock::System, heads).await?;
+                let counts = control.counts.clone();
+                let data = Data::start_local(settings, Clock::System, heads, counts).await?;
                 Ok(Self::Traditional(control, data))
             }
         }
@@ -108,6 +111,10 @@ impl Node {
         }
         Ok(())
     }
+}
+
+async fn control(settings: &Settings, log: &Arc<telemetry::Guard>) -> anyhow::Result<Control> {
+    Control::start_logging(settings, Clock::System, log.clone()).await
 }
 
 /// Refuses what would leave a node less protected than its operator believes, or out of reach of

@@ -1,5 +1,7 @@
 //! What both planes have in common: id, host name, cluster identity, what the status tells.
 
+use std::sync::{Arc, OnceLock};
+
 use anyhow::Context as _;
 use uuid::Uuid;
 
@@ -7,9 +9,44 @@ use super::listen;
 use crate::clock::Clock;
 use crate::pki::cluster::ClusterIdentity;
 use crate::settings::Settings;
+use crate::telemetry::counter::{CoreCounters, Counters, Snapshot};
 
 /// Kong cuts host names there.
 const HOSTNAME_LEN_MAX: usize = 253;
+
+/// What counts connections and requests of a part of the node.
+pub(super) type CountsReader = Box<dyn Fn() -> Snapshot + Send + Sync>;
+
+/// Counts the connections and requests of the whole node; clones share the counts.
+#[derive(Clone)]
+pub(super) struct Counts {
+    /// Those of the Admin and status APIs.
+    apis: Arc<Counters>,
+    /// Those of the proxy, once it is there.
+    traffic: Arc<OnceLock<CountsReader>>,
+}
+
+impl Counts {
+    pub(super) fn new() -> Self {
+        Self { apis: Counters::new(1), traffic: Arc::default() }
+    }
+
+    /// Returns what an API counts by.
+    pub(super) fn api(&self) -> CoreCounters {
+        self.apis.core(0)
+    }
+
+    /// Adds the proxy, which is there once.
+    pub(super) fn add_traffic(&self, traffic: CountsReader) {
+        // A second one would be a bug of the plane that starts it, and is not counted.
+        let _ = self.traffic.set(traffic);
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let traffic = self.traffic.get().map(|count| count()).unwrap_or_default();
+        self.apis.snapshot() + traffic
+    }
+}
 
 /// Returns the id of this node: the settings', else the one that its prefix keeps.
 pub(super) fn id(settings: &Settings, clock: &Clock) -> Uuid {

@@ -49,6 +49,20 @@ pub(super) fn load(settings: &Settings, catalog: &Catalog, clock: &Clock) -> any
         tracing::info!(config_hash = %snapshot.hash(), "found cached config, loading...");
         return Ok(Start { snapshot: Arc::new(snapshot), memory, pin_path });
     }
+    let declared = declared(settings, catalog, &mut fresh)?.unwrap_or_default();
+    Ok(Start { snapshot: Arc::new(declared), memory, pin_path })
+}
+
+/// Reads the configuration that the settings declare, if they do.
+///
+/// # Errors
+///
+/// It cannot be read, or is not valid.
+pub(super) fn declared(
+    settings: &Settings,
+    catalog: &Catalog,
+    fresh: &mut Fresh<'_>,
+) -> anyhow::Result<Option<Snapshot>> {
     let declared = &settings.declarative;
     let (name, text) = match (&declared.file, &declared.text) {
         (Some(file), _) => {
@@ -58,19 +72,16 @@ pub(super) fn load(settings: &Settings, catalog: &Catalog, clock: &Clock) -> any
             (file.display().to_string(), text)
         }
         (None, Some(text)) => (String::new(), text.clone()),
-        (None, None) => {
-            let snapshot = Arc::new(Snapshot::default());
-            return Ok(Start { snapshot, memory, pin_path });
-        }
+        (None, None) => return Ok(None),
     };
     let what = match name.is_empty() {
         true => "error parsing declarative string".to_owned(),
         false => format!("error parsing declarative config file {name}"),
     };
     let tree = file::parse_text(&name, &text).with_context(|| what.clone())?;
-    let snapshot = file::declared(catalog, &tree, &mut fresh).context(what)?;
+    let snapshot = file::declared(catalog, &tree, fresh).context(what)?;
     tracing::info!(config_hash = %snapshot.hash(), "declarative config loaded");
-    Ok(Start { snapshot: Arc::new(snapshot), memory, pin_path })
+    Ok(Some(snapshot))
 }
 
 /// Takes over what a cache says of its cluster, if its signature holds.

@@ -152,6 +152,18 @@ impl Settings {
         for (name, listeners) in listeners {
             all.insert(name.to_owned(), listeners.iter().map(listener_json).collect());
         }
+        let ssl = |listeners: &[Listener]| listeners.iter().any(|listener| listener.ssl);
+        let derived: [(&str, serde_json::Value); 7] = [
+            // Neither is served, so there are none.
+            ("admin_gui_listeners", serde_json::json!([])),
+            ("stream_listeners", serde_json::json!([])),
+            ("proxy_ssl_enabled", ssl(&self.proxy.listen).into()),
+            ("admin_ssl_enabled", ssl(&self.admin.listen).into()),
+            ("status_ssl_enabled", ssl(&self.status.listen).into()),
+            ("kong_env", self.prefix.join(".kong_env").display().to_string().into()),
+            ("nginx_pid", self.prefix.join("pids/nginx.pid").display().to_string().into()),
+        ];
+        all.extend(derived.map(|(name, value)| (name.to_owned(), value)));
         all
     }
 

@@ -143,6 +143,22 @@ fn add(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
+impl std::ops::Add for Snapshot {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            connections_accepted: self.connections_accepted + other.connections_accepted,
+            connections_active: self.connections_active + other.connections_active,
+            connections_handled: self.connections_handled + other.connections_handled,
+            connections_reading: self.connections_reading + other.connections_reading,
+            connections_waiting: self.connections_waiting + other.connections_waiting,
+            connections_writing: self.connections_writing + other.connections_writing,
+            total_requests: self.total_requests + other.total_requests,
+        }
+    }
+}
+
 /// All counters at about one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {

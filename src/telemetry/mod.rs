@@ -15,8 +15,11 @@ pub mod names;
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use tokio::sync::Notify;
+use tokio::time::Instant;
 use tracing::subscriber::SetGlobalDefaultError;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
@@ -70,22 +73,88 @@ pub enum InitError {
 #[derive(Debug)]
 pub struct Guard {
     filter: reload::Handle<Targets, Registry>,
-    level: Mutex<Level>,
+    levels: Mutex<Levels>,
+    /// Wakes whoever waits for the end of a temporary level.
+    changed: Notify,
     file: Option<LogFile>,
 }
 
+/// The level that stays, and the one that is in force for a while.
+#[derive(Debug)]
+struct Levels {
+    lasting: Level,
+    temporary: Option<(Level, Instant)>,
+}
+
+impl Levels {
+    fn in_force(&self) -> Level {
+        self.temporary.map_or(self.lasting, |(level, _)| level)
+    }
+}
+
 impl Guard {
+    /// Returns the log of a process that has not set one up: levels change, nothing is written.
+    pub fn silent(level: Level) -> Self {
+        let (_, filter) = reload::Layer::new(level.targets());
+        Self::new(filter, level, None)
+    }
+
+    fn new(
+        filter: reload::Handle<Targets, Registry>,
+        lasting: Level,
+        file: Option<LogFile>,
+    ) -> Self {
+        let levels = Mutex::new(Levels { lasting, temporary: None });
+        Self { filter, levels, changed: Notify::new(), file }
+    }
+
+    fn levels(&self) -> MutexGuard<'_, Levels> {
+        self.levels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Returns the level in force.
     pub fn level(&self) -> Level {
-        *self.level.lock().unwrap_or_else(PoisonError::into_inner)
+        self.levels().in_force()
     }
 
     /// Changes the level from the next line on.
     pub fn set_level(&self, level: Level) {
-        let mut current = self.level.lock().unwrap_or_else(PoisonError::into_inner);
+        self.put(|levels| *levels = Levels { lasting: level, temporary: None });
+    }
+
+    /// Changes the level for a while; [`Guard::end_temporary_levels`] brings the old one back.
+    pub fn set_level_for(&self, level: Level, duration: Duration) {
+        match Instant::now().checked_add(duration) {
+            Some(until) => self.put(|levels| levels.temporary = Some((level, until))),
+            // A time that the clock will not see.
+            None => self.set_level(level),
+        }
+    }
+
+    fn put(&self, change: impl FnOnce(&mut Levels)) {
+        let mut levels = self.levels();
+        change(&mut levels);
         // It fails only once the subscriber is gone, and then nobody logs.
-        let _ = self.filter.reload(level.targets());
-        *current = level;
+        let _ = self.filter.reload(levels.in_force().targets());
+        drop(levels);
+        self.changed.notify_one();
+    }
+
+    /// Ends each temporary level when its time is over; never returns.
+    pub async fn end_temporary_levels(&self) {
+        loop {
+            let until = self.levels().temporary.map(|(_, until)| until);
+            let Some(until) = until else {
+                self.changed.notified().await;
+                continue;
+            };
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => self.put(|levels| {
+                    levels.temporary = levels.temporary.filter(|(_, until)| *until > Instant::now());
+                }),
+                () = self.changed.notified() => {}
+            }
+        }
     }
 
     /// Opens the log file again, after logrotate has moved it; does nothing for a stream.
@@ -118,7 +187,7 @@ pub fn init(level: &str, target: &LogTarget, format: LogFormat) -> Result<Guard,
     let (filter, handle) = reload::Layer::new(level.targets());
     let subscriber = Registry::default().with(layer(writer, format).with_filter(filter));
     tracing::subscriber::set_global_default(subscriber)?;
-    Ok(Guard { filter: handle, level: Mutex::new(level), file })
+    Ok(Guard::new(handle, level, file))
 }
 
 /// Returns the layer that writes lines of `format`.
@@ -176,6 +245,24 @@ mod tests {
         assert_eq!(line["level"], "ERROR");
         assert_eq!(line["message"], "cannot append");
         assert_eq!(line["seq"], 7);
+    }
+
+    #[tokio::test]
+    async fn a_temporary_level_ends() {
+        let guard = Guard::silent(Level::Notice);
+        let watch =
+            || tokio::time::timeout(Duration::from_millis(50), guard.end_temporary_levels());
+        guard.set_level_for(Level::Debug, Duration::from_secs(3600));
+        assert!(watch().await.is_err());
+        assert_eq!(guard.level(), Level::Debug);
+        guard.set_level_for(Level::Info, Duration::ZERO);
+        assert_eq!(guard.level(), Level::Info);
+        assert!(watch().await.is_err());
+        assert_eq!(guard.level(), Level::Notice);
+        guard.set_level_for(Level::Debug, Duration::MAX);
+        guard.set_level(Level::Warn);
+        assert!(watch().await.is_err());
+        assert_eq!(guard.level(), Level::Warn);
     }
 
     /// The only test that sets the process' log up, which works once.

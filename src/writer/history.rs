@@ -126,8 +126,22 @@ impl History {
     /// Returns the head of a moment.
     pub async fn at(&self, moment: Moment) -> Result<Arc<Head>, AtError> {
         let seq = self.resolve(moment).await?;
-        let start = Arc::new(self.start(seq).await?);
-        Ok(self.follow(&start, Some(seq)).await?)
+        Ok(self.rebuild(seq, None).await?)
+    }
+
+    /// Returns the head of a position of the log; `near` is one at hand that may save work.
+    pub async fn rebuild(
+        &self,
+        seq: Seq,
+        near: Option<Arc<Head>>,
+    ) -> Result<Arc<Head>, ReplayError> {
+        let stored = self.log.newest_snapshot(seq).await?.map_or(0, |stored| stored.seq.0);
+        let start = match near.filter(|near| near.seq <= seq) {
+            // A page of rows is read sooner than a whole snapshot.
+            Some(near) if stored <= near.seq.0.saturating_add(u64::from(PAGE_LEN)) => near,
+            _ => Arc::new(self.start(seq).await?),
+        };
+        self.follow(&start, Some(seq)).await
     }
 
     /// Returns the position that a moment names.

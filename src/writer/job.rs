@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::{Head, WriteError};
+use super::{Head, Precondition, WriteError};
 use crate::domain::config::Config;
 use crate::domain::decide::Fresh;
 use crate::domain::event::{Change, Origin};
@@ -15,6 +15,9 @@ use crate::domain::rejection::Rejection;
 
 /// One waiting write.
 pub(super) trait Job: Send {
+    /// Returns whether the write may be decided on the config of this name.
+    fn admits(&self, config_hash: ConfigHash) -> bool;
+
     /// Decides on a config and keeps the decision; returns the changes unless it is a refusal.
     fn decide(&mut self, config: &Config, fresh: &mut Fresh<'_>) -> Vec<Change>;
 
@@ -48,6 +51,7 @@ enum Decision<T> {
 /// A write of one caller.
 pub(super) struct Pending<T, F> {
     origin: Origin,
+    precondition: Precondition,
     expected: Option<ConfigHash>,
     decide: F,
     decision: Option<Decision<T>>,
@@ -57,11 +61,12 @@ pub(super) struct Pending<T, F> {
 impl<T, F> Pending<T, F> {
     pub(super) fn new(
         origin: Origin,
+        precondition: Precondition,
         expected: Option<ConfigHash>,
         decide: F,
         reply: oneshot::Sender<Reply<T>>,
     ) -> Self {
-        Self { origin, expected, decide, decision: None, reply }
+        Self { origin, precondition, expected, decide, decision: None, reply }
     }
 }
 
@@ -70,6 +75,10 @@ where
     T: Send,
     F: FnMut(&Config, &mut Fresh<'_>) -> Result<(Vec<Change>, T), Rejection> + Send,
 {
+    fn admits(&self, config_hash: ConfigHash) -> bool {
+        self.precondition.admits(config_hash)
+    }
+
     fn decide(&mut self, config: &Config, fresh: &mut Fresh<'_>) -> Vec<Change> {
         let decide = AssertUnwindSafe(|| (self.decide)(config, fresh));
         let (changes, decision) = match catch_unwind(decide) {

@@ -13,6 +13,8 @@
 pub mod audit;
 pub mod history;
 mod job;
+mod past;
+mod precondition;
 pub mod projector;
 mod task;
 
@@ -35,6 +37,8 @@ use crate::snapshot::Snapshot;
 
 use self::history::{AtError, History, ReplayError};
 use self::job::{Job, Pending, Reply};
+use self::past::Past;
+pub use self::precondition::Precondition;
 pub use self::task::WriterTask;
 
 /// How many writes may wait; more callers wait for their turn to wait.
@@ -91,6 +95,12 @@ pub enum WriteError {
     /// The caller's fault.
     #[error("write was rejected: {}", .0.message())]
     Rejected(Rejection),
+    /// The caller wanted it on another config; nothing was written.
+    #[error("config in force is {current}")]
+    Stale {
+        /// The config that the write met.
+        current: ConfigHash,
+    },
     /// The log cannot take it now. It may be there nevertheless: then it shows up as a head.
     #[error("log is not available for writes")]
     Unavailable(#[source] Arc<AppendError>),
@@ -124,6 +134,8 @@ pub struct Writer {
     jobs: mpsc::Sender<Box<dyn Job>>,
     heads: watch::Receiver<Arc<Head>>,
     history: History,
+    past: Arc<Past>,
+    precondition: Precondition,
 }
 
 impl Writer {
@@ -139,7 +151,9 @@ impl Writer {
         let (jobs, waiting) = mpsc::channel(WAITING_MAX);
         let (announce, heads) = watch::channel(head);
         let task = WriterTask::new(history.clone(), clock, waiting, announce);
-        Ok((Self { jobs, heads, history }, task))
+        let past = Arc::new(Past::new(history.clone()));
+        let precondition = Precondition::Any;
+        Ok((Self { jobs, heads, history, past, precondition }, task))
     }
 
     /// Returns the newest head.
@@ -155,6 +169,16 @@ impl Writer {
     /// Returns what answers questions about the past.
     pub fn history(&self) -> &History {
         &self.history
+    }
+
+    /// Returns the head of a moment. Those visited lately are at hand.
+    pub async fn at(&self, moment: Moment) -> Result<Arc<Head>, AtError> {
+        self.past.at(&self.head(), moment).await
+    }
+
+    /// Returns a handle whose writes happen on these configs only.
+    pub fn when(&self, precondition: Precondition) -> Self {
+        Self { precondition, ..self.clone() }
     }
 
     /// Decides, appends, and answers with the head that the write led to once it is durable.
@@ -180,16 +204,12 @@ impl Writer {
     /// Brings back the config of an earlier moment, as one more event. What it brings is checked
     /// against today's schemas first.
     pub async fn rollback(&self, origin: Origin, to: Moment) -> Result<Arc<Head>, RollbackError> {
-        let target = self.history.at(to).await.map_err(RollbackError::Target)?;
+        let target = self.at(to).await.map_err(RollbackError::Target)?;
         let origin = Origin { kind: EventKind::RolledBack, ..origin };
         let expected = target.config_hash;
         let catalog = self.history.catalog().clone();
         let decide = move |now: &Config, _: &mut Fresh<'_>| {
-            let then = target.snapshot.config();
-            let changes = now.diff(&catalog, then);
-            let checked = decide::check_changes(&catalog, then, &changes);
-            checked.map_err(|(_, rejection)| rejection)?;
-            Ok((changes, ()))
+            Ok((rollback_changes(&catalog, now, target.snapshot.config())?, ()))
         };
         let written = self.submit(origin, Some(expected), decide).await;
         Ok(written.map_err(RollbackError::Write)?.1)
@@ -206,7 +226,8 @@ impl Writer {
         F: FnMut(&Config, &mut Fresh<'_>) -> Result<(Vec<Change>, T), Rejection> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let job = Box::new(Pending::new(origin, expected, decide, reply));
+        let precondition = self.precondition.clone();
+        let job = Box::new(Pending::new(origin, precondition, expected, decide, reply));
         self.jobs.send(job).await.map_err(|_| WriteError::ShuttingDown)?;
         match answer.await {
             Ok(Reply::Answer(answer)) => answer,
@@ -215,6 +236,21 @@ impl Writer {
             Err(_) => Err(WriteError::ShuttingDown),
         }
     }
+}
+
+/// Returns the changes that lead from a config back to an earlier one, if that is still valid.
+///
+/// # Errors
+///
+/// What today's schemas refuse of the earlier one.
+pub fn rollback_changes(
+    catalog: &Catalog,
+    now: &Config,
+    then: &Config,
+) -> Result<Vec<Change>, Rejection> {
+    let changes = now.diff(catalog, then);
+    decide::check_changes(catalog, then, &changes).map_err(|(_, rejection)| rejection)?;
+    Ok(changes)
 }
 
 impl std::fmt::Debug for Writer {

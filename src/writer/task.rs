@@ -174,6 +174,9 @@ impl WriterTask {
         let now = self.clock.now();
         let at = DateTime::from_timestamp_micros(now.timestamp_micros()).unwrap_or(now);
         let before = plan.last.clone();
+        if !job.admits(before.config_hash) {
+            return Err(WriteError::Stale { current: before.config_hash });
+        }
         let mut id = || self.clock.id();
         let changes = job.decide(before.snapshot.config(), &mut Fresh { at, id: &mut id });
         let after = before.snapshot.apply(self.history.catalog(), &changes);

@@ -119,6 +119,44 @@ async fn a_rejected_write_tells_why_and_appends_nothing() {
 }
 
 #[tokio::test]
+async fn of_writes_that_want_the_same_config_one_happens() {
+    let place = Place::new();
+    let (writer, task) = start(place.log().await).await;
+    let wanted = put(&writer, 1, "a").await.config_hash;
+    let writes = (2..12).map(|id| {
+        let writer = writer.when(Precondition::OneOf(vec![wanted]));
+        let entity = service(id, "a");
+        let decide = move |_: &Config, _: &mut Fresh<'_>| Ok((vec![upsert(&entity)], ()));
+        tokio::spawn(async move { writer.write(origin(), decide).await })
+    });
+    let mut written = 0;
+    for write in writes.collect::<Vec<_>>() {
+        match write.await.unwrap() {
+            Ok(_) => written += 1,
+            Err(WriteError::Stale { current }) => assert_eq!(current, writer.head().config_hash),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!((written, writer.head().seq), (1, Seq(2)));
+    task.abort();
+}
+
+#[tokio::test]
+async fn an_old_config_is_rebuilt_once() {
+    let place = Place::new();
+    let (writer, task) = start(place.log().await).await;
+    let first = put(&writer, 1, "a").await;
+    put(&writer, 2, "a").await;
+    let at = async |moment: &str| writer.at(moment.parse().unwrap()).await.unwrap();
+    let again = at("1").await;
+    assert_eq!((again.config_hash, again.snapshot.config().len()), (first.config_hash, 1));
+    assert!(Arc::ptr_eq(&again, &at(&first.config_hash.to_hex()).await));
+    assert!(Arc::ptr_eq(&writer.head(), &at("2").await));
+    assert!(matches!(writer.at(Moment::Seq(Seq(3))).await, Err(AtError::Beyond { .. })));
+    task.abort();
+}
+
+#[tokio::test]
 async fn a_write_that_a_caller_left_happens_and_the_next_one_goes_on() {
     let place = Place::new();
     let (writer, task) = Writer::open(place.log().await, catalog(), Clock::System).await.unwrap();

@@ -1,205 +1,95 @@
-//! Two control planes under random writes, with a crash of the database and a kill of one of them:
-//! what clients were told is checked against the log.
+//! What stands on the log, over real sockets: batches reach data planes whole, followers see them.
 
-use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use hybridctl::clock::Clock;
-use hybridctl::domain::catalog::Catalog;
-use hybridctl::domain::event::{Change, Seq};
-use hybridctl::log::{EventLog, LogDatabase};
-use hybridctl::planes;
-use hybridctl::writer::history::History;
-use hybridctl::writer::{Writer, audit};
-use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
-use throwaway_postgres::Server;
-use uuid::Uuid;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
-use crate::durability::ControlProcess;
-use crate::harness::{Cluster, Directory, poll};
-use crate::http;
-use crate::postgres::{self, Schema};
+use crate::harness::Cluster;
+use crate::http::{self, Upstream};
 
-const CLIENTS: u64 = 4;
-
-/// Each client writes to keys of its own, so that it knows their order.
-const KEYS: u128 = 3;
-
-/// How many answered writes each client goes on for.
-const ACKNOWLEDGED: usize = 25;
-
-/// One write as its client saw it.
-struct Write {
-    key: Uuid,
-    /// The host that it put there, which no other write has; none for a deletion.
-    host: Option<String>,
-    began: Instant,
-    ended: Instant,
-    /// Whether it was answered; if not, it happened or it did not.
-    acknowledged: bool,
+/// A connection that follows the events.
+struct Follower {
+    stream: TcpStream,
+    text: String,
 }
 
-/// Returns how many seeds to try: more by the variable `SEEDS`.
-fn seeds() -> u64 {
-    std::env::var("SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(3)
+impl Follower {
+    async fn start(cluster: &Cluster) -> Self {
+        let mut stream = TcpStream::connect(cluster.admin()).await.unwrap();
+        let request = b"GET /events?follow HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let mut follower = Self { stream, text: String::new() };
+        follower.until(": events after ").await;
+        follower
+    }
+
+    /// Reads until a text came.
+    async fn until(&mut self, wanted: &str) {
+        while !self.text.contains(wanted) {
+            assert!(self.read().await > 0, "no {wanted:?} in {:?}", self.text);
+        }
+    }
+
+    async fn read(&mut self) -> usize {
+        let mut bytes = [0; 4096];
+        let read = self.stream.read(&mut bytes);
+        let read = tokio::time::timeout(Duration::from_secs(20), read).await;
+        let len = read.expect("the stream goes on or ends").unwrap();
+        self.text.push_str(&String::from_utf8_lossy(&bytes[..len]));
+        len
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_acknowledged_write_is_lost_and_there_is_one_order() {
-    let mut server = postgres::start(&[], &[]);
-    for seed in 0..seeds() {
-        disturb(&mut server, seed).await;
-    }
-}
+async fn a_batch_is_followed_served_and_taken_back() {
+    let (blue, green) = (Upstream::start("blue").await, Upstream::start("green").await);
+    let mut cluster = Cluster::start().await;
+    let mut follower = Follower::start(&cluster).await;
+    let url = |upstream: &Upstream| format!("http://{}", upstream.address);
+    let batch = json!([
+        {"method": "PUT", "path": "/services/a", "body": {"url": url(&blue)}},
+        {"method": "POST", "path": "/services/a/routes", "body": {"name": "a", "paths": ["/a"]}},
+    ]);
 
-async fn disturb(server: &mut Server, seed: u64) {
-    let schema = Schema::on(server);
-    schema.migrate().await;
-    let one = Cluster::without_data_with(schema.env()).await;
-    let directory = Directory::new();
-    let pair = directory.pair("cluster");
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let env = schema.env();
-    let two = ControlProcess::start(&directory, &pair, address, &env).await;
+    let done = cluster.call("POST", "/batch", &batch).await;
 
-    let done = Arc::new(AtomicUsize::new(0));
-    let planes = [one.admin(), address];
-    let clients: Vec<_> = (0..CLIENTS)
-        .map(|client| tokio::spawn(write(seed * CLIENTS + client, planes, done.clone())))
-        .collect();
-    let total = CLIENTS as usize * ACKNOWLEDGED;
-    let until = async |part: usize| {
-        let reached = async || (done.load(Ordering::Relaxed) >= total * part / 4).then_some(());
-        assert!(poll(reached).await.is_some(), "seed {seed}: the writers do not get on");
-    };
-    until(1).await;
-    server.crash();
-    server.resume().unwrap();
-    until(2).await;
-    two.kill();
-    until(3).await;
-    let two = ControlProcess::start(&directory, &pair, address, &env).await;
-    let mut writes = Vec::new();
-    for client in clients {
-        writes.push(client.await.unwrap());
-    }
+    assert_eq!((done.status, &done.json()["seq"]), (200, &json!(1)), "{}", done.body);
+    follower.until("id: 1\n").await;
+    cluster.until("/a", |answer| answer.json()["name"] == "blue").await;
 
-    let log = schema.open().await;
-    let catalog = Arc::new(planes::catalog(&schema.settings(&[])).unwrap());
-    agree(&one, address, log.clone(), &catalog).await;
-    two.kill();
-    check(seed, &writes, &*log, &catalog).await;
-}
+    // The names of two services are swapped: no order of single changes would be valid.
+    cluster.put("/services/b", json!({"url": url(&green)})).await;
+    let before = cluster.call("GET", "/services", &Value::Null).await;
+    let swap = json!([
+        {"method": "PATCH", "path": "/services/a", "body": {"name": "c"}},
+        {"method": "PATCH", "path": "/services/b", "body": {"name": "a"}},
+        {"method": "PATCH", "path": "/services/c", "body": {"name": "b"}},
+        {"method": "PATCH", "path": "/routes/a", "body": {"service": {"name": "a"}}},
+    ]);
+    let swapped = cluster.call("POST", "/batch", &swap).await;
+    assert_eq!((swapped.status, &swapped.json()["seq"]), (200, &json!(3)), "{}", swapped.body);
+    cluster.until("/a", |answer| answer.json()["name"] == "green").await;
+    follower.until("id: 3\n").await;
 
-/// Writes at random, to either control plane, until enough was answered.
-async fn write(seed: u64, planes: [SocketAddr; 2], done: Arc<AtomicUsize>) -> Vec<Write> {
-    let mut random = StdRng::seed_from_u64(seed);
-    let mut pause = tokio::time::interval(Duration::from_millis(10));
-    let mut writes = Vec::new();
-    let mut acknowledged = 0;
-    while acknowledged < ACKNOWLEDGED {
-        let key = Uuid::from_u128(u128::from(seed + 1) * KEYS + random.random_range(0..KEYS));
-        let host = (random.random_range(0..4) > 0).then(|| format!("h{seed}-{}", writes.len()));
-        let plane = planes[random.random_range(0..2)];
-        let path = format!("/services/{key}");
-        let began = Instant::now();
-        let answer = match &host {
-            Some(host) => {
-                let json = [("Content-Type", "application/json")];
-                http::send(plane, "PUT", &path, &json, &json!({"host": host}).to_string()).await
-            }
-            None => http::send(plane, "DELETE", &path, &[], "").await,
-        };
-        let (ended, status) = (Instant::now(), answer.map_or(0, |answer| answer.status));
-        assert!(matches!(status, 0 | 200 | 204 | 503), "unexpected answer {status}");
-        let answered = matches!(status, 200 | 204);
-        writes.push(Write { key, host, began, ended, acknowledged: answered });
-        if answered {
-            acknowledged += 1;
-            done.fetch_add(1, Ordering::Relaxed);
-        } else {
-            pause.tick().await;
-        }
-    }
-    writes
-}
+    // Whoever still speaks of the config before is told so.
+    let stale =
+        [("Content-Type", "application/json"), ("If-Match", before.header("etag").unwrap())];
+    let answer = http::send(cluster.admin(), "POST", "/rollback", &stale, r#"{"to": 1}"#).await;
+    let answer = answer.unwrap();
+    assert_eq!((answer.status, answer.header("etag")), (412, swapped.header("etag")));
 
-/// Waits until both control planes are at the end of the log, and compares what they hold.
-async fn agree(one: &Cluster, two: SocketAddr, log: Arc<dyn LogDatabase>, catalog: &Arc<Catalog>) {
-    let tip = log.tip().await.unwrap();
-    let mut heads = one.control.as_ref().unwrap().writer.subscribe();
-    heads.wait_for(|head| head.tip() == tip).await.unwrap();
-    let list = async |plane| -> Value {
-        http::get(plane, "/services?size=1000").await.unwrap().json()["data"].clone()
-    };
-    let expected = list(one.admin()).await;
-    let same = poll(async || (list(two).await == expected).then_some(())).await;
-    assert!(same.is_some(), "the control planes hold different entities");
-    let again = Writer::open(log.clone(), catalog.clone(), Clock::System).await.unwrap().0.head();
-    let head = heads.borrow().clone();
-    assert_eq!((again.seq, again.config_hash), (head.seq, head.config_hash));
-    let audited = audit::verify(&History::new(log, catalog.clone())).await.unwrap();
-    assert_eq!(audited.config_hash, head.config_hash);
-}
+    let back = json!({"to": 2});
+    let tried = cluster.call("POST", "/rollback?dry_run=1", &back).await.json();
+    assert_eq!((&tried["changes_total"], &tried["seq"]), (&json!(3), &json!(3)));
+    let done = cluster.call("POST", "/rollback", &back).await.json();
+    assert_eq!((&done["config_hash"], &done["seq"]), (&tried["config_hash"], &json!(4)));
+    cluster.until("/a", |answer| answer.json()["name"] == "blue").await;
+    cluster.converge().await;
 
-/// Finds each client's writes in the log: all that were answered, in the client's order, and
-/// nothing else; and none after a write that began when it had been answered.
-async fn check(seed: u64, clients: &[Vec<Write>], log: &dyn EventLog, catalog: &Catalog) {
-    let mut events: BTreeMap<Uuid, Vec<(Seq, Option<String>)>> = BTreeMap::new();
-    for row in log.read(Seq(0), 100_000).await.unwrap() {
-        for change in row.event(catalog).unwrap().changes {
-            let (key, host) = match &change {
-                Change::Upserted(entity) => {
-                    let document = entity.document();
-                    (entity.key(), document["host"].as_str().map(str::to_owned))
-                }
-                Change::Deleted(key) => (*key, None),
-            };
-            events.entry(key.id).or_default().push((row.seq, host));
-        }
-    }
-    let mut ordered = Vec::new();
-    let mut present: BTreeMap<Uuid, bool> = BTreeMap::new();
-    for write in clients.iter().flatten() {
-        let events = events.entry(write.key).or_default();
-        let is_there = present.entry(write.key).or_default();
-        match events.first() {
-            Some((seq, host)) if *host == write.host => {
-                *is_there = host.is_some();
-                ordered.push((write, *seq));
-                events.remove(0);
-            }
-            _ => {
-                let did_nothing = write.host.is_none() && !*is_there;
-                let lost = write.acknowledged && !did_nothing;
-                assert!(!lost, "seed {seed}: a write of {} to {} is lost", Told(write), write.key);
-            }
-        }
-    }
-    for (key, left) in events {
-        assert!(left.is_empty(), "seed {seed}: nobody wrote {left:?} to {key}");
-    }
-    for (earlier, before) in ordered.iter().filter(|(write, _)| write.acknowledged) {
-        for (later, after) in &ordered {
-            let follows = later.began > earlier.ended;
-            assert!(
-                !follows || after > before,
-                "seed {seed}: {after} was answered before {before}"
-            );
-        }
-    }
-}
-
-/// What a write was, for the message.
-struct Told<'a>(&'a Write);
-
-impl std::fmt::Display for Told<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.0.host.as_deref().unwrap_or("nothing"))
-    }
+    // A follower does not keep the control plane from stopping.
+    cluster.stop_control().await;
+    while follower.read().await > 0 {}
+    assert!(follower.text.contains("id: 4\n"));
 }

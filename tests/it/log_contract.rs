@@ -14,6 +14,7 @@ use hybridctl::domain::event::{Change, EventKind, Origin, Seq};
 use hybridctl::domain::hash::{ConfigHash, NodeHash};
 use hybridctl::domain::kinds::{route, service};
 use hybridctl::domain::role::AdminRole;
+use hybridctl::log::memory::MemoryLog;
 use hybridctl::log::row::Row;
 use hybridctl::log::sqlite::SqliteLog;
 use hybridctl::log::tokens::{CreateTokenError, Token, TokenStore, Wanted};
@@ -44,13 +45,25 @@ impl Drop for SqlitePlace {
     }
 }
 
+/// A log in memory for one test.
+struct MemoryPlace(Arc<MemoryLog>);
+
+impl MemoryPlace {
+    fn new() -> Self {
+        Self(Arc::default())
+    }
+
+    async fn open(&self) -> Arc<dyn EventLog> {
+        self.0.clone()
+    }
+}
+
 /// Makes a test of each case for each backend.
 macro_rules! contract {
-    ([$($case:ident),* $(,)?]) => {
-        contract!(sqlite, SqlitePlace, [$($case),*]);
-        contract!(postgres, Schema, [$($case),*]);
+    ([$($backend:ident $place:ident),*], $cases:tt) => {
+        $(contract!(@one $backend $place $cases);)*
     };
-    ($backend:ident, $place:ty, [$($case:ident),*]) => {
+    (@one $backend:ident $place:ident [$($case:ident),* $(,)?]) => {
         mod $backend {
             use super::*;
             $(#[tokio::test]
@@ -62,19 +75,25 @@ macro_rules! contract {
     };
 }
 
-contract!([
-    rows_come_back_as_they_were_appended,
-    an_append_elsewhere_than_at_the_end_is_a_conflict,
-    of_two_writers_at_once_one_wins,
-    many_rows_are_appended_all_or_none,
-    who_waits_hears_of_what_another_appends,
-    moments_are_found,
-    nodes_and_snapshots_are_stored,
-    meta_is_made_once,
-    data_planes_are_shared_and_expire,
-    tokens_are_shared_and_revoked_for_good,
-    of_tokens_in_use_one_has_a_name,
-]);
+contract!(
+    [memory MemoryPlace, sqlite SqlitePlace, postgres Schema],
+    [
+        rows_come_back_as_they_were_appended,
+        an_append_elsewhere_than_at_the_end_is_a_conflict,
+        of_two_writers_at_once_one_wins,
+        many_rows_are_appended_all_or_none,
+        who_waits_hears_of_what_another_appends,
+        moments_are_found,
+        nodes_and_snapshots_are_stored,
+        meta_is_made_once,
+        data_planes_are_shared_and_expire,
+    ]
+);
+
+contract!(
+    [sqlite_tokens SqlitePlace, postgres_tokens Schema],
+    [tokens_are_shared_and_revoked_for_good, of_tokens_in_use_one_has_a_name]
+);
 
 /// Makes `count` rows after `tip`; each names a config hash of its own.
 fn rows(mut tip: Tip, count: u64) -> Vec<Row> {

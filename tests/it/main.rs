@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+mod acknowledged;
 mod admin_auth;
 mod bad_input;
 mod both_planes;
@@ -22,3 +23,4 @@ mod several_cps;
 mod source;
 mod tidy;
 mod unsupported_plugins;
+mod without_database;

@@ -76,6 +76,6 @@ impl Schema {
     /// Opens the log; the tables are made if they are not there.
     pub(crate) async fn open(&self) -> Arc<dyn LogDatabase> {
         self.migrate().await;
-        database::open(&self.settings(&[])).await.unwrap()
+        database::open_stored(&self.settings(&[])).await.unwrap()
     }
 }

@@ -21,7 +21,10 @@ use crate::domain::role::AdminRole;
 use crate::fleet::Fleet;
 use crate::log::sqlite::SqliteLog;
 use crate::log::tokens::TokenStore;
+use crate::settings::Role;
+use crate::telemetry::Guard;
 use crate::telemetry::counter::Snapshot;
+use crate::telemetry::level::Level;
 use crate::writer::Writer;
 
 /// An id that nothing has.
@@ -57,6 +60,11 @@ pub(super) fn status_source() -> Arc<StatusSource> {
 impl App {
     pub(super) async fn start() -> Self {
         Self::with(Options::default()).await
+    }
+
+    /// Starts a node that is configured as a whole.
+    pub(super) async fn without_database() -> Self {
+        Self::with(Options { database_off: true, ..Options::default() }).await
     }
 
     pub(super) async fn with(options: Options) -> Self {
@@ -101,6 +109,7 @@ impl App {
         let fleet = Arc::new(Fleet::new(600));
         let node = NodeInfo {
             id: Clock::System.id(),
+            role: if options.database_off { Role::Traditional } else { Role::ControlPlane },
             hostname: "host-a".into(),
             pid: 1,
             configuration: Map::from_iter([("role".to_owned(), "control_plane".into())]),
@@ -110,6 +119,7 @@ impl App {
             fleet: Some(fleet.clone()),
             node,
             status: status_source(),
+            log: Arc::new(Guard::silent(Level::Notice)),
             auth: Arc::new(auth),
             clock,
             options,

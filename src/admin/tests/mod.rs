@@ -2,10 +2,15 @@
 
 mod app;
 mod auth;
+mod batch;
+mod beyond;
 mod bodies;
 mod clients;
 mod cors;
+mod database_off;
 mod errors;
+mod history;
+mod info;
 mod kinds;
 mod lists;
 mod node;

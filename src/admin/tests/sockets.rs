@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use super::app::App;
 use crate::admin::serve::serve;
+use crate::telemetry::counter::Counters;
 
 /// Sends text to a socket and reads until the server closes.
 async fn exchange(address: std::net::SocketAddr, text: &str) -> String {
@@ -22,7 +23,8 @@ async fn requests_are_served_until_the_stop() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
-    let server = tokio::spawn(serve(listener, None, app.admin.router(), stopped));
+    let counters = Counters::new(1);
+    let server = tokio::spawn(serve(listener, None, app.admin.router(), counters.core(0), stopped));
 
     let posted = exchange(
         address,
@@ -53,7 +55,7 @@ async fn served(app: &App) -> (std::net::SocketAddr, watch::Sender<bool>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
-    tokio::spawn(serve(listener, None, app.admin.router(), stopped));
+    tokio::spawn(serve(listener, None, app.admin.router(), Counters::new(1).core(0), stopped));
     (address, stop)
 }
 

@@ -129,6 +129,30 @@ impl Config {
         range.into_iter().flatten().filter_map(|(_, key)| self.entities.get(key))
     }
 
+    /// Returns each tag with an entity that carries it, in (tag, kind, id) order, starting after
+    /// `after`; of one tag `only`, if it is given.
+    pub fn tags(
+        &self,
+        only: Option<&str>,
+        after: Option<(&str, Key)>,
+    ) -> impl Iterator<Item = (Arc<str>, Key)> {
+        use std::ops::Bound::{Excluded, Included, Unbounded};
+        let least = Key { kind: Kind::new(""), id: Uuid::nil() };
+        let first = only.map(|tag| (Arc::from(tag), least));
+        let after = after.map(|(tag, key)| (Arc::from(tag), key));
+        let start = match (first, after) {
+            (Some(first), Some(after)) if first > after => Included(first),
+            (_, Some(after)) => Excluded(after),
+            (Some(first), None) => Included(first),
+            (None, None) => Unbounded,
+        };
+        let only: Option<Arc<str>> = only.map(Arc::from);
+        self.tags
+            .range((start, Unbounded))
+            .take_while(move |(tag, _)| only.as_ref().is_none_or(|only| only == tag))
+            .cloned()
+    }
+
     /// Applies one change and returns the entity that it replaced or removed.
     pub fn apply(&mut self, catalog: &Catalog, change: &Change) -> Option<Entity> {
         let old = match change {

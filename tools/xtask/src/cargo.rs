@@ -36,7 +36,7 @@ fn command() -> Command {
 }
 
 /// Returns the root of the project: two folders above this package.
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     package.ancestors().nth(2).unwrap_or(package).to_path_buf()
 }

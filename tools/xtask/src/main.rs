@@ -4,6 +4,7 @@
 
 mod cargo;
 mod check;
+mod fuzz_api;
 mod test;
 
 use std::process::ExitCode;
@@ -16,6 +17,9 @@ Usage: cargo xtask <command>
 Commands:
   check [--no-deny]        Run every check that a change must pass: fmt, clippy, deny, tests
   test [ARGS...]           Run all tests; ARGS go to `cargo test`
+  fuzz-api [--calls N] [--seed N] [-- ARGS...]
+                           Call the Admin API by its OpenAPI document with schemathesis (20,000
+                           calls); needs Python 3; ARGS go to schemathesis
   bench <NAME> [ARGS...]   Build the release binaries and run a benchmark (`bench help` lists them)
 ";
 
@@ -31,6 +35,7 @@ fn main() -> ExitCode {
             _ => return usage(),
         },
         "test" => test::run(rest),
+        "fuzz-api" => fuzz_api::run(rest),
         "bench" => bench(rest),
         _ => return usage(),
     };

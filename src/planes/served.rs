@@ -1,0 +1,82 @@
+//! What a data plane serves: the runtime in force, the snapshot behind it, and following a writer
+//! of the same process.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::origin::Start;
+use crate::runtime::{self, CompileError, Handle, Runtime, Tools};
+use crate::snapshot::Snapshot;
+use crate::writer::Head;
+
+/// The runtime in force and the snapshot that it was compiled of; clones share both.
+#[derive(Clone)]
+pub(super) struct Served {
+    pub(super) handle: Handle,
+    pub(super) snapshot: Arc<watch::Sender<Arc<Snapshot>>>,
+}
+
+impl Served {
+    /// Starts with nothing.
+    pub(super) fn nothing() -> Self {
+        let snapshot = Arc::new(Snapshot::default());
+        let handle = Handle::new(Arc::new(Runtime::empty(snapshot.hash())));
+        Self { handle, snapshot: Arc::new(watch::Sender::new(snapshot)) }
+    }
+
+    /// Compiles a snapshot and puts it in force.
+    pub(super) fn serve(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        tools: &Tools,
+    ) -> Result<(), CompileError> {
+        runtime::apply(&self.handle, snapshot.config(), snapshot.hash(), tools)?;
+        self.snapshot.send_replace(snapshot.clone());
+        Ok(())
+    }
+}
+
+/// Compiles what the plane starts with; a snapshot that cannot be served is not started with.
+pub(super) fn serve_first(mut start: Start, served: &Served, tools: &Tools) -> Start {
+    let hash = start.snapshot.hash();
+    if start.snapshot.config().is_empty() {
+        return start;
+    }
+    if let Err(error) = served.serve(&start.snapshot, tools) {
+        tracing::error!(config_hash = %hash, %error, "the configuration at hand cannot be served");
+        start.snapshot = Arc::new(Snapshot::default());
+        start.memory.applied = None;
+    }
+    start
+}
+
+/// Serves what the writer of this process announces.
+pub(super) async fn serve_heads(
+    served: Served,
+    mut heads: watch::Receiver<Arc<Head>>,
+    tools: Tools,
+    mut stop: watch::Receiver<bool>,
+) {
+    loop {
+        let head = heads.borrow_and_update().clone();
+        let (target, tools) = (served.clone(), tools.clone());
+        let done = tokio::task::spawn_blocking(move || serve_head(&target, &head, &tools)).await;
+        if let Err(error) = done {
+            tracing::error!(%error, "a configuration could not be compiled");
+        }
+        tokio::select! {
+            changed = heads.changed() => if changed.is_err() { return },
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+pub(super) fn serve_head(served: &Served, head: &Head, tools: &Tools) {
+    if served.handle.load().config_hash == head.config_hash {
+        return;
+    }
+    if let Err(error) = served.serve(&head.snapshot, tools) {
+        tracing::error!(config_hash = %head.config_hash, %error, "the configuration is not served");
+    }
+}
