@@ -195,7 +195,7 @@ async fn cluster(log: &dyn EventLog, clock: &Clock) -> anyhow::Result<(uuid::Uui
 
 fn status(settings: &Settings, writer: &Writer, counts: &Counts) -> StatusSource {
     let counts = counts.clone();
-    let (hash, alive) = (writer.clone(), writer.clone());
+    let (hash, log) = (writer.clone(), writer.clone());
     let database_off = settings.database == Database::Off;
     StatusSource {
         counters: Box::new(move || counts.snapshot()),
@@ -204,10 +204,9 @@ fn status(settings: &Settings, writer: &Writer, counts: &Counts) -> StatusSource
             true => Some(Box::new(move || hash.head().config_hash.to_hex())),
             false => None,
         },
-        // The writer's memory image was read from it, and a failed write is answered as such.
         database_reachable: match database_off {
             true => None,
-            false => Some(Box::new(move || alive.subscribe().has_changed().is_ok())),
+            false => Some(Box::new(move || log.reaches_log())),
         },
         readiness: Box::new(|| Ok::<(), Unready>(())),
         draining: AtomicBool::new(false),

@@ -73,6 +73,10 @@ async fn a_data_plane_goes_over_to_another_control_plane_of_the_database() {
     served(&one, "/b").await;
 }
 
+async fn reachable(cluster: &Cluster) -> Value {
+    cluster.call("GET", "/status", &Value::Null).await.json()["database"]["reachable"].clone()
+}
+
 fn unavailable(answer: &Answer) {
     assert_eq!(answer.status, 503, "{}", answer.body);
     let message = answer.json()["message"].as_str().unwrap_or_default().to_owned();
@@ -94,6 +98,7 @@ async fn without_its_database_a_control_plane_serves_on_and_recovers_alone() {
     let write = json!({"name": "late", "host": "late"});
     unavailable(&one.call("POST", "/services", &write).await);
     unavailable(&one.call("DELETE", "/routes/a", &Value::Null).await);
+    assert_eq!(reachable(&one).await, json!(false));
     assert_eq!(one.call("GET", "/routes/a", &Value::Null).await.status, 200);
     // A data plane that comes now gets its first config from memory.
     one.stop_data().await;
@@ -107,6 +112,7 @@ async fn without_its_database_a_control_plane_serves_on_and_recovers_alone() {
         (answer.status == 201).then_some(())
     });
     assert!(written.await.is_some(), "the control plane does not recover");
+    assert_eq!(reachable(&one).await, json!(true));
     one.converge().await;
     follows(&two, &one).await;
     two.route("b", "/b", &upstream).await;

@@ -44,19 +44,24 @@ pub fn find_or_install() -> Result<PathBuf, String> {
         return Ok(found);
     }
     if is_root() && Path::new("/usr/bin/apt-get").exists() {
-        for arguments in
-            [&["update"][..], &["install", "-y", "--no-install-recommends", "postgresql"]]
-        {
-            let mut install = Command::new("apt-get");
-            // The packages would start a server of their own, which nobody asked for.
-            let install = install.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-            let status = install.env("PG_CREATE_MAIN_CLUSTER", "false").status();
-            if !status.is_ok_and(|status| status.success()) {
-                return Err(format!("apt-get {} failed", arguments.join(" ")));
-            }
+        run("apt-get", &["update"])?;
+        run("apt-get", &["install", "-y", "--no-install-recommends", "postgresql"])?;
+        let installed = find()?;
+        // The packages start a server of their own, which nobody asked for.
+        if let Some(version) = version(&installed) {
+            let _ = run("pg_ctlcluster", &[&version.to_string(), "main", "stop"]);
         }
     }
     find()
+}
+
+fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
+    let mut command = Command::new(program);
+    let status = command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").status();
+    match status.is_ok_and(|status| status.success()) {
+        true => Ok(()),
+        false => Err(format!("{program} {} failed", arguments.join(" "))),
+    }
 }
 
 fn version(programs: &Path) -> Option<u32> {
