@@ -44,7 +44,7 @@ impl Target {
     /// Checks that there is a log already, where one would be made.
     pub(super) fn expect(&self) -> anyhow::Result<()> {
         if let Database::Sqlite(path) = &self.settings.database {
-            ensure!(path.exists(), "there is no log {}", path.display());
+            ensure!(path.exists(), "cannot open the log {}: there is no such file", path.display());
         }
         Ok(())
     }

@@ -28,6 +28,8 @@ const BUSY_TIMEOUT_MS: u64 = 5_000;
 
 const READERS_MAX: u32 = 4;
 
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
+
 /// A log in a SQLite file.
 #[derive(Debug)]
 pub struct SqliteLog {
@@ -178,5 +180,3 @@ impl Migrations for SqliteLog {
         self.path.display().to_string()
     }
 }
-
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");

@@ -6,6 +6,13 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use crate::harness::Directory;
 use crate::postgres::{self, Schema};
 
+/// Who may come how: to one database only with a certificate.
+const HBA: &str = "
+local all all trust
+hostssl template1 all 127.0.0.1/32 trust clientcert=verify-ca
+hostssl all all 127.0.0.1/32 trust
+";
+
 /// An authority with one certificate for `name`.
 struct Authority {
     certificate: String,
@@ -34,12 +41,14 @@ async fn a_guarded_server_is_reached_and_known_by_its_certificate() {
             ("ssl", "on"),
             ("ssl_cert_file", "../server.crt"),
             ("ssl_key_file", "../server.key"),
+            ("ssl_ca_file", "../ca.crt"),
             ("hba_file", "hba"),
         ],
         &[
             ("server.crt", &ours.server.0),
             ("server.key", &ours.server.1),
-            ("hba", "local all all trust\nhostssl all all 127.0.0.1/32 trust\n"),
+            ("ca.crt", &ours.certificate),
+            ("hba", HBA),
         ],
     );
     let schema = Schema::on(&server);
@@ -49,10 +58,13 @@ async fn a_guarded_server_is_reached_and_known_by_its_certificate() {
         std::fs::write(&path, text).unwrap();
         path.display().to_string()
     };
+    let pair = (file("client.crt", &ours.server.0), file("client.key", &ours.server.1));
     let (ours, other) =
         (file("ours.crt", &ours.certificate), file("other.crt", &other.certificate));
     let on = ("KONG_PG_SSL", "on");
     let verify = ("KONG_PG_SSL_VERIFY", "on");
+    let strict = ("KONG_PG_DATABASE", "template1");
+    let (cert, key) = (("KONG_PG_SSL_CERT", &*pair.0), ("KONG_PG_SSL_CERT_KEY", &*pair.1));
     let trusted = "KONG_LUA_SSL_TRUSTED_CERTIFICATE";
     for (more, reached) in [
         (&[][..], false),
@@ -60,6 +72,8 @@ async fn a_guarded_server_is_reached_and_known_by_its_certificate() {
         (&[on, verify], false),
         (&[on, verify, (trusted, &other)], false),
         (&[on, verify, (trusted, &ours)], true),
+        (&[on, strict], false),
+        (&[on, strict, cert, key], true),
         // It is not called so in its certificate.
         (&[on, verify, (trusted, &ours), ("KONG_PG_HOST", "localhost")], false),
     ] {

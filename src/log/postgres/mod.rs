@@ -23,6 +23,14 @@ use super::{EventLog as _, StorageError};
 use crate::domain::event::Seq;
 use crate::settings::Postgres as Settings;
 
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/postgres");
+
+/// Longest wait between two looks at the table while hints arrive.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Longest wait between two looks at the table while no hints can arrive.
+const BLIND_POLL_INTERVAL: Duration = Duration::from_millis(100);
+
 /// A log in a Postgres database.
 #[derive(Debug)]
 pub struct PostgresLog {
@@ -44,7 +52,7 @@ pub struct TlsFiles {
 }
 
 /// Where the database is, and how its connections are set up.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Server {
     options: PgConnectOptions,
     settings: Settings,
@@ -100,6 +108,13 @@ impl PostgresLog {
 
     fn idle(&self) -> MutexGuard<'_, Vec<(PgConnection, Instant)>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Server {
+    /// Leaves the options out: they hold the password and the key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.settings.fmt(f)
     }
 }
 
@@ -244,10 +259,19 @@ impl Migrations for PostgresLog {
     }
 }
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/postgres");
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Database, Sources};
 
-/// Longest wait between two looks at the table while hints arrive.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Longest wait between two looks at the table while no hints can arrive.
-const BLIND_POLL_INTERVAL: Duration = Duration::from_millis(100);
+    #[test]
+    fn what_is_shown_holds_no_password() {
+        let env = [("KONG_DATABASE", "postgres"), ("KONG_PG_PASSWORD", "hunter2")];
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let loaded = crate::settings::Settings::load(&Sources { conf: None, env, prefix: None });
+        let Database::Postgres(settings) = loaded.unwrap().database else { panic!("no server") };
+        let log = PostgresLog::unprepared(&settings, TlsFiles::default());
+        let shown = format!("{log:?}");
+        assert!(shown.contains("127.0.0.1") && !shown.contains("hunter2"), "{shown}");
+    }
+}
