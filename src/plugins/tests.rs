@@ -191,8 +191,11 @@ fn every_credential_reads() {
     }
 }
 
+/// Reads an entity into the struct of its kind.
+type Check = fn(&Entity) -> Result<(), EntityError>;
+
 /// What the data plane reads the kinds of plugins into.
-const STRUCTS: &[(&str, fn(&Entity) -> Result<(), EntityError>)] = &[
+const STRUCTS: &[(&str, Check)] = &[
     ("acls", decodes::<acl::kind::Membership>),
     ("acme_storage", decodes::<acme::kind::Stored>),
     ("basicauth_credentials", decodes::<basic_auth::kind::BasicCredential>),

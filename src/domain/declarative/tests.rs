@@ -80,14 +80,14 @@ fn nested_entities_names_and_defaults_are_read() {
 
 #[test]
 fn certificates_hold_their_snis_and_key_sets_their_keys() {
-    let pair = crate::domain::pem::samples::ec();
-    let jwk = crate::domain::pem::samples::jwk("k");
+    let pair = crate::domain::pem::tests::samples::ec();
+    let jwk = crate::domain::pem::tests::samples::jwk("k");
     let tree = json!({
         "_format_version": "3.0",
         "certificates": [
             {"cert": pair.cert, "key": pair.key, "snis": [{"name": "a.test"}, {"name": "b.test"}]},
         ],
-        "ca_certificates": [{"cert": crate::domain::pem::samples::ca().cert}],
+        "ca_certificates": [{"cert": crate::domain::pem::tests::samples::ca().cert}],
         "key_sets": [{"name": "s", "keys": [{"kid": "k", "jwk": jwk, "name": "one"}]}],
         "vaults": [{"prefix": "my-env", "name": "env", "config": {"prefix": "A_"}}],
         "services": [{"name": "s", "host": "a", "protocol": "https"}],

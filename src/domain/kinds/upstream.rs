@@ -261,7 +261,10 @@ fn healthchecks() -> Field {
         ),
     ]);
     let threshold = Field::number().default(0).between(0, 100);
-    record(vec![("active", active), ("passive", passive), ("threshold", threshold)])
+    // Kong leaves the threshold out of the default of the whole, and then fills it all the same.
+    let default = json!({"active": active.default, "passive": passive.default});
+    Field::record([("active", active), ("passive", passive), ("threshold", threshold)])
+        .default(default)
 }
 
 fn host_name(value: &Value) -> Result<(), String> {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{accept, answers, reference, refuse, start};
-use crate::domain::pem::samples;
+use crate::domain::pem::tests::samples;
 
 fn pair(pair: &samples::Pair) -> Value {
     json!({"cert": pair.cert, "key": pair.key})

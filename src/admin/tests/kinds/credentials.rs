@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{accept, answers, reference, refuse, start};
 use crate::admin::tests::app::App;
-use crate::domain::pem::samples;
+use crate::domain::pem::tests::samples;
 
 async fn consumer(app: &App) -> Value {
     accept(app, "/consumers", json!({"username": "c"}), json!({})).await

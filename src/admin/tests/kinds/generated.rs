@@ -16,7 +16,7 @@ use crate::domain::decide::{self, Fresh};
 use crate::domain::declarative;
 use crate::domain::entity::Kind;
 use crate::domain::kinds::{plugin, target, upstream};
-use crate::domain::pem::samples;
+use crate::domain::pem::tests::samples;
 use crate::domain::schema::{Field, Mark, Schema, Type, UnknownNull, Validator, check_value};
 use crate::snapshot::Snapshot;
 
@@ -100,7 +100,7 @@ fn holds(shown: &Value, sent: &Value) -> bool {
         }
         // To Kong an empty list and an empty object are one.
         (Value::Array(shown), Value::Object(sent)) => shown.is_empty() && sent.is_empty(),
-        (Value::Object(shown), Value::Array(sent)) => shown.is_empty() && sent.is_empty(),
+        (Value::Object(_), Value::Array(sent)) => sent.is_empty(),
         (Value::Number(shown), Value::Number(sent)) => shown.as_f64() == sent.as_f64(),
         (shown, sent) => shown == sent,
     }

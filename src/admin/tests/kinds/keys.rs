@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{accept, answers, reference, refuse, start};
-use crate::domain::pem::samples;
+use crate::domain::pem::tests::samples;
 
 #[tokio::test]
 async fn keys_are_jwks_or_pem_pairs() {

@@ -1,5 +1,7 @@
 //! What PEM texts and JWKs say.
 
+pub(crate) mod samples;
+
 use serde_json::{Value, json};
 
 use super::*;
