@@ -1,12 +1,14 @@
 //! The log in a database that speaks SQL: what every one of them has in common.
 //!
 //! A database is a way to run statements ([`SqlDatabase`]); the tables and the texts are the same
-//! everywhere, so [`EventLog`](super::EventLog) and [`TokenStore`](super::tokens::TokenStore) are written once,
-//! here.
+//! everywhere, so [`EventLog`](super::EventLog) and [`TokenStore`](super::tokens::TokenStore) are
+//! written once, here.
 
 mod cells;
 mod event_log;
 mod statement;
+#[cfg(test)]
+mod tests;
 mod tokens;
 
 use async_trait::async_trait;
