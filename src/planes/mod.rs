@@ -3,6 +3,7 @@
 
 pub mod control;
 pub mod data;
+pub mod identity;
 mod listen;
 mod node;
 mod origin;

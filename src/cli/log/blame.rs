@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::line::{about, headline, plain, print, value};
-use crate::cli::SettingsArgs;
+use crate::cli::JsonArgs;
 use crate::domain::canonical::Document;
 use crate::domain::difference;
 use crate::domain::entity::{Key, Kind};
@@ -26,16 +26,13 @@ pub(super) struct Args {
     /// Look at the entity as it was then [default: as it is]
     #[arg(long, value_name = "SEQ|HASH|TIME")]
     at: Option<Moment>,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    settings: SettingsArgs,
+    common: JsonArgs,
 }
 
 /// Shows who set what.
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
-    let history = super::history(args.settings.clone()).await?;
+    let history = super::history(args.common.settings.clone()).await?;
     let kind = super::kind(history.catalog(), &args.kind)?;
     let seq = match args.at {
         Some(moment) => history.resolve(moment).await.context("cannot find that moment")?,
@@ -50,7 +47,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     };
     let fields = blame(&history, key, seq, args.field.as_deref()).await;
     let fields = fields.context("cannot tell who set what")?;
-    if args.json {
+    if args.common.json {
         let by_path = fields.iter().map(|field| (field.path.clone(), to_json(field)));
         let shown = json!({
             "kind": kind.name(), "id": key.id, "seq": seq, "fields": by_path.collect::<Document>(),

@@ -7,7 +7,7 @@ use chrono::Duration;
 use uuid::Uuid;
 
 use super::line::{json_line, print, text};
-use crate::cli::SettingsArgs;
+use crate::cli::JsonArgs;
 use crate::domain::event::{Event, EventKind, Seq};
 use crate::log::moment::{HashPrefix, Moment};
 use crate::writer::explain::Explainer;
@@ -63,11 +63,8 @@ pub(super) struct Args {
     /// Show every change of an event, not only the first hundred
     #[arg(long)]
     full: bool,
-    /// Print one JSON object a line
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    settings: SettingsArgs,
+    common: JsonArgs,
 }
 
 /// Positions, the ends included.
@@ -102,7 +99,7 @@ fn sort(name: &str) -> Result<EventKind, String> {
 
 /// Shows the events that are asked for.
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
-    let history = super::history(args.settings.clone()).await?;
+    let history = super::history(args.common.settings.clone()).await?;
     let filter = filter(&args, &history).await?;
     let mut search = Search::new(history.clone(), filter);
     let whole = args.seq.is_some() || args.since.is_some();
@@ -125,7 +122,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
 
 async fn show(explainer: &mut Explainer, event: &Event, args: &Args) -> anyhow::Result<()> {
     let differences = explainer.explain(event).await.context("cannot rebuild a config")?;
-    print(&match args.json {
+    print(&match args.common.json {
         true => json_line(event, &differences, args.full).to_string(),
         false => text(event, &differences, args.full),
     })

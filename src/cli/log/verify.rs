@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::json;
 
 use super::line::print;
-use crate::cli::SettingsArgs;
+use crate::cli::JsonArgs;
 use crate::domain::event::Seq;
 use crate::domain::hash::ConfigHash;
 use crate::log::moment::HashPrefix;
@@ -24,11 +24,8 @@ pub(super) struct Args {
     /// as an earlier `log verify` printed them. Finds a log that was cut off at its end
     #[arg(long, value_name = "SEQ:HASH")]
     head: Option<Noted>,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    settings: SettingsArgs,
+    common: JsonArgs,
 }
 
 /// An event that somebody noted elsewhere.
@@ -51,7 +48,7 @@ impl FromStr for Noted {
 
 /// Checks the log.
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
-    let history = super::history(args.settings).await?;
+    let history = super::history(args.common.settings).await?;
     let end = history.log().tip().await.context("cannot read the log")?.seq;
     let mut progress = Progress::new("verified", end.0);
     let mut met = None;
@@ -79,7 +76,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
         }
     }
     let (hash, config_hash) = (head.event_hash, head.config_hash);
-    if args.json {
+    if args.common.json {
         let line = json!({"events": head.seq, "hash": hash, "config_hash": config_hash});
         return print(&line.to_string());
     }

@@ -264,6 +264,7 @@ impl EventLog for SqliteLog {
             let values = [
                 ("cluster_id", fresh.cluster_id.as_bytes().to_vec()),
                 ("signing_key", fresh.signing_key),
+                ("epoch", fresh.epoch.to_be_bytes().to_vec()),
             ];
             for (name, value) in values {
                 sqlx::query(
@@ -277,6 +278,20 @@ impl EventLog for SqliteLog {
             let found =
                 sqlx::query_as("SELECT name, value FROM meta").fetch_all(connection).await?;
             rows::meta(found)
+        })
+        .await
+    }
+
+    async fn raise_epoch(&self, epoch: u64) -> Result<(), StorageError> {
+        self.transact(async |connection| {
+            sqlx::query(
+                "INSERT INTO meta (name, value) VALUES ('epoch', $1) ON CONFLICT (name) \
+                 DO UPDATE SET value = excluded.value WHERE excluded.value > meta.value",
+            )
+            .bind(epoch.to_be_bytes().to_vec())
+            .execute(connection)
+            .await?;
+            Ok(())
         })
         .await
     }

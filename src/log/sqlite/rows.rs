@@ -69,7 +69,8 @@ pub(super) fn meta(found: Vec<(String, Vec<u8>)>) -> Result<Meta, StorageError> 
         value.map(|(_, value)| value.clone()).ok_or_else(|| damaged(name))
     };
     let cluster_id = Uuid::from_slice(&find("cluster_id")?).map_err(|_| damaged("cluster_id"))?;
-    Ok(Meta { cluster_id, signing_key: find("signing_key")? })
+    let epoch = find("epoch")?.try_into().map_err(|_| damaged("epoch"))?;
+    Ok(Meta { cluster_id, signing_key: find("signing_key")?, epoch: u64::from_be_bytes(epoch) })
 }
 
 pub(super) fn data_plane(
