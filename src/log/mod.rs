@@ -16,6 +16,7 @@ pub mod moment;
 pub mod row;
 pub mod sqlite;
 pub mod tokens;
+pub mod transfer;
 
 use async_trait::async_trait;
 use bytes::Bytes;

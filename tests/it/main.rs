@@ -11,6 +11,7 @@ mod harness;
 mod history;
 mod http;
 mod layers;
+mod log_commands;
 mod log_contract;
 mod offline;
 mod process;

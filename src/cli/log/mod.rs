@@ -3,6 +3,7 @@
 mod blame;
 mod line;
 mod show;
+mod transfer;
 mod verify;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use clap::Subcommand;
 use self::line::print;
 use super::SettingsArgs;
 use super::database::{self, Target};
+use super::output::Output;
 use crate::domain::catalog::Catalog;
 use crate::domain::declarative;
 use crate::domain::entity::Kind;
@@ -42,16 +44,22 @@ enum Verb {
         settings: SettingsArgs,
     },
     Verify(verify::Args),
+    Export(transfer::ExportArgs),
+    Import(transfer::ImportArgs),
+    NewEpoch(transfer::NewEpochArgs),
 }
 
 /// Runs one of the verbs.
-pub(super) fn run(args: Args) -> anyhow::Result<()> {
+pub(super) fn run(args: Args, out: &Output) -> anyhow::Result<()> {
     database::block_on(async {
         match args.verb {
             Verb::Show(args) => show::run(args).await,
             Verb::Blame(args) => blame::run(args).await,
             Verb::Replay { to, json: _, settings } => replay(&history(settings).await?, to).await,
             Verb::Verify(args) => verify::run(args).await,
+            Verb::Export(args) => transfer::export(args, out).await,
+            Verb::Import(args) => transfer::import(args, out).await,
+            Verb::NewEpoch(args) => transfer::new_epoch(args, out).await,
         }
     })
 }

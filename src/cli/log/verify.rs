@@ -87,17 +87,19 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
 pub(super) struct Progress {
     what: &'static str,
     total: u64,
+    last: u64,
     shown: bool,
 }
 
 impl Progress {
     pub(super) fn new(what: &'static str, total: u64) -> Self {
-        Self { what, total, shown: std::io::stderr().is_terminal() }
+        Self { what, total, last: 0, shown: std::io::stderr().is_terminal() }
     }
 
     /// Shows a position.
     pub(super) fn at(&mut self, position: u64) {
-        if self.shown && position.is_multiple_of(PROGRESS_EVENTS) {
+        if self.shown && position >= self.last.saturating_add(PROGRESS_EVENTS) {
+            self.last = position;
             let percent = position.saturating_mul(100).checked_div(self.total).unwrap_or(100);
             let (what, total) = (self.what, self.total);
             // The terminal may be gone; the work goes on.
