@@ -12,6 +12,7 @@ use crate::domain::catalog::Catalog;
 use crate::domain::event::{EventKind, Origin};
 use crate::log::sqlite::SqliteLog;
 use crate::planes;
+use crate::planes::trial::TrialSettings;
 use crate::settings::{Database, Settings};
 use crate::writer::{Writer, WriterTask};
 
@@ -19,6 +20,7 @@ use crate::writer::{Writer, WriterTask};
 pub(super) struct Target {
     pub(super) path: PathBuf,
     pub(super) catalog: Arc<Catalog>,
+    trial: TrialSettings,
 }
 
 impl Target {
@@ -37,10 +39,16 @@ impl Target {
     /// Takes the log of settings.
     pub(super) fn of(settings: &Settings) -> anyhow::Result<Self> {
         let catalog = Arc::new(planes::catalog(settings)?);
+        let trial = TrialSettings::of(settings);
         match &settings.database {
-            Database::Sqlite(path) => Ok(Self { path: path.clone(), catalog }),
+            Database::Sqlite(path) => Ok(Self { path: path.clone(), catalog, trial }),
             Database::Off => bail!("a node with database = off has no log"),
         }
+    }
+
+    /// Returns what a data plane that tries out a config takes over.
+    pub(super) fn trial(&self) -> TrialSettings {
+        self.trial.clone()
     }
 
     /// Opens the log, which must be there.

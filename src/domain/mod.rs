@@ -7,6 +7,7 @@
 //!   complete: unique values are unique, references resolve;
 //! - kinds are data: a new one is a file in `kinds/` (or a plugin's) and a line in a table.
 
+pub mod bisect;
 pub mod canonical;
 pub mod catalog;
 pub mod config;

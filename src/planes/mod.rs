@@ -10,6 +10,7 @@ mod origin;
 mod ready;
 mod served;
 mod tasks;
+pub mod trial;
 
 use std::sync::Arc;
 use std::time::Duration;

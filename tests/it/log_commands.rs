@@ -4,10 +4,12 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
+use hybridctl::clock::Clock;
+use hybridctl::planes::trial::{Trial, TrialSettings};
 use serde_json::{Value, json};
 
 use crate::harness::{Cluster, poll};
-use crate::http::Upstream;
+use crate::http::{self, Upstream};
 
 /// Runs the binary in a prefix; returns whether it did what it was asked for, and what it said.
 fn hybridctl(cluster: &Cluster, prefix: &str, arguments: &[&str]) -> (bool, String) {
@@ -33,14 +35,15 @@ fn json_lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Copies the log of the control plane, which does not run.
+/// Puts the log of one prefix, in which nothing runs, into another one. The write-ahead log belongs
+/// to the file: one that stayed behind would bring back what is to be forgotten.
 fn copy_log(cluster: &Cluster, from: &str, to: &str) {
-    std::fs::create_dir_all(cluster.prefix(to)).unwrap();
-    for entry in std::fs::read_dir(cluster.prefix(from)).unwrap() {
-        let entry = entry.unwrap();
-        let name = entry.file_name();
-        if entry.file_type().unwrap().is_file() && name.to_string_lossy().contains(".db") {
-            std::fs::copy(entry.path(), cluster.prefix(to).join(name)).unwrap();
+    let (from, to) = (cluster.prefix(from), cluster.prefix(to));
+    std::fs::create_dir_all(&to).unwrap();
+    for name in ["hybrid.db", "hybrid.db-wal", "hybrid.db-shm"] {
+        let _ = std::fs::remove_file(to.join(name));
+        if from.join(name).exists() {
+            std::fs::copy(from.join(name), to.join(name)).unwrap();
         }
     }
 }
@@ -199,4 +202,53 @@ async fn a_data_plane_follows_an_older_copy_of_the_log_once_its_epoch_was_raised
     cluster.start_data().await;
     cluster.put("/services/a", json!({"url": url})).await;
     cluster.until("/a", |answer| answer.json()["name"] == "green").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_event_that_broke_something_is_found() {
+    let mut cluster = Cluster::without_data().await;
+    for port in 1..=9 {
+        cluster.put("/services/s", json!({"host": "s.example", "port": port})).await;
+    }
+    cluster.stop_control().await;
+    let bisect = |more: &[&str]| hybridctl(&cluster, "cp", &[&["log", "bisect"], more].concat());
+    let broken = "test -n \"$HYBRIDCTL_PROXY\" && test $HYBRIDCTL_SEQ -lt 6";
+
+    let (found, said) = bisect(&["--good", "1", "--run", broken]);
+
+    assert!(found && said.contains("The first bad event:\n6 "), "{said}");
+    assert!(said.contains("        port: 5 -> 6"), "{said}");
+    let unsure = "test $HYBRIDCTL_SEQ = 5 && exit 125; test $HYBRIDCTL_SEQ -lt 5";
+    let (found, said) = bisect(&["--good", "1", "--bad", "8", "--json", "--run", unsure]);
+    let line = said.lines().find(|line| line.starts_with('{')).unwrap();
+    let found_line: Value = serde_json::from_str(line).unwrap();
+    let seqs = found_line["events"].as_array().unwrap().iter().map(|event| &event["seq"]);
+    assert!(found && seqs.eq([&json!(5), &json!(6)]), "{said}");
+    for (arguments, wrong) in [
+        (&["--good", "9", "--run", "true"][..], "has to be before"),
+        (&["--good", "1", "--run", "true"], "says good of 9, which should be bad"),
+        (&["--good", "1", "--run", "false"], "says bad of 1, which should be good"),
+        (&["--good", "1", "--run", "exit 200"], "ended the search at 1 with exit code 200"),
+    ] {
+        let (found, said) = bisect(arguments);
+        assert!(!found && said.contains(wrong), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_config_is_tried_on_a_data_plane_that_leaves_nothing_behind() {
+    let upstream = Upstream::start("blue").await;
+    let cluster = Cluster::without_data().await;
+    cluster.route("a", "/a", &upstream).await;
+    let head = cluster.control.as_ref().unwrap().writer.head();
+    let catalog = hybridctl::planes::catalog(&cluster.settings("cp", &[])).unwrap();
+    let settings = TrialSettings::of(&cluster.settings("cp", &[]));
+    let trial = Trial::start(&settings, &catalog, &head.snapshot, Clock::System).await.unwrap();
+    assert!(trial.serves(head.config_hash));
+    assert_eq!(http::get(trial.proxy(), "/a").await.unwrap().json()["name"], "blue");
+    let directory = trial.directory().to_owned();
+    let mode = std::fs::metadata(&directory).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "it holds secrets");
+    trial.stop().await;
+    assert!(!directory.exists());
 }

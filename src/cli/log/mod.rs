@@ -1,5 +1,6 @@
 //! `log`: who changed what, what the config was at a moment, and whether the log was tampered with.
 
+mod bisect;
 mod blame;
 mod line;
 mod show;
@@ -30,8 +31,9 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    Show(show::Args),
+    Show(Box<show::Args>),
     Blame(blame::Args),
+    Bisect(bisect::Args),
     /// Print the config of a moment as a declarative file, secrets included
     Replay {
         /// Position, first characters of a config hash, or time
@@ -53,7 +55,8 @@ enum Verb {
 pub(super) fn run(args: Args, out: &Output) -> anyhow::Result<()> {
     database::block_on(async {
         match args.verb {
-            Verb::Show(args) => show::run(args).await,
+            Verb::Show(args) => show::run(*args).await,
+            Verb::Bisect(args) => bisect::run(args).await,
             Verb::Blame(args) => blame::run(args).await,
             Verb::Replay { to, json: _, settings } => replay(&history(settings).await?, to).await,
             Verb::Verify(args) => verify::run(args).await,

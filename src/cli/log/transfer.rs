@@ -53,7 +53,10 @@ pub(super) struct ImportArgs {
 /// plane whose database lost its last events would therefore be refused until it has written
 /// more events than it ever had, and longer if the hashes differ. A new epoch, signed with each
 /// head, tells data planes that this log is the one to follow now, whatever they served; those of
-/// before are refused from then on. Stop the control planes first, and start them afterwards.
+/// before are refused from then on.
+///
+/// Stop the control planes, put the copy in place (with SQLite, remove the -wal and -shm files
+/// beside the old one), run this, and start them.
 #[derive(Debug, clap::Args)]
 pub(super) struct NewEpochArgs {
     #[command(flatten)]
