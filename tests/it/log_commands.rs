@@ -35,17 +35,16 @@ fn json_lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Puts the log of one prefix, in which nothing runs, into another one. The write-ahead log belongs
-/// to the file: one that stayed behind would bring back what is to be forgotten.
-fn copy_log(cluster: &Cluster, from: &str, to: &str) {
+/// Puts the log of one prefix into another one, when both are closed: then the whole of each is in
+/// one file.
+async fn copy_log(cluster: &Cluster, from: &str, to: &str) {
     let (from, to) = (cluster.prefix(from), cluster.prefix(to));
     std::fs::create_dir_all(&to).unwrap();
-    for name in ["hybrid.db", "hybrid.db-wal", "hybrid.db-shm"] {
-        let _ = std::fs::remove_file(to.join(name));
-        if from.join(name).exists() {
-            std::fs::copy(from.join(name), to.join(name)).unwrap();
-        }
+    for prefix in [&from, &to] {
+        let open = prefix.join("hybrid.db-wal");
+        assert!(poll(async || (!open.exists()).then_some(())).await.is_some(), "{open:?} stays");
     }
+    std::fs::copy(from.join("hybrid.db"), to.join("hybrid.db")).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,7 +169,7 @@ async fn a_data_plane_follows_an_older_copy_of_the_log_once_its_epoch_was_raised
     cluster.route("a", "/a", &blue).await;
     cluster.until("/a", |answer| answer.json()["name"] == "blue").await;
     cluster.stop_control().await;
-    copy_log(&cluster, "cp", "copy");
+    copy_log(&cluster, "cp", "copy").await;
     cluster.start_control().await;
     let url = format!("http://{}", green.address);
     cluster.put("/services/a", json!({"url": url})).await;
@@ -181,17 +180,17 @@ async fn a_data_plane_follows_an_older_copy_of_the_log_once_its_epoch_was_raised
     cluster.stop_control().await;
 
     // The database is lost; its copy is of two events ago.
-    copy_log(&cluster, "copy", "cp");
+    copy_log(&cluster, "copy", "cp").await;
     cluster.start_control().await;
     let restored = cluster.control.as_ref().unwrap().writer.head();
     let data = cluster.data.as_ref().unwrap();
     let refused = format!("head {} refused", restored.seq);
     let refuses = async || data.last_link_error().filter(|error| error.starts_with(&refused));
-    assert!(poll(refuses).await.is_some(), "{:?}", data.last_link_error());
+    assert!(poll(refuses).await.is_some(), "{refused}: {:?}", data.last_link_error());
     assert_eq!(cluster.data.as_ref().unwrap().config_hash(), newest, "it keeps what is newer");
     cluster.stop_control().await;
 
-    copy_log(&cluster, "copy", "cp");
+    copy_log(&cluster, "copy", "cp").await;
     let said = done(&cluster, "cp", &["log", "new-epoch", "--json"]);
     assert_eq!(json_lines(&said)[0]["seq"], json!(restored.seq));
     cluster.start_control().await;
