@@ -84,7 +84,7 @@ impl Command {
             Self::Config(args) => config::run(args, out),
             Self::Health(args) => health::run(&args, out),
             Self::Hybrid(args) => hybrid::run(args),
-            Self::Log(args) => log::run(args),
+            Self::Log(args) => log::run(args, out),
             Self::Migrations(args) => migrations::run(args, out),
             Self::Node(args) => node::run(&args),
             Self::Prepare(args) => prepare::run(args, out),

@@ -2,15 +2,21 @@
 //!
 //! A head is the only thing that a data plane believes on a signature; content is believed on its
 //! hash. Positions only grow, a rollback included, so an older position is a replay and refused.
+//! A database that comes back from an older copy begins again at an older position. Then its operator
+//! begins a new epoch: epochs go before positions, and they too only grow.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
 use crate::domain::event::Seq;
 use crate::domain::hash::ConfigHash;
+use crate::pki::ed25519::{KeyError, SigningKey};
 
 /// What is put before the signed bytes, so that the key signs nothing else by accident.
 const CONTEXT: &[u8] = b"hybridctl head v1\0";
+
+/// The same for heads of a later epoch than the first, whose number is signed too.
+const CONTEXT_OF_EPOCH: &[u8] = b"hybridctl head v2\0";
 
 /// The length of an ed25519 signature, in bytes.
 const SIGNATURE_BYTES: usize = 64;
@@ -20,6 +26,9 @@ const SIGNATURE_BYTES: usize = 64;
 pub struct SignedHead {
     /// Whose log.
     pub cluster_id: Uuid,
+    /// Which life of the log: it goes before the position. 0, the first one, is not written.
+    #[serde(default, skip_serializing_if = "is_first_epoch")]
+    pub epoch: u64,
     /// The position.
     pub seq: Seq,
     /// The config.
@@ -28,17 +37,51 @@ pub struct SignedHead {
     pub signature: Signature,
 }
 
+/// Who signs the heads of a log.
+#[derive(Clone, Debug)]
+pub struct Signer {
+    /// Whose log.
+    pub cluster_id: Uuid,
+    /// Which life of it.
+    pub epoch: u64,
+    /// The cluster's key.
+    pub key: SigningKey,
+}
+
+impl Signer {
+    /// Signs what is in force at a position.
+    ///
+    /// # Errors
+    ///
+    /// The key does not sign.
+    pub fn sign(&self, seq: Seq, config_hash: ConfigHash) -> Result<SignedHead, KeyError> {
+        let message = SignedHead::message(self.cluster_id, self.epoch, seq, config_hash);
+        let signature = Signature(self.key.sign(&message)?);
+        let Self { cluster_id, epoch, .. } = *self;
+        Ok(SignedHead { cluster_id, epoch, seq, config_hash, signature })
+    }
+}
+
+/// Returns whether an epoch goes without saying, as it did before there were any.
+pub fn is_first_epoch(epoch: &u64) -> bool {
+    *epoch == 0
+}
+
 /// An ed25519 signature; 128 hexadecimal characters in JSON.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Signature(pub [u8; SIGNATURE_BYTES]);
 
 impl SignedHead {
-    /// Returns the bytes that a head's signature covers: context, cluster id, position as 8 bytes
-    /// big-endian, hash.
-    pub fn message(cluster_id: Uuid, seq: Seq, config_hash: ConfigHash) -> Vec<u8> {
-        let mut message = Vec::with_capacity(CONTEXT.len() + 16 + 8 + 32);
-        message.extend_from_slice(CONTEXT);
+    /// Returns the bytes that a head's signature covers: context, cluster id, epoch unless it is
+    /// the first, position, hash; numbers as 8 bytes big-endian.
+    pub fn message(cluster_id: Uuid, epoch: u64, seq: Seq, config_hash: ConfigHash) -> Vec<u8> {
+        let first = is_first_epoch(&epoch);
+        let mut message = Vec::with_capacity(CONTEXT.len() + 16 + 8 + 8 + 32);
+        message.extend_from_slice(if first { CONTEXT } else { CONTEXT_OF_EPOCH });
         message.extend_from_slice(cluster_id.as_bytes());
+        if !first {
+            message.extend_from_slice(&epoch.to_be_bytes());
+        }
         message.extend_from_slice(&seq.0.to_be_bytes());
         message.extend_from_slice(&config_hash.0);
         message
@@ -46,14 +89,15 @@ impl SignedHead {
 
     /// Returns the bytes that this head's signature has to cover.
     pub fn signed_message(&self) -> Vec<u8> {
-        Self::message(self.cluster_id, self.seq, self.config_hash)
+        Self::message(self.cluster_id, self.epoch, self.seq, self.config_hash)
     }
 
-    /// Returns whether this head may follow the one served: its position is newer, or it is the
-    /// same head said again.
-    pub fn may_follow(&self, served: Option<(Seq, ConfigHash)>) -> bool {
-        served.is_none_or(|(seq, hash)| {
-            self.seq > seq || (self.seq == seq && self.config_hash == hash)
+    /// Returns whether this head may follow the one served, of which epoch, position and config
+    /// are given: it is newer, or the same head said again.
+    pub fn may_follow(&self, served: Option<(u64, Seq, ConfigHash)>) -> bool {
+        served.is_none_or(|(epoch, seq, hash)| {
+            let (ours, theirs) = ((self.epoch, self.seq), (epoch, seq));
+            ours > theirs || (ours == theirs && self.config_hash == hash)
         })
     }
 }
@@ -94,6 +138,7 @@ mod tests {
     fn head(seq: u64, hash: u8) -> SignedHead {
         SignedHead {
             cluster_id: Uuid::from_u128(1),
+            epoch: 0,
             seq: Seq(seq),
             config_hash: ConfigHash([hash; 32]),
             signature: Signature([7; 64]),
@@ -113,14 +158,43 @@ mod tests {
         let one = head(3, 4).signed_message();
         let mut other = head(3, 4);
         other.cluster_id = Uuid::from_u128(2);
-        for changed in [head(4, 4), head(3, 5), other] {
+        let (later, latest) =
+            (SignedHead { epoch: 1, ..head(3, 4) }, SignedHead { epoch: 2, ..head(3, 4) });
+        for changed in [head(4, 4), head(3, 5), other, later, latest] {
             assert_ne!(changed.signed_message(), one);
         }
+        assert_ne!(later.signed_message(), latest.signed_message());
+    }
+
+    #[test]
+    fn the_first_epoch_is_as_heads_were_before_there_were_any() {
+        let first = head(3, 4);
+        assert!(!serde_json::to_string(&first).unwrap().contains("epoch"));
+        let mut message = b"hybridctl head v1\0".to_vec();
+        message.extend_from_slice(first.cluster_id.as_bytes());
+        message.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 3]);
+        message.extend_from_slice(&[4; 32]);
+        assert_eq!(first.signed_message(), message);
+
+        let second = SignedHead { epoch: 1, ..first };
+        let text = serde_json::to_string(&second).unwrap();
+        assert_eq!(serde_json::from_str::<SignedHead>(&text).unwrap(), second);
+    }
+
+    #[test]
+    fn an_epoch_goes_before_positions() {
+        let second = |seq, hash| SignedHead { epoch: 1, ..head(seq, hash) };
+        let (first, later) = ((0, Seq(9), ConfigHash([9; 32])), (1, Seq(3), ConfigHash([4; 32])));
+        assert!(second(3, 4).may_follow(Some(first)), "a copy of before");
+        assert!(!head(3, 4).may_follow(Some(first)));
+        assert!(!head(10, 4).may_follow(Some(later)), "what was lost stays so");
+        assert!(second(3, 4).may_follow(Some(later)) && second(4, 1).may_follow(Some(later)));
+        assert!(!second(3, 5).may_follow(Some(later)));
     }
 
     #[test]
     fn positions_only_grow() {
-        let served = Some((Seq(3), ConfigHash([4; 32])));
+        let served = Some((0, Seq(3), ConfigHash([4; 32])));
         assert!(head(4, 1).may_follow(served));
         assert!(head(3, 4).may_follow(served), "said again");
         assert!(!head(3, 5).may_follow(served), "another log");

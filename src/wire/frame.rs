@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::domain::event::Seq;
 use crate::domain::hash::ConfigHash;
-use crate::snapshot::head::SignedHead;
+use crate::snapshot::head::{SignedHead, is_first_epoch};
 
 /// The version of the dialect; a peer with another one is refused.
 pub const PROTOCOL: u32 = 1;
@@ -54,10 +54,19 @@ pub enum FromControl {
 /// A log position and the config there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
+    /// Which life of the log; 0, the first one, is not written.
+    #[serde(default, skip_serializing_if = "is_first_epoch")]
+    pub epoch: u64,
     /// The position.
     pub seq: Seq,
     /// The config.
     pub config_hash: ConfigHash,
+}
+
+impl From<SignedHead> for Position {
+    fn from(head: SignedHead) -> Self {
+        Self { epoch: head.epoch, seq: head.seq, config_hash: head.config_hash }
+    }
 }
 
 /// Who a data plane is and what it serves.

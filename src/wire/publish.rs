@@ -27,7 +27,7 @@ use crate::domain::catalog::Catalog;
 use crate::fleet::{Arrival, Fleet, Visit};
 use crate::pki::TlsError;
 use crate::pki::cluster::{ClusterIdentity, PeerCertificate, check_peer, cluster_server_config};
-use crate::pki::ed25519::SigningKey;
+use crate::snapshot::head::Signer;
 use crate::writer::Head;
 
 /// How long a handshake, and then the head of a request, may take.
@@ -48,7 +48,7 @@ pub struct Publication {
     /// Where it is noted who runs what.
     pub fleet: Arc<Fleet>,
     /// The cluster, and the key that signs its heads.
-    pub cluster: (uuid::Uuid, SigningKey),
+    pub cluster: Signer,
     /// The pair that both sides have.
     pub identity: Arc<ClusterIdentity>,
     /// Time.
@@ -76,9 +76,10 @@ pub async fn publish(
 ) -> Result<(), TlsError> {
     let tls = cluster_server_config(&publication.identity, &publication.clock)?;
     let tls = TlsAcceptor::from(tls);
-    let (cluster_id, key) = &publication.cluster;
-    let pin = Pin { cluster_id: *cluster_id, public_key: key.verify_key().to_string() };
-    let recent = Recent::new(publication.catalog.clone(), *cluster_id, key.clone());
+    let signer = publication.cluster.clone();
+    let public_key = signer.key.verify_key().to_string();
+    let pin = Pin { cluster_id: signer.cluster_id, public_key };
+    let recent = Recent::new(publication.catalog.clone(), signer);
     let shared = Arc::new(Shared { publication, recent, pin, stop });
     let mut tasks = JoinSet::new();
     tasks.spawn(remember(shared.clone()));
@@ -272,7 +273,8 @@ async fn session(
     let mut stop = shared.stop.clone();
     let newest = heads.borrow_and_update().clone();
     shared.recent.remember(newest.clone());
-    let mut publisher = Publisher::new(shared.publication.timing, newest, Instant::now());
+    let mut publisher = Publisher::new(shared.publication.timing, newest, Instant::now())
+        .in_epoch(shared.publication.cluster.epoch);
     let mut visit = None;
     let mut ticks = tokio::time::interval(TICK);
     let ended = loop {

@@ -4,14 +4,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use uuid::Uuid;
 
 use super::frame::Delta;
 use crate::domain::catalog::Catalog;
 use crate::domain::event::encode_changes;
 use crate::domain::hash::{ConfigHash, NodeHash};
-use crate::pki::ed25519::{KeyError, SigningKey};
-use crate::snapshot::head::{Signature, SignedHead};
+use crate::pki::ed25519::KeyError;
+use crate::snapshot::head::{SignedHead, Signer};
 use crate::snapshot::pack;
 use crate::writer::Head;
 
@@ -24,8 +23,7 @@ const DELTA_BYTES_MAX: usize = 256 << 10;
 /// The heads of late and the key that signs them; shared by all sessions.
 pub(super) struct Recent {
     catalog: Arc<Catalog>,
-    cluster_id: Uuid,
-    key: SigningKey,
+    signer: Signer,
     state: Mutex<State>,
 }
 
@@ -39,8 +37,8 @@ struct State {
 }
 
 impl Recent {
-    pub(super) fn new(catalog: Arc<Catalog>, cluster_id: Uuid, key: SigningKey) -> Self {
-        Self { catalog, cluster_id, key, state: Mutex::default() }
+    pub(super) fn new(catalog: Arc<Catalog>, signer: Signer) -> Self {
+        Self { catalog, signer, state: Mutex::default() }
     }
 
     // What is remembered can be made anew, so a poisoned lock is still good.
@@ -66,10 +64,7 @@ impl Recent {
         if let Some(signed) = state.signed.filter(|signed| signed.seq == head.seq) {
             return Ok(signed);
         }
-        let (seq, config_hash) = (head.seq, head.config_hash);
-        let signature = self.key.sign(&SignedHead::message(self.cluster_id, seq, config_hash))?;
-        let signature = Signature(signature);
-        let signed = SignedHead { cluster_id: self.cluster_id, seq, config_hash, signature };
+        let signed = self.signer.sign(head.seq, head.config_hash)?;
         state.signed = Some(signed);
         Ok(signed)
     }

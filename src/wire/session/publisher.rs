@@ -62,6 +62,7 @@ pub enum Action {
 #[derive(Debug)]
 pub struct Publisher {
     timing: Timing,
+    epoch: u64,
     joined: bool,
     applied: Option<Position>,
     rejected: Option<ConfigHash>,
@@ -79,6 +80,7 @@ impl Publisher {
     pub fn new(timing: Timing, head: Arc<Head>, now: Instant) -> Self {
         Self {
             timing,
+            epoch: 0,
             joined: false,
             applied: None,
             rejected: None,
@@ -88,6 +90,11 @@ impl Publisher {
             heard_at: now,
             spoke_at: now,
         }
+    }
+
+    /// Returns the session as one that sends heads of this epoch.
+    pub fn in_epoch(self, epoch: u64) -> Self {
+        Self { epoch, ..self }
     }
 
     /// There is a newer head.
@@ -188,7 +195,7 @@ impl Publisher {
         }
         self.waiting = false;
         let head = self.newest.clone();
-        let served = Position { seq: head.seq, config_hash: head.config_hash };
+        let served = Position { epoch: self.epoch, seq: head.seq, config_hash: head.config_hash };
         if self.applied == Some(served) || self.rejected == Some(head.config_hash) {
             return Vec::new();
         }
@@ -214,7 +221,7 @@ mod tests {
     }
 
     fn position(seq: u64) -> Position {
-        Position { seq: Seq(seq), config_hash: ConfigHash([seq as u8; 32]) }
+        Position { epoch: 0, seq: Seq(seq), config_hash: ConfigHash([seq as u8; 32]) }
     }
 
     fn hello(applied: Option<Position>) -> FromData {
@@ -248,6 +255,17 @@ mod tests {
         let now = Instant::now();
         assert_eq!(joined(None, now).1, Some(1));
         assert_eq!(joined(Some(position(1)), now).1, None);
+    }
+
+    #[test]
+    fn a_data_plane_of_an_earlier_epoch_is_told_of_the_new_one() {
+        let now = Instant::now();
+        let mut publisher = Publisher::new(Timing::default(), head(1), now).in_epoch(1);
+        assert_eq!(announced(&publisher.frame(hello(Some(position(1))), now)), Some(1));
+        let position = Position { epoch: 1, ..position(1) };
+        assert_eq!(announced(&publisher.frame(FromData::Applied(position), now)), None);
+        let heartbeat = FromData::Heartbeat { applied: Some(position) };
+        assert_eq!(announced(&publisher.frame(heartbeat, now)), None);
     }
 
     #[test]
