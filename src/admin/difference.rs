@@ -18,6 +18,7 @@ use crate::domain::event::Change;
 use crate::domain::kinds::plugin;
 use crate::domain::rejection::FieldErrors;
 use crate::domain::schema::{Auto, Field, Mark, Type, Validator};
+use crate::domain::shrink::Shrink;
 use crate::writer::Head;
 
 /// What stands for a secret.
@@ -71,6 +72,10 @@ pub(super) fn preview(catalog: &Catalog, head: &Head, changes: &[Change]) -> Map
             shown.map(|change| show(catalog, head.snapshot.config(), change)).collect(),
         ),
         ("changes_total".into(), changes.len().into()),
+        (
+            "shrinks".into(),
+            Shrink::of(head.snapshot.config(), changes).map_or(Value::Null, |it| it.to_json()),
+        ),
     ])
 }
 

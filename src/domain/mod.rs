@@ -23,4 +23,5 @@ pub mod pem;
 pub mod rejection;
 pub mod role;
 pub mod schema;
+pub mod shrink;
 pub mod view;
