@@ -12,13 +12,15 @@ use crate::domain::catalog::Catalog;
 use crate::domain::event::{EventKind, Origin};
 use crate::log::sqlite::SqliteLog;
 use crate::planes;
-use crate::settings::{Database, Settings};
+use crate::settings::{Database, Settings, SnapshotKeep};
 use crate::writer::{Writer, WriterTask};
 
 /// What a command about the log needs.
 pub(super) struct Target {
     pub(super) path: PathBuf,
     pub(super) catalog: Arc<Catalog>,
+    pub(super) snapshot_keep: SnapshotKeep,
+    pub(super) settings: Settings,
 }
 
 impl Target {
@@ -38,7 +40,12 @@ impl Target {
     pub(super) fn of(settings: &Settings) -> anyhow::Result<Self> {
         let catalog = Arc::new(planes::catalog(settings)?);
         match &settings.database {
-            Database::Sqlite(path) => Ok(Self { path: path.clone(), catalog }),
+            Database::Sqlite(path) => Ok(Self {
+                path: path.clone(),
+                catalog,
+                snapshot_keep: settings.snapshot_keep,
+                settings: settings.clone(),
+            }),
             Database::Off => bail!("a node with database = off has no log"),
         }
     }

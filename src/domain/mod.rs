@@ -12,6 +12,7 @@ pub mod catalog;
 pub mod config;
 pub mod decide;
 pub mod declarative;
+pub mod difference;
 pub mod entity;
 pub mod event;
 pub mod fresh;

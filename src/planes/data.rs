@@ -252,7 +252,7 @@ fn proxy(
 }
 
 /// The authorities that upstreams are verified by: those of the settings, or the system's.
-fn trust(settings: &Settings) -> anyhow::Result<TrustStore> {
+pub(super) fn trust(settings: &Settings) -> anyhow::Result<TrustStore> {
     const SYSTEM: &[&str] = &[
         "/etc/ssl/certs/ca-certificates.crt",
         "/etc/pki/tls/certs/ca-bundle.crt",
@@ -348,7 +348,10 @@ fn cluster_link(
         applied: None,
     };
     let Start { snapshot, memory, pin_path } = start;
+    let mirror = settings.cluster.snapshot_mirror.as_deref();
+    let mirror = mirror.map(|url| super::mirror::open(settings, url, &clock)).transpose()?;
     Ok(Link {
+        mirror,
         addresses: settings.cluster.control_planes.clone(),
         tls: TlsLink { config, server_name: identity.server_name() },
         hello,

@@ -3,7 +3,9 @@
 
 pub mod control;
 pub mod data;
+mod janitor;
 mod listen;
+pub mod mirror;
 mod node;
 mod origin;
 mod ready;

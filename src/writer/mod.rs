@@ -12,6 +12,7 @@
 //! - a caller that goes away changes nothing: its write happens or not, as a whole.
 
 pub mod audit;
+pub mod gc;
 pub mod history;
 mod job;
 mod past;

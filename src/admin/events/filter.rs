@@ -2,9 +2,9 @@
 
 use uuid::Uuid;
 
+use crate::admin::Admin;
 use crate::admin::call::Call;
 use crate::admin::error::ApiError;
-use crate::admin::{Admin, difference};
 use crate::domain::catalog::Catalog;
 use crate::domain::config::Config;
 use crate::domain::entity::Kind;
@@ -155,7 +155,7 @@ impl ChangeFilter {
             return false;
         }
         let Some(name) = &self.name else { return true };
-        let is_named = |entity| difference::name(entity).as_ref() == Some(name);
+        let is_named = |entity| crate::domain::difference::name(entity).as_ref() == Some(name);
         let new = match change {
             Change::Upserted(entity) => Some(entity),
             Change::Deleted(_) => None,

@@ -130,7 +130,7 @@ fn about(event: &Event) -> Value {
 fn show_change(change: &Change) -> Value {
     let (verb, name) = match change {
         Change::Deleted(_) => ("deleted", None),
-        Change::Upserted(entity) => ("upserted", difference::name(entity)),
+        Change::Upserted(entity) => ("upserted", crate::domain::difference::name(entity)),
     };
     json!({"type": verb, "kind": change.key().kind.name(), "id": change.key().id, "name": name})
 }

@@ -5,6 +5,7 @@
 //! into the database file, so that pages of which the system lost a failed `fsync` are written again.
 
 mod rows;
+mod sweep;
 mod tokens;
 
 use std::path::{Path, PathBuf};
@@ -284,9 +285,15 @@ impl EventLog for SqliteLog {
     async fn store_snapshot(
         &self,
         snapshot: StoredSnapshot,
+        base: Option<StoredSnapshot>,
         nodes: Vec<(NodeHash, Bytes)>,
-    ) -> Result<(), StorageError> {
+    ) -> Result<bool, StorageError> {
         self.transact(async |connection| {
+            if let Some(base) = base
+                && !sweep::is_stored(connection, base).await?
+            {
+                return Ok(false);
+            }
             for batch in nodes.chunks(BATCH_LEN) {
                 let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO nodes (hash, bytes) ");
                 query.push_values(batch, |mut values, (hash, bytes)| {
@@ -301,7 +308,7 @@ impl EventLog for SqliteLog {
                 .bind(snapshot.config_hash.0.as_slice())
                 .execute(connection)
                 .await?;
-            Ok(())
+            Ok(true)
         })
         .await
     }
@@ -312,6 +319,26 @@ impl EventLog for SqliteLog {
         );
         let found = query.bind(rows::integer(at.0)).fetch_optional(&self.readers).await?;
         found.map(|row| rows::snapshot("snapshots", &row)).transpose()
+    }
+
+    async fn stored_snapshots(&self) -> Result<Vec<StoredSnapshot>, StorageError> {
+        sweep::stored(&mut *self.readers.acquire().await?).await
+    }
+
+    async fn stored_nodes(
+        &self,
+        after: Option<NodeHash>,
+        limit: u32,
+    ) -> Result<Vec<NodeHash>, StorageError> {
+        sweep::nodes(&mut *self.readers.acquire().await?, after, limit).await
+    }
+
+    async fn remove_nodes(
+        &self,
+        stored: &[StoredSnapshot],
+        nodes: &[NodeHash],
+    ) -> Result<bool, StorageError> {
+        self.transact(async |connection| sweep::remove(connection, stored, nodes).await).await
     }
 
     async fn forget_snapshot(&self, seq: Seq) -> Result<(), StorageError> {

@@ -62,6 +62,10 @@ pub(super) fn node(row: &SqliteRow) -> Result<(NodeHash, Bytes), StorageError> {
     Ok((hash, bytes.into()))
 }
 
+pub(super) fn node_hash(row: &SqliteRow) -> Result<NodeHash, StorageError> {
+    hash("nodes", row, "?", "hash").map(NodeHash)
+}
+
 pub(super) fn meta(found: Vec<(String, Vec<u8>)>) -> Result<Meta, StorageError> {
     let damaged = |row: &str| damaged("meta", row, "value");
     let find = |name: &str| {
