@@ -27,11 +27,7 @@ pub(super) fn export(admin: &Admin) -> Result<Value, ApiError> {
     without_database(admin)?;
     let head = admin.0.store.head();
     let tree = declarative::export(&admin.0.catalog, head.snapshot.config());
-    let yaml = serde_yaml_ng::to_string(&tree).map_err(|error| {
-        tracing::error!(%error, "cannot write YAML");
-        ApiError::Unexpected
-    })?;
-    Ok(json!({"config": yaml}))
+    Ok(json!({"config": declarative::yaml::write(&tree)}))
 }
 
 /// Replaces the configuration.

@@ -68,10 +68,10 @@ mod tests {
         assert_eq!(
             line(&before, Change::Upserted(new)),
             format!(
-                "~ services/{id} s\n    host: \"a\" -> \"b\"\n    path: \"/x\" -> null\n    port: 80\n"
+                "~ services {id} s\n    host: \"a\" -> \"b\"\n    path: \"/x\" -> null\n    port: 80\n"
             )
         );
-        assert_eq!(line(&before, Change::Deleted(old.key())), format!("- services/{id} s\n"));
-        assert!(line(&Config::default(), Change::Upserted(old)).starts_with("+ services/"));
+        assert_eq!(line(&before, Change::Deleted(old.key())), format!("- services {id} s\n"));
+        assert!(line(&Config::default(), Change::Upserted(old)).starts_with("+ services "));
     }
 }

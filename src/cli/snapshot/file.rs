@@ -96,7 +96,7 @@ pub(super) async fn export(args: Export, out: &Output) -> anyhow::Result<()> {
         }
         Format::Yaml => {
             let tree = declarative::export(catalog, head.snapshot.config());
-            serde_yaml_ng::to_string(&tree).context("cannot write YAML")?.into_bytes()
+            declarative::yaml::write(&tree).into_bytes()
         }
         Format::Pack => {
             let signed = sign(&history, &head).await?;

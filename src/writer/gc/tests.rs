@@ -70,9 +70,13 @@ async fn write(writer: &Writer, ids: std::ops::Range<u128>, host: &str) -> Arc<H
         kind: EventKind::Written,
         reason: None,
     };
+    let catalog = writer.history().catalog();
     let entity = |id: u128| {
-        let document = json!({"id": Uuid::from_u128(id), "host": host, "name": format!("s{id}")});
-        Change::Upserted(Entity::new(service::KIND, document.as_object().unwrap()).unwrap())
+        let name = format!("s{id}");
+        let mut document = json!({"id": Uuid::from_u128(id + 1), "host": host, "name": name});
+        let document = document.as_object_mut().unwrap();
+        catalog.complete(service::KIND, document).unwrap();
+        Change::Upserted(Entity::new(service::KIND, document).unwrap())
     };
     let changes: Vec<_> = ids.map(entity).collect();
     writer.write(origin, move |_, _| Ok((changes.clone(), ()))).await.unwrap().1
@@ -131,7 +135,7 @@ async fn a_projector_whose_base_is_gone_stores_everything_again() {
 #[tokio::test]
 async fn a_damaged_snapshot_is_cleared_away_so_that_the_next_one_is_whole() {
     let mut world = World::start().await;
-    let head = world.put(0..3000, "a").await;
+    let head = world.put(0..1000, "a").await;
     let root = NodeHash(head.config_hash.0);
     let stored = world.log.stored_snapshots().await.unwrap();
     assert!(world.log.remove_nodes(&stored, &[root]).await.unwrap());
@@ -146,13 +150,13 @@ async fn clearing_beside_a_projector_leaves_only_whole_snapshots() {
     let mut world = World::start().await;
     let log = world.log.clone();
     let clearing = tokio::spawn(async move {
-        for _ in 0..200 {
+        for _ in 0..60 {
             let later = Utc::now() + TimeDelta::days(1);
             clear(&*log, NONE, &[], later, false).await.unwrap();
             tokio::task::yield_now().await;
         }
     });
-    for n in 0..60_u128 {
+    for n in 0..30_u128 {
         world.put(n * 3..n * 3 + 40, &format!("h{n}")).await;
     }
     clearing.await.unwrap();
