@@ -42,7 +42,7 @@ impl<'m> Turn<'m> {
     /// be is for the caller to find out.
     pub(crate) async fn pull(&mut self, hashes: &[NodeHash]) -> Vec<(NodeHash, Bytes)> {
         let until = self.until.min(tokio::time::Instant::now() + BATCH_WITHIN);
-        let gets = hashes.to_vec().into_iter().map(|hash| {
+        let gets = hashes.iter().copied().map(|hash| {
             let mirror = self.mirror.clone();
             async move { (hash, mirror.get(&node_path(hash)).await) }
         });

@@ -20,6 +20,10 @@ use crate::writer::{Head, Writer};
 /// No age, so that only counts and names keep.
 const NONE: Policy = Policy { keep: 1, age: TimeDelta::zero() };
 
+fn tomorrow() -> DateTime<Utc> {
+    Clock::System.now() + TimeDelta::days(1)
+}
+
 struct World {
     log: Arc<MemoryLog>,
     writer: Writer,
@@ -45,7 +49,7 @@ impl World {
     }
 
     async fn clear(&self, policy: Policy, retained: &[ConfigHash]) -> Cleared {
-        clear(&*self.log, policy, retained, Utc::now() + TimeDelta::days(1), false).await.unwrap()
+        clear(&*self.log, policy, retained, tomorrow(), false).await.unwrap()
     }
 
     async fn seqs(&self) -> Vec<u64> {
@@ -90,7 +94,7 @@ async fn the_newest_and_the_retained_stay_and_are_whole() {
         heads.push(world.put(n * 20..n * 20 + 200, &format!("h{n}")).await);
     }
     let before = world.log.stored_nodes(None, 10_000).await.unwrap().len();
-    let told = clear(&*world.log, NONE, &[], Utc::now() + TimeDelta::days(1), true).await.unwrap();
+    let told = clear(&*world.log, NONE, &[], tomorrow(), true).await.unwrap();
     assert_eq!(world.seqs().await.len(), 8, "a dry run removes nothing");
     let policy = Policy { keep: 2, ..NONE };
     let cleared = world.clear(policy, &[heads[2].config_hash]).await;
@@ -151,7 +155,7 @@ async fn clearing_beside_a_projector_leaves_only_whole_snapshots() {
     let log = world.log.clone();
     let clearing = tokio::spawn(async move {
         for _ in 0..60 {
-            let later = Utc::now() + TimeDelta::days(1);
+            let later = tomorrow();
             clear(&*log, NONE, &[], later, false).await.unwrap();
             tokio::task::yield_now().await;
         }
@@ -172,9 +176,9 @@ async fn data_planes_of_the_database_are_known() {
     for (n, row) in
         [format!(r#"{{"applied_hash":"{hash}"}}"#), "{}".into(), "x".into()].into_iter().enumerate()
     {
-        let expires_at = Utc::now() + TimeDelta::days(1);
+        let expires_at = tomorrow();
         let plane = crate::log::DataPlaneRow { id: Uuid::from_u128(n as u128), row, expires_at };
         log.store_data_plane(plane).await.unwrap();
     }
-    assert_eq!(configs_of_data_planes(&log, Utc::now()).await.unwrap(), [hash]);
+    assert_eq!(configs_of_data_planes(&log, Clock::System.now()).await.unwrap(), [hash]);
 }
