@@ -6,7 +6,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail, ensure};
 use serde_json::json;
 
-use super::{Common, at_or_newest, history};
+use super::{at_or_newest, history};
+use crate::cli::JsonArgs;
 use crate::cli::database::{self, Target};
 use crate::cli::output::Output;
 use crate::cli::{difference, rollback};
@@ -42,7 +43,7 @@ pub(super) struct Export {
     #[arg(value_name = "PATH", conflicts_with = "output")]
     path: Option<PathBuf>,
     #[command(flatten)]
-    common: Common,
+    common: JsonArgs,
 }
 
 /// The forms of a snapshot outside the database.
@@ -80,7 +81,7 @@ pub(super) struct Import {
     #[arg(long)]
     force: bool,
     #[command(flatten)]
-    common: Common,
+    common: JsonArgs,
 }
 
 pub(super) async fn export(args: Export, out: &Output) -> anyhow::Result<()> {
@@ -112,7 +113,7 @@ pub(super) async fn export(args: Export, out: &Output) -> anyhow::Result<()> {
 
 /// Says what was written; of a pack also how many of its nodes were not there yet.
 fn told(
-    common: &Common,
+    common: &JsonArgs,
     head: &Head,
     path: &Path,
     nodes: Option<usize>,
@@ -236,7 +237,7 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-pub(super) fn verify(path: &Path, common: Common) -> anyhow::Result<()> {
+pub(super) fn verify(path: &Path, common: JsonArgs) -> anyhow::Result<()> {
     let target = Target::find(common.settings)?;
     let (snapshot, signed) = if path.is_dir() {
         (super::mirror::read(&target.catalog, path)?, true)

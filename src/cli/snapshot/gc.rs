@@ -4,7 +4,8 @@ use anyhow::{Context as _, ensure};
 use chrono::TimeDelta;
 use serde_json::json;
 
-use super::{Common, history};
+use super::history;
+use crate::cli::JsonArgs;
 use crate::cli::output::Output;
 use crate::clock::Clock;
 use crate::writer::gc::{self, Policy};
@@ -21,7 +22,7 @@ pub(super) struct Gc {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    common: Common,
+    common: JsonArgs,
 }
 
 pub(super) async fn run(args: Gc, out: &Output) -> anyhow::Result<()> {
@@ -61,7 +62,7 @@ pub(super) async fn run(args: Gc, out: &Output) -> anyhow::Result<()> {
 }
 
 /// Rebuilds every stored snapshot from its nodes, and checks it against the log.
-pub(super) async fn verify(common: Common, out: &Output) -> anyhow::Result<()> {
+pub(super) async fn verify(common: JsonArgs, out: &Output) -> anyhow::Result<()> {
     let (_, history) = history(&common).await?;
     let stored = history.log().stored_snapshots().await.context("cannot read the log")?;
     let mut damaged = 0;

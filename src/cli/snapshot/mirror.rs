@@ -7,7 +7,8 @@ use anyhow::Context as _;
 use serde_json::json;
 
 use super::file::{check, sign};
-use super::{Common, at_or_newest, history};
+use super::{at_or_newest, history};
+use crate::cli::JsonArgs;
 use crate::cli::output::Output;
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
@@ -32,7 +33,7 @@ pub(super) struct Publish {
     #[arg(long)]
     all: bool,
     #[command(flatten)]
-    common: Common,
+    common: JsonArgs,
 }
 
 pub(super) async fn publish(args: Publish, out: &Output) -> anyhow::Result<()> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::SettingsArgs;
+use super::JsonArgs;
 use super::database::{self, Target};
 use super::output::Output;
 use crate::log::moment::Moment;
@@ -32,7 +32,7 @@ enum Verb {
         #[arg(long, default_value_t = 20)]
         last: u32,
         #[command(flatten)]
-        common: Common,
+        common: JsonArgs,
     },
     /// Show what is in a snapshot
     Show {
@@ -40,7 +40,7 @@ enum Verb {
         #[arg(value_name = "HASH|SEQ|TIME")]
         moment: Moment,
         #[command(flatten)]
-        common: Common,
+        common: JsonArgs,
     },
     /// Compare two snapshots, by entity and field, with secrets masked
     Diff {
@@ -51,7 +51,7 @@ enum Verb {
         #[arg(value_name = "HASH|SEQ|TIME")]
         to: Moment,
         #[command(flatten)]
-        common: Common,
+        common: JsonArgs,
     },
     /// Write a snapshot: as the file that starts a data plane, as YAML, or as a pack of nodes
     Export(file::Export),
@@ -62,21 +62,12 @@ enum Verb {
         /// File or folder to check; without one, what the database stores
         file: Option<PathBuf>,
         #[command(flatten)]
-        common: Common,
+        common: JsonArgs,
     },
     /// Put the newest snapshot where data planes fetch it: `cluster_snapshot_mirror`
     Publish(mirror::Publish),
     /// Remove stored snapshots that nothing needs; the log still leads to every one of them
     Gc(gc::Gc),
-}
-
-#[derive(Debug, clap::Args)]
-struct Common {
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    settings: SettingsArgs,
 }
 
 pub(super) fn run(args: Args, out: &Output) -> anyhow::Result<()> {
@@ -95,7 +86,7 @@ pub(super) fn run(args: Args, out: &Output) -> anyhow::Result<()> {
     })
 }
 
-async fn history(common: &Common) -> anyhow::Result<(Target, History)> {
+async fn history(common: &JsonArgs) -> anyhow::Result<(Target, History)> {
     let target = Target::find(common.settings.clone())?;
     let log = Arc::new(target.open().await?);
     let history = History::new(log, target.catalog.clone());

@@ -3,12 +3,13 @@
 use anyhow::Context as _;
 use serde_json::json;
 
-use super::{Common, at, history};
+use super::{at, history};
+use crate::cli::JsonArgs;
 use crate::cli::difference;
 use crate::domain::event::Seq;
 use crate::log::moment::Moment;
 
-pub(super) async fn list(last: u32, common: Common) -> anyhow::Result<()> {
+pub(super) async fn list(last: u32, common: JsonArgs) -> anyhow::Result<()> {
     let (_, history) = history(&common).await?;
     let tip = history.log().tip().await.context("cannot read the log")?;
     let after = Seq(tip.seq.0.saturating_sub(u64::from(last)));
@@ -27,7 +28,7 @@ pub(super) async fn list(last: u32, common: Common) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(super) async fn show(moment: Moment, common: Common) -> anyhow::Result<()> {
+pub(super) async fn show(moment: Moment, common: JsonArgs) -> anyhow::Result<()> {
     let (target, history) = history(&common).await?;
     let head = at(&history, moment).await?;
     let config = head.snapshot.config();
@@ -59,7 +60,7 @@ pub(super) async fn show(moment: Moment, common: Common) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(super) async fn diff(from: Moment, to: Moment, common: Common) -> anyhow::Result<()> {
+pub(super) async fn diff(from: Moment, to: Moment, common: JsonArgs) -> anyhow::Result<()> {
     let (target, history) = history(&common).await?;
     let (from, to) = (at(&history, from).await?, at(&history, to).await?);
     let old = from.snapshot.config();
