@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use super::janitor;
 use super::listen::{self, Face};
 use super::node::{self, Counts};
-use super::origin;
 use super::tasks::Tasks;
+use super::{database, origin};
 use crate::admin::auth::Auth;
 use crate::admin::serve::serve;
 use crate::admin::status::{StatusApi, StatusSource, Unready};
@@ -23,8 +23,6 @@ use crate::domain::catalog::UnsupportedPlugins;
 use crate::domain::decide::Fresh;
 use crate::domain::event::{EventKind, Origin};
 use crate::fleet::Fleet;
-use crate::log::memory::MemoryLog;
-use crate::log::sqlite::SqliteLog;
 use crate::log::tokens::TokenStore;
 use crate::log::{EventLog, Meta};
 use crate::pki::ed25519::SigningKey;
@@ -83,7 +81,7 @@ impl Control {
                  planes answer 503 to the requests that they apply to"
             );
         }
-        let (log, tokens) = open_log(settings).await?;
+        let (log, tokens) = database::open(settings).await?;
         let cluster = cluster(&*log, &clock).await?;
         let opened = Writer::open(log.clone(), catalog.clone(), clock.clone()).await;
         let (writer, task) = opened.context("cannot read the log")?;
@@ -141,21 +139,6 @@ impl Control {
     /// Stops everything; what was acknowledged is on disk already.
     pub async fn stop(self) {
         self.tasks.stop().await;
-    }
-}
-
-/// Opens the database: the log, and where there is one the tokens beside it.
-async fn open_log(
-    settings: &Settings,
-) -> anyhow::Result<(Arc<dyn EventLog>, Option<Arc<dyn TokenStore>>)> {
-    match &settings.database {
-        Database::Sqlite(path) => {
-            let log = SqliteLog::open(path).await;
-            let log = log.with_context(|| format!("cannot open the log {}", path.display()))?;
-            let log = Arc::new(log);
-            Ok((log.clone(), Some(log)))
-        }
-        Database::Off => Ok((Arc::new(MemoryLog::default()), None)),
     }
 }
 
@@ -217,7 +200,7 @@ async fn cluster(log: &dyn EventLog, clock: &Clock) -> anyhow::Result<(uuid::Uui
 
 fn status(settings: &Settings, writer: &Writer, counts: &Counts) -> StatusSource {
     let counts = counts.clone();
-    let (hash, alive) = (writer.clone(), writer.clone());
+    let (hash, log) = (writer.clone(), writer.clone());
     let database_off = settings.database == Database::Off;
     StatusSource {
         counters: Box::new(move || counts.snapshot()),
@@ -226,10 +209,9 @@ fn status(settings: &Settings, writer: &Writer, counts: &Counts) -> StatusSource
             true => Some(Box::new(move || hash.head().config_hash.to_hex())),
             false => None,
         },
-        // The writer's memory image was read from it, and a failed write is answered as such.
         database_reachable: match database_off {
             true => None,
-            false => Some(Box::new(move || alive.subscribe().has_changed().is_ok())),
+            false => Some(Box::new(move || log.reaches_log())),
         },
         readiness: Box::new(|| Ok::<(), Unready>(())),
         draining: AtomicBool::new(false),

@@ -14,7 +14,8 @@ use crate::wire::mirror::Mirror;
 /// It is no URL of a mirror, or TLS is asked for and nobody is trusted.
 pub fn open(settings: &Settings, url: &str, clock: &Clock) -> anyhow::Result<Mirror> {
     Mirror::open(url, || {
-        let verify = super::data::trust(settings).context("cannot verify the snapshot mirror")?;
+        let verify =
+            super::data::trust_store(settings).context("cannot verify the snapshot mirror")?;
         let options = UpstreamOptions { verify: Some(verify), client: None, http2: false };
         Ok(upstream_client_config(&options, clock)?)
     })

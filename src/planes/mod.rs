@@ -3,6 +3,7 @@
 
 pub mod control;
 pub mod data;
+pub mod database;
 mod janitor;
 mod listen;
 pub mod mirror;
@@ -11,6 +12,7 @@ mod origin;
 mod ready;
 mod served;
 mod tasks;
+mod trust;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +37,7 @@ enum Node {
     Control(Control),
     Data(Data),
     /// Both halves in one process, without a cluster link between.
-    Traditional(Box<Control>, Data),
+    Traditional(Control, Box<Data>),
 }
 
 /// Runs a node until it is told to end: SIGTERM at once, SIGQUIT after the last request.
@@ -83,7 +85,7 @@ impl Node {
                 let heads = control.writer.subscribe();
                 let counts = control.counts.clone();
                 let data = Data::start_local(settings, Clock::System, heads, counts).await?;
-                Ok(Self::Traditional(Box::new(control), data))
+                Ok(Self::Traditional(control, Box::new(data)))
             }
         }
     }

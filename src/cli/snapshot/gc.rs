@@ -28,7 +28,7 @@ pub(super) struct Gc {
 pub(super) async fn run(args: Gc, out: &Output) -> anyhow::Result<()> {
     let (target, history) = history(&args.common).await?;
     let (log, now) = (history.log(), Clock::System.now());
-    let settings = target.snapshot_keep;
+    let settings = target.settings.snapshot_keep;
     let policy = Policy {
         keep: args.keep.map_or(settings.count, |keep| keep as usize),
         age: match args.age {
