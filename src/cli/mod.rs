@@ -12,6 +12,7 @@ mod database;
 mod health;
 mod hybrid;
 mod log;
+mod migrations;
 mod node;
 mod output;
 mod prepare;
@@ -59,6 +60,7 @@ enum Command {
     Health(health::Args),
     Hybrid(hybrid::Args),
     Log(log::Args),
+    Migrations(migrations::Args),
     #[command(hide = true)]
     Node(node::Args),
     Prepare(prepare::Args),
@@ -83,6 +85,7 @@ impl Command {
             Self::Health(args) => health::run(&args, out),
             Self::Hybrid(args) => hybrid::run(args),
             Self::Log(args) => log::run(args, out),
+            Self::Migrations(args) => migrations::run(args, out),
             Self::Node(args) => node::run(&args),
             Self::Prepare(args) => prepare::run(args, out),
             Self::Quickstart(args) => quickstart::run(&args, out),
@@ -145,6 +148,11 @@ impl PrefixArgs {
 #[error("told")]
 struct Told;
 
+/// The failure of a command that has told the user already, by a number that scripts know.
+#[derive(Debug, thiserror::Error)]
+#[error("told")]
+struct Exit(u8);
+
 /// Runs the command line of this process and returns its exit code.
 pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
@@ -156,10 +164,13 @@ pub fn main() -> ExitCode {
     match cli.command.run(&out) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<Told>() => ExitCode::FAILURE,
-        Err(error) => {
-            out.failure(&error);
-            ExitCode::FAILURE
-        }
+        Err(error) => match error.downcast_ref() {
+            Some(Exit(code)) => ExitCode::from(*code),
+            None => {
+                out.failure(&error);
+                ExitCode::FAILURE
+            }
+        },
     }
 }
 

@@ -9,11 +9,10 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::identity;
 use super::listen::{self, Face};
 use super::node::{self, Counts};
-use super::origin;
 use super::tasks::Tasks;
+use super::{database, identity, origin};
 use crate::admin::auth::Auth;
 use crate::admin::serve::serve;
 use crate::admin::status::{StatusApi, StatusSource, Unready};
@@ -23,9 +22,6 @@ use crate::domain::catalog::UnsupportedPlugins;
 use crate::domain::decide::Fresh;
 use crate::domain::event::{EventKind, Origin};
 use crate::fleet::Fleet;
-use crate::log::EventLog;
-use crate::log::memory::MemoryLog;
-use crate::log::sqlite::SqliteLog;
 use crate::log::tokens::TokenStore;
 use crate::settings::{Database, Listener, Role, Settings};
 use crate::telemetry::Guard;
@@ -82,7 +78,7 @@ impl Control {
                  planes answer 503 to the requests that they apply to"
             );
         }
-        let (log, tokens) = open_log(settings).await?;
+        let (log, tokens) = database::open(settings).await?;
         let cluster = identity::signer(&*log, &clock).await?;
         let opened = Writer::open(log.clone(), catalog.clone(), clock.clone()).await;
         let (writer, task) = opened.context("cannot read the log")?;
@@ -139,21 +135,6 @@ impl Control {
     }
 }
 
-/// Opens the database: the log, and where there is one the tokens beside it.
-async fn open_log(
-    settings: &Settings,
-) -> anyhow::Result<(Arc<dyn EventLog>, Option<Arc<dyn TokenStore>>)> {
-    match &settings.database {
-        Database::Sqlite(path) => {
-            let log = SqliteLog::open(path).await;
-            let log = log.with_context(|| format!("cannot open the log {}", path.display()))?;
-            let log = Arc::new(log);
-            Ok((log.clone(), Some(log)))
-        }
-        Database::Off => Ok((Arc::new(MemoryLog::default()), None)),
-    }
-}
-
 /// Puts the declared configuration of a node without a database into its log.
 async fn declare(settings: &Settings, writer: &Writer, clock: &Clock) -> anyhow::Result<()> {
     let mut id = || clock.id();
@@ -203,7 +184,7 @@ async fn authentication(
 
 fn status(settings: &Settings, writer: &Writer, counts: &Counts) -> StatusSource {
     let counts = counts.clone();
-    let (hash, alive) = (writer.clone(), writer.clone());
+    let (hash, log) = (writer.clone(), writer.clone());
     let database_off = settings.database == Database::Off;
     StatusSource {
         counters: Box::new(move || counts.snapshot()),
@@ -212,10 +193,9 @@ fn status(settings: &Settings, writer: &Writer, counts: &Counts) -> StatusSource
             true => Some(Box::new(move || hash.head().config_hash.to_hex())),
             false => None,
         },
-        // The writer's memory image was read from it, and a failed write is answered as such.
         database_reachable: match database_off {
             true => None,
-            false => Some(Box::new(move || alive.subscribe().has_changed().is_ok())),
+            false => Some(Box::new(move || log.reaches_log())),
         },
         readiness: Box::new(|| Ok::<(), Unready>(())),
         draining: AtomicBool::new(false),

@@ -3,6 +3,7 @@
 
 pub mod control;
 pub mod data;
+pub mod database;
 pub mod identity;
 mod listen;
 mod node;
@@ -11,6 +12,7 @@ mod ready;
 mod served;
 mod tasks;
 pub mod trial;
+mod trust;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +37,7 @@ enum Node {
     Control(Control),
     Data(Data),
     /// Both halves in one process, without a cluster link between.
-    Traditional(Control, Data),
+    Traditional(Control, Box<Data>),
 }
 
 /// Runs a node until it is told to end: SIGTERM at once, SIGQUIT after the last request.
@@ -83,7 +85,7 @@ impl Node {
                 let heads = control.writer.subscribe();
                 let counts = control.counts.clone();
                 let data = Data::start_local(settings, Clock::System, heads, counts).await?;
-                Ok(Self::Traditional(control, data))
+                Ok(Self::Traditional(control, Box::new(data)))
             }
         }
     }

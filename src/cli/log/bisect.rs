@@ -51,7 +51,7 @@ pub(super) struct Args {
 /// Searches.
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let target = Target::find(args.common.settings.clone())?;
-    let history = History::new(Arc::new(target.open().await?), target.catalog.clone());
+    let history = History::new(target.open().await?, target.catalog.clone());
     let good = history.resolve(args.good).await.context("cannot find the good moment")?;
     let bad = match args.bad {
         Some(moment) => history.resolve(moment).await.context("cannot find the bad moment")?,

@@ -7,8 +7,6 @@ mod show;
 mod transfer;
 mod verify;
 
-use std::sync::Arc;
-
 use anyhow::Context as _;
 use clap::Subcommand;
 
@@ -70,7 +68,7 @@ pub(super) fn run(args: Args, out: &Output) -> anyhow::Result<()> {
 async fn history(settings: SettingsArgs) -> anyhow::Result<History> {
     let target = Target::find(settings)?;
     let log = target.open().await?;
-    Ok(History::new(Arc::new(log), target.catalog))
+    Ok(History::new(log, target.catalog))
 }
 
 /// Returns the kind of a name, such as `routes` or `route`.

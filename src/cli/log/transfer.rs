@@ -82,8 +82,8 @@ fn expect_stopped(settings: &SettingsArgs) -> anyhow::Result<()> {
 pub(super) async fn export(args: ExportArgs, out: &Output) -> anyhow::Result<()> {
     let target = Target::find(args.common.settings)?;
     let log = target.open().await?;
-    let meta = identity::meta(&log, &Clock::System).await?;
-    let header = write(&log, meta, &args.output).await;
+    let meta = identity::meta(&*log, &Clock::System).await?;
+    let header = write(&*log, meta, &args.output).await;
     let header = header.with_context(|| format!("cannot write {}", args.output.display()))?;
     let path = args.output.display();
     tell(
@@ -130,8 +130,9 @@ pub(super) async fn import(args: ImportArgs, out: &Output) -> anyhow::Result<()>
     let log = target.create().await?;
     let epoch = epoch_after(file.header.meta.epoch);
     let mut progress = Progress::new("imported", file.header.tip.seq.0);
-    let done = transfer::import(&log, file, epoch, |seq| progress.at(seq.0)).await;
+    let done = transfer::import(&*log, file, epoch, |seq| progress.at(seq.0)).await;
     progress.end();
+    log.close().await;
     let header = done.with_context(refused)?;
     let path = args.file.display();
     tell(
@@ -166,10 +167,11 @@ fn tell(
 pub(super) async fn new_epoch(args: NewEpochArgs, out: &Output) -> anyhow::Result<()> {
     expect_stopped(&args.common.settings)?;
     let log = Target::find(args.common.settings)?.open().await?;
-    let meta = identity::meta(&log, &Clock::System).await?;
+    let meta = identity::meta(&*log, &Clock::System).await?;
     let epoch = epoch_after(meta.epoch);
     log.raise_epoch(epoch).await.context("cannot store the epoch")?;
     let tip = log.tip().await.context("cannot read the log")?;
+    log.close().await;
     if args.common.json {
         return print(&json!({"epoch": epoch, "seq": tip.seq, "hash": tip.hash}).to_string());
     }
