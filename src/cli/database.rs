@@ -20,6 +20,7 @@ use crate::writer::{Writer, WriterTask};
 pub(super) struct Target {
     settings: Settings,
     pub(super) catalog: Arc<Catalog>,
+    trial: TrialSettings,
 }
 
 impl Target {
@@ -39,7 +40,8 @@ impl Target {
     pub(super) fn of(settings: Settings) -> anyhow::Result<Self> {
         ensure!(settings.database != Database::Off, "a node with database = off has no log");
         let catalog = Arc::new(planes::catalog(&settings)?);
-        Ok(Self { settings, catalog })
+        let trial = TrialSettings::of(&settings);
+        Ok(Self { settings, catalog, trial })
     }
 
     /// Checks that there is a log already, where one would be made.
@@ -52,7 +54,7 @@ impl Target {
 
     /// Returns what a data plane that tries out a config takes over.
     pub(super) fn trial(&self) -> TrialSettings {
-        TrialSettings::of(&self.settings)
+        self.trial.clone()
     }
 
     /// Opens the log, which must be there.

@@ -9,10 +9,11 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::identity;
 use super::listen::{self, Face};
 use super::node::{self, Counts};
 use super::tasks::Tasks;
-use super::{database, identity, origin};
+use super::{database, origin};
 use crate::admin::auth::Auth;
 use crate::admin::serve::serve;
 use crate::admin::status::{StatusApi, StatusSource, Unready};
