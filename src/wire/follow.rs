@@ -5,6 +5,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin as Pinned;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -100,6 +101,25 @@ enum Obtained {
     Failed(ContentError),
 }
 
+/// The head that is being obtained.
+#[derive(Default)]
+struct Obtaining {
+    work: Option<Pinned<Box<dyn Future<Output = Obtained> + Send>>>,
+    /// Whether its content is there and is being put in force, which nothing stops any more.
+    applies: Arc<AtomicBool>,
+}
+
+impl Obtaining {
+    /// Returns what became of a head that was being put in force; one that was still being
+    /// fetched is left.
+    async fn finish(self) -> Option<Obtained> {
+        match self.work {
+            Some(work) if self.applies.load(Ordering::Acquire) => Some(work.await),
+            _ => None,
+        }
+    }
+}
+
 /// Follows the control planes until `stop` turns true. Whatever fails, it tries again.
 pub async fn follow(
     mut link: Link,
@@ -172,8 +192,14 @@ async fn session(
         Follower::new(link.timing, link.memory.clone(), link.hello.clone(), Instant::now());
     state.send_replace(LinkState { connected: true, last_error: None });
     tracing::info!("[clustering] connected to control plane {address}");
-    let context = (&source, pulled, state);
-    let ended = run(link, context, &mut socket, &mut follower, first, stop).await;
+    let mut obtaining = Obtaining::default();
+    let peer = (&source, pulled, state);
+    let ended = run(link, peer, &mut socket, &mut follower, &mut obtaining, first, stop).await;
+    // What is being put in force comes into force, session or not: the next one has to know.
+    if let Some(Obtained::Served(head, snapshot)) = obtaining.finish().await {
+        link.snapshot = snapshot;
+        let _ = follower.applied(head, Instant::now());
+    }
     link.memory = follower.memory;
     let _ = timeout(TICK, socket.close()).await;
     ended
@@ -186,10 +212,10 @@ async fn run(
     (source, pulled, state): (&Source, &Arc<Pulled>, &watch::Sender<LinkState>),
     socket: &mut ClientSocket,
     follower: &mut Follower,
+    obtaining: &mut Obtaining,
     first: Action,
     stop: &mut watch::Receiver<bool>,
 ) -> SessionError {
-    let mut obtaining: Option<Pinned<Box<dyn Future<Output = Obtained> + Send>>> = None;
     let mut ticks = tokio::time::interval(TICK);
     let mut actions = vec![first];
     loop {
@@ -203,7 +229,11 @@ async fn run(
                 Action::Pin(pin) => keep_pin(link, &pin),
                 Action::Obtain { head, delta } => {
                     let pin = follower.memory.pin.clone();
-                    obtaining = pin.map(|pin| obtain(link, (source, pulled), head, delta, pin));
+                    obtaining.applies.store(false, Ordering::Release);
+                    let applies = obtaining.applies.clone();
+                    let from = (source, pulled);
+                    let work = pin.map(|pin| obtain(link, from, head, delta, pin, applies));
+                    obtaining.work = work;
                 }
                 Action::Distrust(why, head) => {
                     tracing::error!(epoch = head.epoch, seq = head.seq.0,
@@ -221,12 +251,12 @@ async fn run(
                 Err(error) => return error.into(),
             },
             obtained = async {
-                match &mut obtaining {
-                    Some(obtaining) => obtaining.await,
+                match &mut obtaining.work {
+                    Some(work) => work.await,
                     None => std::future::pending().await,
                 }
             } => {
-                obtaining = None;
+                obtaining.work = None;
                 match obtained {
                     Obtained::Served(head, snapshot) => {
                         link.snapshot = snapshot;
@@ -262,6 +292,7 @@ fn obtain(
     head: SignedHead,
     delta: Option<Box<Delta>>,
     pin: Pin,
+    applies: Arc<AtomicBool>,
 ) -> Pinned<Box<dyn Future<Output = Obtained> + Send>> {
     let (source, catalog) = (source.clone(), link.catalog.clone());
     let (current, apply) = (link.snapshot.clone(), link.apply.clone());
@@ -281,6 +312,7 @@ fn obtain(
             }
             Err(error) => return Obtained::Failed(error),
         };
+        applies.store(true, Ordering::Release);
         match apply(snapshot.clone(), head, pin).await {
             Ok(()) => Obtained::Served(head, snapshot),
             Err(rejected) => Obtained::Rejected(rejected),

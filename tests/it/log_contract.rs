@@ -18,6 +18,7 @@ use hybridctl::log::memory::MemoryLog;
 use hybridctl::log::row::Row;
 use hybridctl::log::sqlite::SqliteLog;
 use hybridctl::log::tokens::{CreateTokenError, Token, TokenStore, Wanted};
+use hybridctl::log::transfer;
 use hybridctl::log::{AppendError, DataPlaneRow, EventLog, LogDatabase, Meta, StoredSnapshot, Tip};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -87,6 +88,7 @@ contract!(
         nodes_and_snapshots_are_stored,
         nodes_are_removed_unless_a_snapshot_came,
         meta_is_made_once,
+        a_log_comes_from_a_file_and_goes_to_one,
         data_planes_are_shared_and_expire,
     ]
 );
@@ -257,6 +259,26 @@ async fn meta_is_made_once(log: Arc<dyn EventLog>, other: Arc<dyn EventLog>) {
         assert_eq!(other.meta(meta(2)).await.unwrap(), Meta { epoch, ..meta(1) });
     }
     assert!(!format!("{:?}", meta(1)).contains("[1"), "the key is a secret");
+}
+
+/// Whichever database a log comes from, in another one it is the same.
+async fn a_log_comes_from_a_file_and_goes_to_one(log: Arc<dyn EventLog>, other: Arc<dyn EventLog>) {
+    let meta = Meta { cluster_id: Uuid::from_u128(1), signing_key: vec![7; 32], epoch: 2 };
+    let source = MemoryLog::default();
+    let rows = rows(Tip::START, 700);
+    source.append(Tip::START, &rows).await.unwrap();
+    let mut file = Vec::new();
+    transfer::export(&source, meta.clone(), &mut file, |_| {}).await.unwrap();
+    let reader = || transfer::Reader::new(file.as_slice()).unwrap();
+    reader().check().unwrap();
+    transfer::import(&*log, reader(), 3, |_| {}).await.unwrap();
+    assert_eq!(other.read(Seq(0), 1000).await.unwrap(), rows);
+    assert_eq!(other.tip().await.unwrap(), rows[699].tip());
+    let stored = other.meta(Meta { cluster_id: Uuid::nil(), ..meta.clone() }).await.unwrap();
+    assert_eq!(stored, Meta { epoch: 3, ..meta.clone() });
+    let mut back = Vec::new();
+    transfer::export(&*other, meta, &mut back, |_| {}).await.unwrap();
+    assert_eq!(back, file);
 }
 
 async fn data_planes_are_shared_and_expire(log: Arc<dyn EventLog>, other: Arc<dyn EventLog>) {

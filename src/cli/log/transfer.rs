@@ -11,7 +11,7 @@ use super::line::print;
 use super::verify::Progress;
 use crate::cli::database::Target;
 use crate::cli::output::Output;
-use crate::cli::{JsonArgs, process};
+use crate::cli::{JsonArgs, SettingsArgs, process};
 use crate::clock::Clock;
 use crate::log::transfer::{self, Header, Reader};
 use crate::log::{EventLog, Meta};
@@ -70,6 +70,14 @@ fn epoch_after(epoch: u64) -> u64 {
     seconds.max(epoch.saturating_add(1))
 }
 
+/// Checks that no node signs heads of the epoch that ends.
+fn expect_stopped(settings: &SettingsArgs) -> anyhow::Result<()> {
+    let prefix = Settings::find_prefix(&settings.clone().sources())?;
+    let runs = process::running(&prefix).is_some();
+    ensure!(!runs, "the node in {} runs: stop it first", prefix.path().display());
+    Ok(())
+}
+
 /// Writes the file.
 pub(super) async fn export(args: ExportArgs, out: &Output) -> anyhow::Result<()> {
     let target = Target::find(args.common.settings)?;
@@ -110,6 +118,7 @@ async fn write(log: &dyn EventLog, meta: Meta, path: &Path) -> anyhow::Result<He
 
 /// Reads the file.
 pub(super) async fn import(args: ImportArgs, out: &Output) -> anyhow::Result<()> {
+    expect_stopped(&args.common.settings)?;
     let target = Target::find(args.common.settings)?;
     let open = || {
         let file = File::open(&args.file).map(BufReader::new);
@@ -123,6 +132,7 @@ pub(super) async fn import(args: ImportArgs, out: &Output) -> anyhow::Result<()>
     let mut progress = Progress::new("imported", file.header.tip.seq.0);
     let done = transfer::import(&*log, file, epoch, |seq| progress.at(seq.0)).await;
     progress.end();
+    log.close().await;
     let header = done.with_context(refused)?;
     let path = args.file.display();
     tell(
@@ -155,17 +165,13 @@ fn tell(
 
 /// Raises the epoch.
 pub(super) async fn new_epoch(args: NewEpochArgs, out: &Output) -> anyhow::Result<()> {
-    let prefix = Settings::find_prefix(&args.common.settings.clone().sources())?;
-    ensure!(
-        process::running(&prefix).is_none(),
-        "the node in {} runs: stop it first, so that it signs no more heads of the epoch that ends",
-        prefix.path().display()
-    );
+    expect_stopped(&args.common.settings)?;
     let log = Target::find(args.common.settings)?.open().await?;
     let meta = identity::meta(&*log, &Clock::System).await?;
     let epoch = epoch_after(meta.epoch);
     log.raise_epoch(epoch).await.context("cannot store the epoch")?;
     let tip = log.tip().await.context("cannot read the log")?;
+    log.close().await;
     if args.common.json {
         return print(&json!({"epoch": epoch, "seq": tip.seq, "hash": tip.hash}).to_string());
     }
