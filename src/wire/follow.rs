@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::content::{ContentError, Source, TlsLink};
+use super::content::{ContentError, Pulled, Source, TlsLink};
 use super::frame::{Delta, FromControl, Hello, Pin, Rejected};
+use super::mirror::Mirror;
 use super::session::follower::{Action, Follower, Memory};
 use super::session::publisher::Timing;
 use super::socket::{PATH, Socket, SocketError};
@@ -59,6 +60,8 @@ pub struct Link {
     pub snapshot: Arc<Snapshot>,
     /// Where the pin is kept.
     pub pin_path: PathBuf,
+    /// Where content is looked for before a control plane is asked.
+    pub mirror: Option<Mirror>,
     /// Serves a snapshot.
     pub apply: Apply,
     /// Time and jitter.
@@ -123,6 +126,7 @@ pub async fn follow(
     state: watch::Sender<LinkState>,
     mut stop: watch::Receiver<bool>,
 ) {
+    let pulled = Arc::new(Pulled::default());
     let mut failures = 0_u32;
     let mut turn = 0_usize;
     while !*stop.borrow() && !link.addresses.is_empty() {
@@ -130,7 +134,7 @@ pub async fn follow(
         let Some(address) = address else { return };
         turn = turn.wrapping_add(1);
         let began = Instant::now();
-        let ended = session(&mut link, &address, &state, &mut stop).await;
+        let ended = session(&mut link, &address, &pulled, &state, &mut stop).await;
         if matches!(ended, SessionError::Stopped) {
             return;
         }
@@ -161,6 +165,7 @@ fn pause(link: &Link, failures: u32) -> Duration {
 async fn session(
     link: &mut Link,
     address: &str,
+    pulled: &Arc<Pulled>,
     state: &watch::Sender<LinkState>,
     stop: &mut watch::Receiver<bool>,
 ) -> SessionError {
@@ -188,8 +193,8 @@ async fn session(
     state.send_replace(LinkState { connected: true, last_error: None });
     tracing::info!("[clustering] connected to control plane {address}");
     let mut obtaining = Obtaining::default();
-    let peer = (&source, state);
-    let ended = run(link, peer, &mut socket, &mut follower, &mut obtaining, first, stop).await;
+    let context = (&source, pulled, state);
+    let ended = run(link, context, &mut socket, &mut follower, &mut obtaining, first, stop).await;
     // What is being put in force comes into force, session or not: the next one has to know.
     if let Some(Obtained::Served(head, snapshot)) = obtaining.finish().await {
         link.snapshot = snapshot;
@@ -204,7 +209,7 @@ type ClientSocket = Socket<tokio_rustls::client::TlsStream<tokio::net::TcpStream
 
 async fn run(
     link: &mut Link,
-    (source, state): (&Source, &watch::Sender<LinkState>),
+    (source, pulled, state): (&Source, &Arc<Pulled>, &watch::Sender<LinkState>),
     socket: &mut ClientSocket,
     follower: &mut Follower,
     obtaining: &mut Obtaining,
@@ -226,7 +231,8 @@ async fn run(
                     let pin = follower.memory.pin.clone();
                     obtaining.applies.store(false, Ordering::Release);
                     let applies = obtaining.applies.clone();
-                    let work = pin.map(|pin| obtain(link, source, head, delta, pin, applies));
+                    let content = (source, pulled);
+                    let work = pin.map(|pin| obtain(link, content, head, delta, pin, applies));
                     obtaining.work = work;
                 }
                 Action::Distrust(why, head) => {
@@ -282,7 +288,7 @@ fn keep_pin(link: &Link, pin: &Pin) {
 /// Obtains, verifies and serves a head.
 fn obtain(
     link: &Link,
-    source: &Source,
+    (source, pulled): (&Source, &Arc<Pulled>),
     head: SignedHead,
     delta: Option<Box<Delta>>,
     pin: Pin,
@@ -290,10 +296,14 @@ fn obtain(
 ) -> Pinned<Box<dyn Future<Output = Obtained> + Send>> {
     let (source, catalog) = (source.clone(), link.catalog.clone());
     let (current, apply) = (link.snapshot.clone(), link.apply.clone());
+    let (mirror, pulled) = (link.mirror.clone(), pulled.clone());
     Box::pin(async move {
         let snapshot = match delta.and_then(|delta| by_delta(&catalog, &current, &delta)) {
             Some(snapshot) => Ok(snapshot),
-            None => source.fetch(&catalog, &current, head.config_hash).await,
+            None => {
+                let wanted = (&*current, head.config_hash);
+                source.fetch(&catalog, wanted, mirror.as_ref(), &pulled).await
+            }
         };
         let snapshot = match snapshot {
             Ok(snapshot) => Arc::new(snapshot),

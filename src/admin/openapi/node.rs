@@ -342,6 +342,7 @@ fn batch() -> Value {
                 })),
                 "reason": {"type": ["string", "null"]},
                 "dry_run": {"type": "boolean"},
+                "force": {"type": "boolean"},
             },
             "additionalProperties": false,
         }),
@@ -362,6 +363,7 @@ fn rollback() -> Value {
             "to": to,
             "reason": {"type": ["string", "null"]},
             "dry_run": {"type": "boolean"},
+            "force": {"type": "boolean"},
         },
         }),
     )

@@ -7,6 +7,7 @@
 mod cells;
 mod event_log;
 mod statement;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod tokens;
