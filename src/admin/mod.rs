@@ -67,6 +67,7 @@ use self::store::Store;
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::fleet::Fleet;
+use crate::promotion::keeper::Keeper;
 use crate::settings::Role;
 use crate::telemetry;
 use crate::writer::Writer;
@@ -83,6 +84,8 @@ pub struct Parts {
     pub writer: Writer,
     /// The data planes; only a control plane has them.
     pub fleet: Option<Arc<Fleet>>,
+    /// What data planes are to get; only a control plane has them.
+    pub promotion: Option<Arc<Keeper>>,
     /// What `GET /` tells of the node.
     pub node: NodeInfo,
     /// What `GET /status` tells.
@@ -148,6 +151,7 @@ struct Shared {
     catalog: Arc<Catalog>,
     store: Store,
     fleet: Option<Arc<Fleet>>,
+    promotion: Option<Arc<Keeper>>,
     node: NodeInfo,
     status: Arc<StatusSource>,
     log: Arc<telemetry::Guard>,
@@ -159,10 +163,21 @@ struct Shared {
 impl Admin {
     /// Builds the API.
     pub fn new(parts: Parts) -> Self {
-        let Parts { writer, fleet, node, status, log, auth, clock, options } = parts;
+        let Parts { writer, fleet, promotion, node, status, log, auth, clock, options } = parts;
         let catalog = writer.history().catalog().clone();
         let store = Store::new(writer, clock.clone(), options.database_off);
-        Self(Arc::new(Shared { catalog, store, fleet, node, status, log, auth, clock, options }))
+        Self(Arc::new(Shared {
+            catalog,
+            store,
+            fleet,
+            promotion,
+            node,
+            status,
+            log,
+            auth,
+            clock,
+            options,
+        }))
     }
 
     /// Returns the service that answers every request.

@@ -13,6 +13,7 @@
 
 pub mod memory;
 pub mod moment;
+pub mod promotions;
 pub mod row;
 pub mod sqlite;
 pub mod tokens;

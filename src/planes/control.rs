@@ -24,9 +24,11 @@ use crate::domain::event::{EventKind, Origin};
 use crate::fleet::Fleet;
 use crate::log::memory::MemoryLog;
 use crate::log::sqlite::SqliteLog;
+use crate::log::promotions::PromotionStore;
 use crate::log::tokens::TokenStore;
 use crate::log::{EventLog, Meta};
 use crate::pki::ed25519::SigningKey;
+use crate::promotion::keeper::Keeper;
 use crate::settings::{Database, Listener, Role, Settings};
 use crate::telemetry::Guard;
 use crate::telemetry::level::Level;
@@ -82,7 +84,7 @@ impl Control {
                  planes answer 503 to the requests that they apply to"
             );
         }
-        let (log, tokens) = open_log(settings).await?;
+        let Opened { log, tokens, promotions } = open_log(settings).await?;
         let cluster = cluster(&*log, &clock).await?;
         let opened = Writer::open(log.clone(), catalog.clone(), clock.clone()).await;
         let (writer, task) = opened.context("cannot read the log")?;
@@ -101,10 +103,14 @@ impl Control {
         let status_source = Arc::new(status(settings, &writer, &counts));
         let has_cluster = settings.role == Role::ControlPlane;
         let shown = has_cluster.then(|| fleet.clone());
+        let promotion = match promotions.filter(|_| has_cluster) {
+            Some(store) => Some(promotion(store, &writer, &fleet, &clock, &mut tasks).await?),
+            None => None,
+        };
         let auth = authentication(settings, tokens, &clock).await?;
         tasks.spawn(auth.clone().follow(tasks.stopped()));
         let admin_api =
-            admin(settings, &writer, shown, &status_source, (process_log, auth), &clock);
+            admin(settings, &writer, (shown, &promotion), &status_source, (process_log, auth), &clock);
         let admin =
             serve_all(&mut tasks, settings, Face::Admin, admin_api.router(), (&counts, &clock))?;
         let mut status = Vec::new();
@@ -116,10 +122,11 @@ impl Control {
             status = serve_all(&mut tasks, settings, Face::Status, status_api, (&counts, &clock))?;
         }
         let mut addresses = Vec::new();
-        if has_cluster {
+        if let Some(promotion) = promotion {
             let publication = Publication {
                 catalog,
                 heads: writer.subscribe(),
+                promotion,
                 fleet: fleet.clone(),
                 cluster,
                 identity: Arc::new(node::identity(settings)?),
@@ -139,18 +146,25 @@ impl Control {
     }
 }
 
-/// Opens the database: the log, and where there is one the tokens beside it.
-async fn open_log(
-    settings: &Settings,
-) -> anyhow::Result<(Arc<dyn EventLog>, Option<Arc<dyn TokenStore>>)> {
+/// The database: the log, and what is beside it where there is one.
+struct Opened {
+    log: Arc<dyn EventLog>,
+    tokens: Option<Arc<dyn TokenStore>>,
+    promotions: Option<Arc<dyn PromotionStore>>,
+}
+
+async fn open_log(settings: &Settings) -> anyhow::Result<Opened> {
     match &settings.database {
         Database::Sqlite(path) => {
             let log = SqliteLog::open(path).await;
             let log = log.with_context(|| format!("cannot open the log {}", path.display()))?;
             let log = Arc::new(log);
-            Ok((log.clone(), Some(log)))
+            Ok(Opened { log: log.clone(), tokens: Some(log.clone()), promotions: Some(log) })
         }
-        Database::Off => Ok((Arc::new(MemoryLog::default()), None)),
+        Database::Off => {
+            let log = Arc::new(MemoryLog::default());
+            Ok(Opened { log, tokens: None, promotions: None })
+        }
     }
 }
 
@@ -169,6 +183,20 @@ async fn declare(settings: &Settings, writer: &Writer, clock: &Clock) -> anyhow:
     };
     let written = writer.import(origin, snapshot.config().clone()).await;
     written.map(drop).context("cannot take over the declarative configuration")
+}
+
+/// Finds out what data planes may get, and follows it.
+async fn promotion(
+    store: Arc<dyn PromotionStore>,
+    writer: &Writer,
+    fleet: &Arc<Fleet>,
+    clock: &Clock,
+    tasks: &mut Tasks,
+) -> anyhow::Result<Arc<Keeper>> {
+    let keeper = Keeper::open(store, writer.clone(), fleet.clone(), clock.clone()).await;
+    let keeper = Arc::new(keeper.context("cannot read the decisions on promotion")?);
+    tasks.spawn(keeper.clone().follow(tasks.stopped()));
+    Ok(keeper)
 }
 
 /// Brings the lasting log level back after a temporary one.
@@ -234,7 +262,7 @@ fn status(settings: &Settings, writer: &Writer, counts: &Counts) -> StatusSource
 fn admin(
     settings: &Settings,
     writer: &Writer,
-    fleet: Option<Arc<Fleet>>,
+    (fleet, promotion): (Option<Arc<Fleet>>, &Option<Arc<Keeper>>),
     status: &Arc<StatusSource>,
     (process_log, auth): (Arc<Guard>, Arc<Auth>),
     clock: &Clock,
@@ -243,6 +271,7 @@ fn admin(
     Admin::new(Parts {
         writer: writer.clone(),
         fleet,
+        promotion: promotion.clone(),
         node: NodeInfo {
             id: node::id(settings, clock),
             role: settings.role,

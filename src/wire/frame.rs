@@ -58,6 +58,16 @@ pub struct Position {
     pub seq: Seq,
     /// The config.
     pub config_hash: ConfigHash,
+    /// The revision of the head that said so.
+    #[serde(default)]
+    pub revision: u64,
+}
+
+impl Position {
+    /// Returns what a head says.
+    pub fn of(head: &SignedHead) -> Self {
+        Self { seq: head.seq, config_hash: head.config_hash, revision: head.revision }
+    }
 }
 
 /// Who a data plane is and what it serves.

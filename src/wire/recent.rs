@@ -32,10 +32,19 @@ pub(super) struct Recent {
 #[derive(Default)]
 struct State {
     heads: VecDeque<Arc<Head>>,
+    /// Older ones that some data planes are to get.
+    held: Vec<Arc<Head>>,
     signed: Option<SignedHead>,
     /// A thousand data planes ask for the same.
     delta: Option<Delta>,
     pack: Option<(ConfigHash, Bytes)>,
+}
+
+impl State {
+    /// Returns all heads, the newest first.
+    fn all(&self) -> impl Iterator<Item = &Arc<Head>> {
+        self.heads.iter().rev().chain(&self.held)
+    }
 }
 
 impl Recent {
@@ -60,16 +69,22 @@ impl Recent {
         state.heads.push_back(head);
     }
 
-    /// Signs a head.
-    pub(super) fn sign(&self, head: &Head) -> Result<SignedHead, KeyError> {
+    /// Remembers heads until others are to be.
+    pub(super) fn hold(&self, heads: Vec<Arc<Head>>) {
+        self.lock().held = heads;
+    }
+
+    /// Signs a head under a revision.
+    pub(super) fn sign(&self, head: &Head, revision: u64) -> Result<SignedHead, KeyError> {
         let mut state = self.lock();
-        if let Some(signed) = state.signed.filter(|signed| signed.seq == head.seq) {
+        let is_it = |it: &SignedHead| (it.revision, it.seq) == (revision, head.seq);
+        if let Some(signed) = state.signed.filter(is_it) {
             return Ok(signed);
         }
-        let (seq, config_hash) = (head.seq, head.config_hash);
-        let signature = self.key.sign(&SignedHead::message(self.cluster_id, seq, config_hash))?;
-        let signature = Signature(signature);
-        let signed = SignedHead { cluster_id: self.cluster_id, seq, config_hash, signature };
+        let (cluster_id, seq, config_hash) = (self.cluster_id, head.seq, head.config_hash);
+        let message = SignedHead::message(cluster_id, revision, seq, config_hash);
+        let signature = Signature(self.key.sign(&message)?);
+        let signed = SignedHead { cluster_id, seq, config_hash, revision, signature };
         state.signed = Some(signed);
         Ok(signed)
     }
@@ -84,7 +99,7 @@ impl Recent {
             {
                 return Some(delta.clone());
             }
-            state.heads.iter().rev().find(|head| head.config_hash == from)?.clone()
+            state.all().find(|head| head.config_hash == from)?.clone()
         };
         let changes = base.snapshot.config().diff(&self.catalog, head.snapshot.config());
         let bytes: usize = changes.iter().map(change_bytes).sum();
@@ -97,7 +112,7 @@ impl Recent {
     }
 
     fn find(&self, hash: ConfigHash) -> Option<Arc<Head>> {
-        self.lock().heads.iter().rev().find(|head| head.config_hash == hash).cloned()
+        self.lock().all().find(|head| head.config_hash == hash).cloned()
     }
 
     /// Returns the pack of a recent config.
@@ -115,7 +130,7 @@ impl Recent {
 
     /// Returns a node of a recent config.
     pub(super) fn node(&self, hash: NodeHash) -> Option<Bytes> {
-        let heads: Vec<_> = self.lock().heads.iter().rev().cloned().collect();
+        let heads: Vec<_> = self.lock().all().cloned().collect();
         heads.iter().find_map(|head| head.snapshot.tree().node(&hash)).map(|node| node.bytes())
     }
 }

@@ -4,6 +4,7 @@
 //! connection is thrown away after any failure. The next one first moves the whole write-ahead log
 //! into the database file, so that pages of which the system lost a failed `fsync` are written again.
 
+mod promotions;
 mod rows;
 mod tokens;
 

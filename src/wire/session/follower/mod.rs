@@ -1,8 +1,8 @@
 //! The data plane's side of one session: which heads to believe, and which to obtain.
 //!
 //! Invariants:
-//! - a head is believed if its cluster is the pinned one, its signature verifies and its position is
-//!   newer than what is served;
+//! - a head is believed if its cluster is the pinned one, its signature verifies and it is newer
+//!   than what is served, by revision and then by position;
 //! - one head is obtained at a time; newer ones replace each other in one slot;
 //! - a config that was rejected is not obtained again.
 
@@ -10,7 +10,6 @@ use std::time::Instant;
 
 use super::CloseReason;
 use super::publisher::Timing;
-use crate::domain::event::Seq;
 use crate::domain::hash::ConfigHash;
 use crate::pki::ed25519::VerifyKey;
 use crate::snapshot::head::SignedHead;
@@ -103,7 +102,7 @@ impl Follower {
 
     /// The head that was obtained is served.
     pub fn applied(&mut self, head: SignedHead, now: Instant) -> Vec<Action> {
-        let position = Position { seq: head.seq, config_hash: head.config_hash };
+        let position = Position::of(&head);
         self.memory.applied = Some(position);
         self.memory.rejected = None;
         self.settled(FromData::Applied(position), now)
@@ -188,7 +187,7 @@ pub fn believe(
     let key = VerifyKey::parse(&pin.public_key).map_err(|_| "the pinned key is damaged")?;
     key.verify(&head.signed_message(), &head.signature.0)
         .map_err(|_| "its signature does not verify")?;
-    let served: Option<(Seq, ConfigHash)> = applied.map(|p| (p.seq, p.config_hash));
+    let served = applied.map(|p| (p.revision, p.seq, p.config_hash));
     if !head.may_follow(served) {
         return Err("its position is not newer than what is served");
     }
