@@ -110,6 +110,16 @@ struct SettingsArgs {
     prefix: PrefixArgs,
 }
 
+/// How a command of this product's own prints, and where its settings come from.
+#[derive(Clone, Debug, clap::Args)]
+struct JsonArgs {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
 /// Which node a command is about.
 #[derive(Clone, Debug, clap::Args)]
 struct PrefixArgs {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, ensure};
 use serde_json::json;
 
-use super::SettingsArgs;
+use super::JsonArgs;
 use super::database::{self, Target};
 use super::output::Output;
 use crate::clock::Clock;
@@ -36,7 +36,7 @@ enum Verb {
         #[arg(long, default_value_t = 20)]
         last: u32,
         #[command(flatten)]
-        common: Common,
+        common: JsonArgs,
     },
     /// Show what is in a snapshot
     Show {
@@ -44,7 +44,7 @@ enum Verb {
         #[arg(value_name = "HASH|SEQ|TIME")]
         moment: Moment,
         #[command(flatten)]
-        common: Common,
+        common: JsonArgs,
     },
     /// Write a snapshot to a file that starts a data plane
     Export {
@@ -55,14 +55,14 @@ enum Verb {
         #[arg(short, long, value_name = "FILE", default_value = file::FILE_NAME)]
         output: PathBuf,
         #[command(flatten)]
-        common: Common,
+        common: JsonArgs,
     },
     /// Check that a file is a snapshot, whole and unchanged
     Verify {
         /// File to check
         file: PathBuf,
         #[command(flatten)]
-        common: Common,
+        common: JsonArgs,
     },
     /// Compare two snapshots, by entity and field
     Diff {
@@ -73,17 +73,8 @@ enum Verb {
         #[arg(value_name = "HASH|SEQ|TIME")]
         to: Moment,
         #[command(flatten)]
-        common: Common,
+        common: JsonArgs,
     },
-}
-
-#[derive(Debug, clap::Args)]
-struct Common {
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    settings: SettingsArgs,
 }
 
 pub(super) fn run(args: Args, out: &Output) -> anyhow::Result<()> {
@@ -98,7 +89,7 @@ pub(super) fn run(args: Args, out: &Output) -> anyhow::Result<()> {
     })
 }
 
-async fn history(common: &Common) -> anyhow::Result<(Target, History)> {
+async fn history(common: &JsonArgs) -> anyhow::Result<(Target, History)> {
     let target = Target::find(common.settings.clone())?;
     let log = Arc::new(target.open().await?);
     let history = History::new(log, target.catalog.clone());
@@ -109,7 +100,7 @@ async fn at(history: &History, moment: Moment) -> anyhow::Result<Arc<Head>> {
     history.at(moment).await.with_context(|| format!("cannot go to {moment}"))
 }
 
-async fn list(last: u32, common: Common) -> anyhow::Result<()> {
+async fn list(last: u32, common: JsonArgs) -> anyhow::Result<()> {
     let (_, history) = history(&common).await?;
     let tip = history.log().tip().await.context("cannot read the log")?;
     let after = Seq(tip.seq.0.saturating_sub(u64::from(last)));
@@ -128,7 +119,7 @@ async fn list(last: u32, common: Common) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn show(moment: Moment, common: Common) -> anyhow::Result<()> {
+async fn show(moment: Moment, common: JsonArgs) -> anyhow::Result<()> {
     let (target, history) = history(&common).await?;
     let head = at(&history, moment).await?;
     let config = head.snapshot.config();
@@ -163,7 +154,7 @@ async fn show(moment: Moment, common: Common) -> anyhow::Result<()> {
 async fn export(
     hash: Option<Moment>,
     output: PathBuf,
-    common: Common,
+    common: JsonArgs,
     out: &Output,
 ) -> anyhow::Result<()> {
     let (target, history) = history(&common).await?;
@@ -191,7 +182,7 @@ async fn export(
     Ok(())
 }
 
-fn verify(path: &std::path::Path, common: Common) -> anyhow::Result<()> {
+fn verify(path: &std::path::Path, common: JsonArgs) -> anyhow::Result<()> {
     let target = Target::find(common.settings)?;
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let clock = Clock::System;
@@ -218,7 +209,7 @@ fn verify(path: &std::path::Path, common: Common) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn diff(from: Moment, to: Moment, common: Common) -> anyhow::Result<()> {
+async fn diff(from: Moment, to: Moment, common: JsonArgs) -> anyhow::Result<()> {
     let (target, history) = history(&common).await?;
     let (from, to) = (at(&history, from).await?, at(&history, to).await?);
     let (old, new) = (from.snapshot.config(), to.snapshot.config());

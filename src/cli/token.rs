@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, ensure};
 
-use super::SettingsArgs;
+use super::JsonArgs;
 use super::database::{self, Target};
 use super::output::Output;
 use crate::admin::auth::describe;
@@ -31,12 +31,12 @@ enum Verb {
         #[arg(long, value_name = "LENGTH|TIME")]
         expires: Option<Expiry>,
         #[command(flatten)]
-        common: Common,
+        common: JsonArgs,
     },
     /// List all tokens, oldest first
     List {
         #[command(flatten)]
-        common: Common,
+        common: JsonArgs,
     },
     /// Revoke a token, for good and within a second everywhere
     Revoke {
@@ -44,17 +44,8 @@ enum Verb {
         #[arg(value_name = "ID")]
         token: String,
         #[command(flatten)]
-        common: Common,
+        common: JsonArgs,
     },
-}
-
-#[derive(Debug, clap::Args)]
-struct Common {
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    settings: SettingsArgs,
 }
 
 pub(super) fn run(args: Args, out: &Output) -> anyhow::Result<()> {
@@ -73,7 +64,7 @@ async fn create(
     role: AdminRole,
     name: TokenName,
     expires: Option<Expiry>,
-    common: Common,
+    common: JsonArgs,
 ) -> anyhow::Result<()> {
     let now = Clock::System.now();
     let expires_at = expires
@@ -100,7 +91,7 @@ async fn create(
     Ok(())
 }
 
-async fn list(common: Common) -> anyhow::Result<()> {
+async fn list(common: JsonArgs) -> anyhow::Result<()> {
     let log = Target::find(common.settings)?.open().await?;
     let tokens = log.tokens().await.context("cannot read the tokens")?;
     let now = Clock::System.now();
@@ -131,7 +122,7 @@ fn end(token: &Token, now: chrono::DateTime<chrono::Utc>) -> String {
     }
 }
 
-async fn revoke(named: &str, common: Common, out: &Output) -> anyhow::Result<()> {
+async fn revoke(named: &str, common: JsonArgs, out: &Output) -> anyhow::Result<()> {
     let log = Target::find(common.settings)?.open().await?;
     let tokens = log.tokens().await.context("cannot read the tokens")?;
     let token = tokens::find(tokens, named);

@@ -3,8 +3,27 @@
 
 use serde_json::Value;
 
+use crate::domain::entity::Kind;
+use crate::domain::kinds::consumer;
 use crate::domain::kinds::typedef::{self, text};
-use crate::domain::schema::{Check, Deprecation, Field, Match, Shorthand};
+use crate::domain::schema::{Auto, Check, Deprecation, Field, Match, OnDelete, Schema, Shorthand};
+
+/// Starts the schema of what a consumer shows: found by its key, gone with its consumer. `paths`
+/// are its collection's path at the top and under a consumer.
+pub fn credential(
+    kind: Kind,
+    paths: (&'static str, &'static str),
+    key: &'static [&'static str; 1],
+) -> Schema {
+    let [name] = *key;
+    Schema::new(kind)
+        .paths(paths.0, paths.1)
+        .endpoint_key(name)
+        .cache_key(key)
+        .field("id", typedef::id())
+        .field("created_at", Field::integer().auto(Auto::CreatedAt))
+        .field("consumer", Field::foreign(consumer::KIND, OnDelete::Cascade).required())
+}
 
 /// A switch that is always on or off.
 pub fn flag(default: bool) -> Field {

@@ -7,10 +7,11 @@ use uuid::Uuid;
 use crate::domain::canonical::Document;
 use crate::domain::entity::Kind;
 use crate::domain::fresh::Fresh;
-use crate::domain::kinds::{Reference, consumer, typedef};
+use crate::domain::kinds::{Reference, typedef};
 use crate::domain::pem::sha1_hex;
 use crate::domain::rejection::FieldErrors;
-use crate::domain::schema::{Auto, Field, OnDelete, Schema};
+use crate::domain::schema::{Field, Schema};
+use crate::plugins::typedef::credential;
 
 /// The kind.
 pub const KIND: Kind = Kind::new("basicauth_credentials");
@@ -36,13 +37,7 @@ pub struct BasicCredential {
 
 /// Returns the schema. A password is hashed when it is written and never kept.
 pub fn schema() -> Schema {
-    Schema::new(KIND)
-        .paths("basic-auths", "basic-auth")
-        .endpoint_key("username")
-        .cache_key(&["username"])
-        .field("id", typedef::id())
-        .field("created_at", Field::integer().auto(Auto::CreatedAt))
-        .field("consumer", Field::foreign(consumer::KIND, OnDelete::Cascade).required())
+    credential(KIND, ("basic-auths", "basic-auth"), &["username"])
         .field("username", Field::string().required().unique())
         .field("password", Field::string().required().encrypted())
         .field("tags", typedef::tags())

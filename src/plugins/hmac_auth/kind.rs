@@ -4,8 +4,9 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::domain::entity::Kind;
-use crate::domain::kinds::{Reference, consumer, typedef};
-use crate::domain::schema::{Auto, Field, OnDelete, Schema};
+use crate::domain::kinds::{Reference, typedef};
+use crate::domain::schema::{Auto, Field, Schema};
+use crate::plugins::typedef::credential;
 
 /// The kind.
 pub const KIND: Kind = Kind::new("hmacauth_credentials");
@@ -31,13 +32,7 @@ pub struct HmacCredential {
 
 /// Returns the schema.
 pub fn schema() -> Schema {
-    Schema::new(KIND)
-        .paths("hmac-auths", "hmac-auth")
-        .endpoint_key("username")
-        .cache_key(&["username"])
-        .field("id", typedef::id())
-        .field("created_at", Field::integer().auto(Auto::CreatedAt))
-        .field("consumer", Field::foreign(consumer::KIND, OnDelete::Cascade).required())
+    credential(KIND, ("hmac-auths", "hmac-auth"), &["username"])
         .field("username", Field::string().required().unique())
         .field("secret", Field::string().auto(Auto::Secret))
         .field("tags", typedef::tags())

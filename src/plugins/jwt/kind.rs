@@ -5,9 +5,10 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::domain::entity::Kind;
-use crate::domain::kinds::{Reference, consumer, typedef};
+use crate::domain::kinds::{Reference, typedef};
 use crate::domain::pem;
-use crate::domain::schema::{Auto, Check, Field, Match, OnDelete, Schema, Validator};
+use crate::domain::schema::{Auto, Check, Field, Match, Schema, Validator};
+use crate::plugins::typedef::credential;
 
 /// The kind.
 pub const KIND: Kind = Kind::new("jwt_secrets");
@@ -46,13 +47,7 @@ const KEYED: &[&str] =
 
 /// Returns the schema.
 pub fn schema() -> Schema {
-    Schema::new(KIND)
-        .paths("jwts", "jwt")
-        .endpoint_key("key")
-        .cache_key(&["key"])
-        .field("id", typedef::id())
-        .field("created_at", Field::integer().auto(Auto::CreatedAt))
-        .field("consumer", Field::foreign(consumer::KIND, OnDelete::Cascade).required())
+    credential(KIND, ("jwts", "jwt"), &["key"])
         .field("key", Field::string().optional().unique().auto(Auto::Secret))
         .field("secret", Field::string().auto(Auto::Secret))
         .field("rsa_public_key", Field::string())

@@ -10,14 +10,14 @@ use uuid::Uuid;
 use super::authentication::{admit, challenge, refuse, unauthorized};
 use super::directory::{Credential, id_value};
 use super::exchange::Exchange;
-use super::typedef::flag;
+use super::typedef::{credential, flag};
 use super::{
     BuildError, BuildInput, CredentialKind, Flow, Handler, Phases, Plugin, PluginKind, Scope, Step,
 };
 use crate::domain::catalog::PluginSchema;
 use crate::domain::entity::{Entity, EntityError, Kind};
-use crate::domain::kinds::{Reference, consumer, typedef};
-use crate::domain::schema::{Auto, Field, OnDelete, Schema};
+use crate::domain::kinds::{Reference, typedef};
+use crate::domain::schema::{Auto, Field, Schema};
 use form::{Arguments, Form};
 
 mod form;
@@ -91,13 +91,7 @@ fn schema() -> PluginSchema {
 }
 
 fn credential_schema() -> Schema {
-    Schema::new(CREDENTIALS)
-        .paths("key-auths", "key-auth")
-        .endpoint_key("key")
-        .cache_key(&["key"])
-        .field("id", typedef::id())
-        .field("created_at", Field::integer().auto(Auto::CreatedAt))
-        .field("consumer", Field::foreign(consumer::KIND, OnDelete::Cascade).required())
+    credential(CREDENTIALS, ("key-auths", "key-auth"), &["key"])
         .field("key", Field::string().optional().unique().auto(Auto::Secret))
         .field("tags", typedef::tags())
         .ttl()

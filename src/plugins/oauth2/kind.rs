@@ -9,9 +9,10 @@ use super::secret;
 use crate::domain::canonical::Document;
 use crate::domain::entity::Kind;
 use crate::domain::fresh::Fresh;
-use crate::domain::kinds::{Reference, consumer, plugin, service, typedef};
+use crate::domain::kinds::{Reference, plugin, service, typedef};
 use crate::domain::rejection::FieldErrors;
 use crate::domain::schema::{Auto, Field, OnDelete, Schema};
+use crate::plugins::typedef::credential;
 
 /// The kind of clients.
 pub const CREDENTIALS: Kind = Kind::new("oauth2_credentials");
@@ -106,13 +107,7 @@ pub struct Code {
 
 /// Returns the schema of clients.
 pub fn credentials() -> Schema {
-    Schema::new(CREDENTIALS)
-        .paths("oauth2", "oauth2")
-        .endpoint_key("client_id")
-        .cache_key(&["client_id"])
-        .field("id", typedef::id())
-        .field("created_at", Field::integer().auto(Auto::CreatedAt))
-        .field("consumer", Field::foreign(consumer::KIND, OnDelete::Cascade).required())
+    credential(CREDENTIALS, ("oauth2", "oauth2"), &["client_id"])
         .field("name", Field::string().required())
         .field("client_id", Field::string().optional().unique().auto(Auto::Secret))
         .field("client_secret", Field::string().optional().auto(Auto::Secret).encrypted())
