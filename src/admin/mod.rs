@@ -41,6 +41,7 @@ mod node;
 mod openapi;
 mod operation;
 mod place;
+pub mod promotion;
 mod read;
 mod read_only;
 mod reason;

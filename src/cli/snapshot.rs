@@ -169,7 +169,8 @@ async fn export(
     let key = SigningKey::from_bytes(&meta.signing_key).context("the cluster's key is damaged")?;
     let (cluster_id, seq, config_hash) = (meta.cluster_id, head.seq, head.config_hash);
     let signature = key.sign(&SignedHead::message(cluster_id, 0, seq, config_hash))?;
-    let signed = SignedHead { cluster_id, seq, config_hash, revision: 0, signature: Signature(signature) };
+    let signed =
+        SignedHead { cluster_id, seq, config_hash, revision: 0, signature: Signature(signature) };
     let origin = Some((signed, key.verify_key().to_string()));
     let bytes = file::encode(&target.catalog, &head.snapshot, origin);
     file::write_private(&output, &bytes)

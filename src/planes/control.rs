@@ -23,8 +23,8 @@ use crate::domain::decide::Fresh;
 use crate::domain::event::{EventKind, Origin};
 use crate::fleet::Fleet;
 use crate::log::memory::MemoryLog;
-use crate::log::sqlite::SqliteLog;
 use crate::log::promotions::PromotionStore;
+use crate::log::sqlite::SqliteLog;
 use crate::log::tokens::TokenStore;
 use crate::log::{EventLog, Meta};
 use crate::pki::ed25519::SigningKey;
@@ -109,8 +109,14 @@ impl Control {
         };
         let auth = authentication(settings, tokens, &clock).await?;
         tasks.spawn(auth.clone().follow(tasks.stopped()));
-        let admin_api =
-            admin(settings, &writer, (shown, &promotion), &status_source, (process_log, auth), &clock);
+        let admin_api = admin(
+            settings,
+            &writer,
+            (shown, &promotion),
+            &status_source,
+            (process_log, auth),
+            &clock,
+        );
         let admin =
             serve_all(&mut tasks, settings, Face::Admin, admin_api.router(), (&counts, &clock))?;
         let mut status = Vec::new();

@@ -13,7 +13,6 @@ use super::rollout::{Conductor, Seen};
 use super::state::{Hold, State};
 use super::view::View;
 use crate::clock::Clock;
-use crate::domain::event::Seq;
 use crate::fleet::{DataPlaneRow, Fleet};
 use crate::log::StorageError;
 use crate::log::moment::Moment;
@@ -254,10 +253,10 @@ impl Keeper {
     }
 
     /// Returns what a data plane is to get, and why it is not the newest head.
-    pub fn assigned(&self, row: &DataPlaneRow) -> (Option<(Seq, Arc<Head>)>, Option<Hold>) {
+    pub fn assigned(&self, row: &DataPlaneRow) -> (Option<Position>, Option<Hold>) {
         let offer = self.view().offer(&peer(row), &self.writer.head());
         let hold = offer.as_ref().and_then(|offer| offer.hold);
-        (offer.map(|offer| (offer.head.seq, offer.head)), hold)
+        (offer.map(|offer| Position::of(&offer.head)), hold)
     }
 }
 

@@ -114,7 +114,9 @@ pub fn plan(
 fn check(plan: &Plan) -> Result<(), Refusal> {
     let wrong = |text: String| Err(Refusal::Plan(text));
     if plan.waves.is_empty() {
-        return wrong("at least one wave is required: without a plan heads go to all at once".into());
+        return wrong(
+            "at least one wave is required: without a plan heads go to all at once".into(),
+        );
     }
     if plan.waves.len() > WAVES_MAX {
         return wrong(format!("at most {WAVES_MAX} waves are possible"));

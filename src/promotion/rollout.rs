@@ -143,9 +143,7 @@ impl Wave {
     fn names(&self, peer: &Peer) -> bool {
         match self {
             Self::Count(_) => false,
-            Self::Labels(labels) => {
-                super::decision::Selector::Labels(labels.clone()).matches(peer)
-            }
+            Self::Labels(labels) => super::decision::Selector::Labels(labels.clone()).matches(peer),
         }
     }
 }
@@ -273,9 +271,8 @@ fn report(rollout: &Rollout, active: &Active, seen: &[Seen]) -> Option<Decision>
         Some(wave) => wave.names(peer),
         None => true,
     };
-    let fresh = |it: &&Seen| {
-        !it.is_pinned && !active.joined.contains(&it.peer.id) && is_in(&it.peer)
-    };
+    let fresh =
+        |it: &&Seen| !it.is_pinned && !active.joined.contains(&it.peer.id) && is_in(&it.peer);
     let joined: Vec<_> = seen.iter().filter(fresh).take(free).map(|it| it.peer.id).collect();
     let serves = |it: &&Seen| {
         it.applied == Some(active.target.config_hash)

@@ -88,12 +88,8 @@ impl State {
         if decision.revises() {
             self.revision = row.id;
         }
-        let made = Made {
-            id: row.id,
-            at: row.at,
-            actor: row.actor.clone(),
-            reason: row.reason.clone(),
-        };
+        let made =
+            Made { id: row.id, at: row.at, actor: row.actor.clone(), reason: row.reason.clone() };
         self.apply(decision, made);
     }
 

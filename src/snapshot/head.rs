@@ -46,12 +46,7 @@ pub struct Signature(pub [u8; SIGNATURE_BYTES]);
 impl SignedHead {
     /// Returns the bytes that a head's signature covers: context, cluster id, revision if there is
     /// one, position, hash. Numbers are 8 bytes, big-endian.
-    pub fn message(
-        cluster_id: Uuid,
-        revision: u64,
-        seq: Seq,
-        config_hash: ConfigHash,
-    ) -> Vec<u8> {
+    pub fn message(cluster_id: Uuid, revision: u64, seq: Seq, config_hash: ConfigHash) -> Vec<u8> {
         let mut message = Vec::with_capacity(CONTEXT.len() + 16 + 8 + 8 + 32);
         message.extend_from_slice(if revision == 0 { CONTEXT } else { CONTEXT_REVISED });
         message.extend_from_slice(cluster_id.as_bytes());

@@ -14,6 +14,7 @@ mod layers;
 mod log_contract;
 mod offline;
 mod process;
+mod promotion;
 mod schemas;
 mod source;
 mod tidy;

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::CloseReason;
 use crate::domain::hash::ConfigHash;
-use crate::wire::frame::{FromData, Hello, PROTOCOL, Position, Rejected};
 use crate::promotion::view::Offer;
+use crate::wire::frame::{FromData, Hello, PROTOCOL, Position, Rejected};
 
 /// When a peer is given up. All are settable so that tests need not wait.
 #[derive(Clone, Copy, Debug)]
