@@ -58,7 +58,7 @@ impl Promotion {
     pub(super) async fn decide(
         &mut self,
         reason: Option<String>,
-        order: impl Fn(&State) -> Result<Option<Decision>, Refusal> + Send,
+        order: impl Fn(&State) -> Result<Option<Decision>, Refusal> + Send + Sync,
     ) -> anyhow::Result<bool> {
         let who = Who { actor: database::actor(), source: "cli", reason };
         let clock = Clock::System;

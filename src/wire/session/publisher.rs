@@ -307,9 +307,11 @@ mod tests {
     #[test]
     fn a_data_plane_goes_back_only_under_a_new_revision() {
         let now = Instant::now();
-        let (mut publisher, _) = joined(Some(position(9)), now);
         let held = |revision| Offer { revision, hold: Some(Hold::Freeze), ..head(5) };
-        assert!(matches!(publisher.offer(held(0), now)[..], [Action::Restate(0)]));
+        let mut publisher = Publisher::new(Timing::default(), now);
+        publisher.offer(held(0), now);
+        let actions = publisher.frame(hello(Some(position(9))), now);
+        assert!(matches!(actions.last(), Some(Action::Restate(0))), "{actions:?}");
         assert_eq!(announced(&publisher.offer(held(1), now)), Some(5));
     }
 
