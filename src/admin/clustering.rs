@@ -33,12 +33,20 @@ pub(super) fn status(admin: &Admin) -> Result<Response, ApiError> {
         .rows()
         .into_iter()
         .map(|row| {
-            let about = json!({
+            let mut about = json!({
                 "config_hash": row.config_hash,
                 "hostname": row.hostname,
                 "ip": row.ip,
                 "last_seen": row.last_seen.timestamp(),
             });
+            // Kong's columns alone, unless there is something to tell.
+            if let Some(keeper) = &admin.0.promotion {
+                let held = promotion::of_data_plane(keeper, &row);
+                if !held["held_by"].is_null() {
+                    about["held_by"] = held["held_by"].clone();
+                    about["held_why"] = held["held_why"].clone();
+                }
+            }
             (row.id.to_string(), about)
         })
         .collect();

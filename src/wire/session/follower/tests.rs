@@ -292,10 +292,8 @@ impl World {
                 publisher::Action::Heartbeat => {
                     self.planes[i].down.push_back(FromControl::Heartbeat);
                 }
-                publisher::Action::Restate(revision) => {
-                    if self.view.state.revision == revision {
-                        self.decide(&Decision::Restated { node_id: Uuid::from_u128(i as u128) });
-                    }
+                publisher::Action::Restate(revision) if self.view.state.revision == revision => {
+                    self.decide(&Decision::Restated { node_id: Uuid::from_u128(i as u128) });
                 }
                 publisher::Action::Close(_) => self.disconnect(i),
                 _ => {}
