@@ -58,7 +58,10 @@ impl FromStr for WaveArg {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.parse() {
             Ok(count) => Ok(Self(Wave::Count(count))),
-            Err(_) => order::parse_labels(text).map(Wave::Labels).map(Self),
+            Err(_) => match order::parse_labels(text) {
+                Ok(labels) => Ok(Self(Wave::Labels(labels))),
+                Err(_) => Err("expected a number, or labels such as region=eu,tier=edge"),
+            },
         }
     }
 }
@@ -108,6 +111,11 @@ fn tell(promotion: &Promotion, common: &JsonArgs, out: &Output) {
 fn progress(rollout: &Rollout) -> String {
     let waves = rollout.plan.waves.len() + 1;
     match (&rollout.active, &rollout.stopped) {
+        (Some(active), _) if active.joined.is_empty() => format!(
+            "Head {} is in wave {} of {waves}, where no data plane is yet.",
+            active.target.seq,
+            active.wave + 1,
+        ),
         (Some(active), _) => format!(
             "Head {} is in wave {} of {waves}: {} of {} data planes serve it.",
             active.target.seq,

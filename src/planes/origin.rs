@@ -96,7 +96,7 @@ fn accept(loaded: Loaded, memory: &mut Memory) -> Option<Snapshot> {
         tracing::error!("cached configuration {why}, ignoring");
         return None;
     }
-    memory.applied = Some(Position::of(&head));
+    memory.applied = Some(Position::from(head));
     Some(loaded.snapshot)
 }
 

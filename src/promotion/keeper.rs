@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chrono::SubsecRound as _;
 use tokio::sync::{Mutex, watch};
 use uuid::Uuid;
 
@@ -52,6 +53,15 @@ pub async fn catch_up(store: &dyn PromotionStore, state: &mut State) -> Result<(
     Ok(())
 }
 
+/// Returns the positions whose configs must stay at hand, whichever control plane asks: those of
+/// pins, of the frozen head and of a rollout. Whoever clears away stored snapshots or moves events
+/// away keeps what is needed to rebuild these.
+pub async fn held(store: &dyn PromotionStore) -> Result<Vec<Position>, StorageError> {
+    let mut state = State::default();
+    catch_up(store, &mut state).await?;
+    Ok(state.held())
+}
+
 /// Decides on what is in force now, stores the decision and takes it in; `order` is asked again
 /// when somebody else was faster. Returns whether there was something to decide.
 pub async fn decide(
@@ -66,7 +76,7 @@ pub async fn decide(
         let Some(decision) = order(state)? else { return Ok(false) };
         let row = PromotionRow {
             id: state.tip + 1,
-            at: clock.now(),
+            at: clock.now().trunc_subsecs(3),
             actor: who.actor.clone(),
             source: who.source.to_owned(),
             reason: who.reason.clone(),

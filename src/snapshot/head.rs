@@ -18,7 +18,7 @@ use crate::domain::hash::ConfigHash;
 const CONTEXT: &[u8] = b"hybridctl head v1\0";
 
 /// The same for heads with a revision.
-const CONTEXT_REVISED: &[u8] = b"hybridctl head v2\0";
+const CONTEXT_REVISED: &[u8] = b"hybridctl head v3\0";
 
 /// The length of an ed25519 signature, in bytes.
 const SIGNATURE_BYTES: usize = 64;

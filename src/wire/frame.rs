@@ -63,9 +63,8 @@ pub struct Position {
     pub revision: u64,
 }
 
-impl Position {
-    /// Returns what a head says.
-    pub fn of(head: &SignedHead) -> Self {
+impl From<SignedHead> for Position {
+    fn from(head: SignedHead) -> Self {
         Self { seq: head.seq, config_hash: head.config_hash, revision: head.revision }
     }
 }

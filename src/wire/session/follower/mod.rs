@@ -102,7 +102,7 @@ impl Follower {
 
     /// The head that was obtained is served.
     pub fn applied(&mut self, head: SignedHead, now: Instant) -> Vec<Action> {
-        let position = Position::of(&head);
+        let position = Position::from(head);
         self.memory.applied = Some(position);
         self.memory.rejected = None;
         self.settled(FromData::Applied(position), now)
