@@ -32,6 +32,7 @@ pub(super) async fn dispatch(State(admin): State<Admin>, request: Request) -> Re
 
     let caller = admin.0.auth.admit(Shown::of(&request, &admin.0.options.gui_origins)).await;
     let actor = caller.as_ref().ok().map(|caller| caller.actor.clone());
+    let is_admitted = caller.is_ok();
 
     let answered = answer(&admin, request, caller, request_id.clone());
     // A bug in one request must not take the connection's other requests with it.
@@ -41,7 +42,10 @@ pub(super) async fn dispatch(State(admin): State<Admin>, request: Request) -> Re
     };
 
     let latency_ms = started.elapsed().as_millis();
-    etag::tag_if_bare(&mut response, admin.0.store.head().config_hash);
+    // Strangers need not know which configuration is in force.
+    if is_admitted {
+        etag::tag_if_bare(&mut response, admin.0.store.head().config_hash);
+    }
     cors::admit(&mut response, &admin.0.options.gui_origins, origin);
     reply::sign(&mut response, &request_id, admin.0.options.tells, latency_ms);
     if method == Method::HEAD {

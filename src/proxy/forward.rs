@@ -148,7 +148,7 @@ async fn pick<'s>(
     if let Some(ip) = peer.ip {
         return Ok((peer, SocketAddr::new(ip, peer.port)));
     }
-    let addresses = transport.resolver.resolve(&peer.host).await.map_err(|error| {
+    let addresses = Box::pin(transport.resolver.resolve(&peer.host)).await.map_err(|error| {
         tracing::error!(%error, "name resolution failed");
         Box::new(Reply::error(StatusCode::SERVICE_UNAVAILABLE, "name resolution failed"))
     })?;

@@ -243,7 +243,7 @@ impl Core {
             });
         }
         if plan.chain.has(Phases::RESPONSE) {
-            match self.respond(&mut exchange, plan, head, body).await {
+            match Box::pin(self.respond(&mut exchange, plan, head, body)).await {
                 Ok((changed, bytes)) => (head, body) = (changed, bytes),
                 Err(reply) => return self.own(exchange, plan, *reply, runtime),
             }

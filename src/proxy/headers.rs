@@ -85,7 +85,7 @@ pub(super) fn request_head(
 ) -> UpstreamHead {
     let headers = &exchange.request.headers;
     let mut head = UpstreamHead::new(&exchange.request.method, line.target);
-    head.append(b"host", line.host.as_bytes());
+    head.append_own("host: ", line.host.as_bytes());
     let names_others = headers.contains_key(header::CONNECTION);
     let mut seen = Seen::default();
     for (name, value) in headers {
@@ -95,18 +95,18 @@ pub(super) fn request_head(
     }
     match upgrade(headers).filter(|_| seen.upgrade) {
         Some(wanted) => {
-            head.append(b"connection", b"keep-alive, Upgrade");
-            head.append(b"upgrade", wanted.as_bytes());
+            head.append_own("connection: ", b"keep-alive, Upgrade");
+            head.append_own("upgrade: ", wanted.as_bytes());
         }
-        None => head.append(b"connection", b"keep-alive"),
+        None => head.append_own("connection: ", b"keep-alive"),
     }
     let trailers = headers.get(header::TE).filter(|_| seen.te).and_then(|te| te.to_str().ok());
     if trailers.is_some_and(|te| te.split(',').any(|token| token.trim() == "trailers")) {
-        head.append(b"te", b"trailers");
+        head.append_own("te: ", b"trailers");
     }
     append_forwarded(settings, exchange, line, seen, &mut head);
     if settings.upstream_request_id {
-        head.append(b"x-kong-request-id", exchange.id.as_str().as_bytes());
+        head.append_own("x-kong-request-id: ", exchange.id.as_str().as_bytes());
     }
     head
 }
@@ -148,21 +148,21 @@ fn append_forwarded(
     let headers = &exchange.request.headers;
     let trusted =
         |name: &HeaderName| exchange.forwarded.trusted.then(|| headers.get(name)).flatten();
-    let mut append = |name: &HeaderName, own: &[u8]| {
-        let value = trusted(name).map_or(own, HeaderValue::as_bytes);
-        head.append(name.as_str().as_bytes(), value);
+    let mut append = |start: &'static str, name: &HeaderName, own: &[u8]| {
+        head.append_own(start, trusted(name).map_or(own, HeaderValue::as_bytes));
     };
-    append(&X_FORWARDED_PROTO, if exchange.connection.tls { b"https" } else { b"http" });
-    append(&X_FORWARDED_HOST, exchange.host().as_bytes());
+    let scheme: &[u8] = if exchange.connection.tls { b"https" } else { b"http" };
+    append("x-forwarded-proto: ", &X_FORWARDED_PROTO, scheme);
+    append("x-forwarded-host: ", &X_FORWARDED_HOST, exchange.host().as_bytes());
     let port = exchange.connection.local.port();
     let port =
         settings.port_maps.iter().find(|(ours, _)| *ours == port).map_or(port, |(_, seen)| *seen);
-    append(&X_FORWARDED_PORT, itoa::Buffer::new().format(port).as_bytes());
-    append(&X_FORWARDED_PATH, exchange.request.uri.path().as_bytes());
+    append("x-forwarded-port: ", &X_FORWARDED_PORT, itoa::Buffer::new().format(port).as_bytes());
+    append("x-forwarded-path: ", &X_FORWARDED_PATH, exchange.request.uri.path().as_bytes());
     match (trusted(&X_FORWARDED_PREFIX), line.prefix) {
-        (Some(prefix), _) => head.append(b"x-forwarded-prefix", prefix.as_bytes()),
+        (Some(prefix), _) => head.append_own("x-forwarded-prefix: ", prefix.as_bytes()),
         (None, Some(prefix)) if prefix != "/" => {
-            head.append(b"x-forwarded-prefix", prefix.as_bytes());
+            head.append_own("x-forwarded-prefix: ", prefix.as_bytes());
         }
         _ => {}
     }
@@ -173,9 +173,9 @@ fn append_forwarded(
         hops.push(exchange.connection.peer_text.as_bytes());
         head.append_joined(b"x-forwarded-for", &hops);
     } else {
-        head.append(b"x-forwarded-for", client.as_bytes());
+        head.append_own("x-forwarded-for: ", client.as_bytes());
     }
-    head.append(b"x-real-ip", client.as_bytes());
+    head.append_own("x-real-ip: ", client.as_bytes());
     let own: [&[u8]; 3] =
         [version_text(exchange.request.version).as_bytes(), b" ", SERVER.as_bytes()];
     if seen.via {

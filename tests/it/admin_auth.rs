@@ -15,10 +15,11 @@ use rcgen::{
 };
 use rustls_pki_types::ServerName;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::harness::{Directory, poll};
+use crate::harness::{Directory, PATIENCE, poll};
 use crate::http;
 
 /// Loads settings of a traditional node in this directory, whose Admin API asks who calls.
@@ -115,6 +116,43 @@ async fn the_first_token_is_made_before_the_first_start_and_revoked_beside_the_n
             assert!(!found, "{} holds a token", path.display());
         }
     }
+}
+
+/// Adds what a stream brings to `seen`, until that is enough.
+async fn read_until(stream: &mut TcpStream, seen: &mut String, enough: impl Fn(&str) -> bool) {
+    while !enough(seen) {
+        let mut piece = [0; 4096];
+        let read = tokio::time::timeout(PATIENCE, stream.read(&mut piece));
+        let length = read.await.expect(seen).unwrap();
+        assert!(length > 0, "{seen}");
+        seen.push_str(&String::from_utf8_lossy(&piece[..length]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_whose_token_is_revoked_sees_no_more() {
+    let directory = Directory::new();
+    let at = directory.path();
+    let admin = prints(at, "token create --role admin --name root").trim().to_owned();
+    let viewer = prints(at, "token create --role viewer --name follower").trim().to_owned();
+    let node = start(at, &[]).await;
+    let address = node.admin[0];
+    let stranger = http::get(address, "/events").await.unwrap();
+    assert_eq!((stranger.status, stranger.header("etag")), (401, None), "no hash for strangers");
+
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request =
+        format!("GET /events?follow HTTP/1.1\r\nHost: a\r\nKong-Admin-Token: {viewer}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    assert_eq!(status(address, "POST", "/services", &admin).await, 201);
+    let mut seen = String::new();
+    read_until(&mut stream, &mut seen, |seen| seen.contains("id: 1\n")).await;
+    assert_eq!(status(address, "DELETE", "/admin-tokens/follower", &admin).await, 204);
+    assert_eq!(status(address, "POST", "/services", &admin).await, 201);
+    // The stream's last chunk; the connection itself stays.
+    read_until(&mut stream, &mut seen, |seen| seen.ends_with("0\r\n\r\n")).await;
+    assert!(!seen.contains("id: 2\n"), "{seen}");
+    node.stop().await;
 }
 
 #[test]

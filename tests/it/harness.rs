@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::http::{self, Answer, Upstream};
 
 /// How long anything that is waited for may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How often what is waited for is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);

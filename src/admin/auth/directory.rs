@@ -90,6 +90,11 @@ impl Directory {
         self.store.tokens().await
     }
 
+    /// Returns whether a token is good now.
+    pub(super) fn is_live(&self, id: Uuid) -> bool {
+        self.known().tokens.get(&id).is_some_and(|token| token.is_live(self.clock.now()))
+    }
+
     /// Returns whether some token can do everything now.
     pub(super) fn has_admin(&self) -> bool {
         let now = self.clock.now();

@@ -22,6 +22,7 @@ use axum::extract::Request;
 use http::header::{AUTHORIZATION, ORIGIN};
 use http::{HeaderMap, HeaderValue, Method};
 use tokio::sync::watch;
+use uuid::Uuid;
 
 pub(super) use self::access::needed;
 pub use self::denied::Denied;
@@ -44,12 +45,14 @@ pub(super) struct Caller {
     pub(super) actor: String,
     /// What they may do.
     pub(super) role: AdminRole,
+    /// The token that they showed, if it was one.
+    token: Option<Uuid>,
 }
 
 impl Caller {
     /// The caller when nobody is asked who they are.
     pub(super) fn anonymous(role: AdminRole) -> Self {
-        Self { actor: "anonymous".to_owned(), role }
+        Self { actor: "anonymous".to_owned(), role, token: None }
     }
 
     /// Refuses what takes more than the caller's role.
@@ -163,6 +166,11 @@ impl Auth {
         }
     }
 
+    /// Returns whether a caller who was admitted would be again: for answers that go on and on.
+    pub(super) fn still_admits(&self, caller: &Caller) -> bool {
+        caller.token.is_none_or(|id| self.directory().is_ok_and(|known| known.is_live(id)))
+    }
+
     fn directory(&self) -> Result<&Directory, Denied> {
         let guard = self.0.as_ref().ok_or(Denied::Off)?;
         guard.directory.as_ref().ok_or(Denied::NoDatabase)
@@ -181,7 +189,10 @@ impl Guard {
                 // Nor may guesses cost the database anything for long.
                 let may_ask = self.failures.left(peer);
                 match directory.find(secret, may_ask).await {
-                    Ok(token) => return Ok(Caller { actor: token.actor(), role: token.role }),
+                    Ok(token) => {
+                        let (actor, role) = (token.actor(), token.role);
+                        return Ok(Caller { actor, role, token: Some(token.id) });
+                    }
                     Err(unknown) => unknown,
                 }
             }
@@ -201,7 +212,7 @@ impl Guard {
     fn admit_certificate(&self, name: Option<String>) -> Result<Caller, Denied> {
         let name = name.ok_or(Denied::Missing)?;
         let role = self.certificates.get(&name).ok_or(Denied::Missing)?;
-        Ok(Caller { actor: format!("cert:{name}"), role: *role })
+        Ok(Caller { actor: format!("cert:{name}"), role: *role, token: None })
     }
 }
 
@@ -238,7 +249,7 @@ mod tests {
             peer: Ipv6Addr::LOCALHOST.into(),
             is_preflight: false,
         };
-        let ops = Caller { actor: "cert:ops".to_owned(), role: AdminRole::Admin };
+        let ops = Caller { actor: "cert:ops".to_owned(), role: AdminRole::Admin, token: None };
         assert_eq!(auth.admit(shown(None)).await, Ok(ops));
         let secret = TokenSecret::generate(Clock::System.id()).unwrap().reveal();
         assert_eq!(auth.admit(shown(Some(secret))).await, Err(Denied::Invalid));

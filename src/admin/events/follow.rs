@@ -17,6 +17,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::sync::watch;
 
 use super::filter::Filter;
+use crate::admin::auth::{Auth, Caller};
 use crate::admin::call::Call;
 use crate::admin::error::ApiError;
 use crate::admin::store::Store;
@@ -40,6 +41,8 @@ const RETRY_MS: u32 = 1000;
 /// One follower.
 struct Follower {
     store: Store,
+    auth: Arc<Auth>,
+    caller: Caller,
     heads: watch::Receiver<Arc<Head>>,
     filter: Filter,
     after: Seq,
@@ -66,7 +69,8 @@ pub(in crate::admin) async fn answer(admin: &Admin, call: &Call) -> Result<Respo
         return Err(AtError::Beyond { asked: after, end }.into());
     }
     let heads = store.heads();
-    let follower = Follower { store, heads, filter, after, greeted: false };
+    let (auth, caller) = (admin.0.auth.clone(), call.caller.clone());
+    let follower = Follower { store, auth, caller, heads, filter, after, greeted: false };
     let stream = stream::unfold(follower, async |mut follower| {
         let text = follower.next().await?;
         Some((Ok::<_, Infallible>(Bytes::from(text)), follower))
@@ -85,13 +89,17 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<Seq>, ApiError> {
 }
 
 impl Follower {
-    /// Returns the next piece of the stream; none when the node stops or the log fails.
+    /// Returns the next piece of the stream; none when the node stops, the log fails, or the token
+    /// is good no more.
     async fn next(&mut self) -> Option<String> {
         if !std::mem::replace(&mut self.greeted, true) {
             return Some(format!("retry: {RETRY_MS}\n: events after {}\n\n", self.after));
         }
         loop {
             let head = self.heads.borrow_and_update().seq;
+            if !self.auth.still_admits(&self.caller) {
+                return None;
+            }
             if self.after < head {
                 let read = self.read(head).await;
                 match read.inspect_err(|error| tracing::warn!(?error, "a follower was cut off")) {

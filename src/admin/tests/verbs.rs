@@ -252,3 +252,15 @@ async fn targets_live_under_their_upstream() {
     assert_eq!(app.send("DELETE", "/upstreams/u/targets/b", Value::Null).await.status, 204);
     assert_eq!(app.send("DELETE", "/upstreams/u/targets/b", Value::Null).await.status, 404);
 }
+
+#[tokio::test]
+async fn a_reference_keeps_the_id_alone() {
+    let app = App::start().await;
+    let id = app.create("/services", json!({"name": "s", "host": "a"})).await;
+    let service = json!({"id": id, "name": "other", "extra": 42});
+    let body = json!({"name": "r", "paths": ["/a"], "service": service});
+    let made = app.send("POST", "/routes", body).await;
+    assert_eq!(made.json()["service"], json!({"id": id}), "{}", made.text);
+    let patched = app.send("PATCH", "/routes/r", json!({"service": service})).await;
+    assert_eq!(patched.json()["service"], json!({"id": id}), "{}", patched.text);
+}

@@ -42,6 +42,10 @@ fn complete_value(field: &Field, value: &mut Value, defaults: bool) {
                 fresh
             });
         }
+        // What stands beside the id is ignored, as Kong has it; a data plane would not know it.
+        (Type::Foreign { .. }, Value::Object(reference)) if reference.contains_key("id") => {
+            reference.retain(|name, _| name == "id");
+        }
         (Type::Map(_, values), Value::Object(object)) => {
             object.values_mut().for_each(|value| complete_value(values, value, true));
         }

@@ -45,6 +45,14 @@ impl UpstreamHead {
         push_field(&mut self.bytes, name, value);
     }
 
+    /// Appends one header of our own; `start` is its name, a colon and a space.
+    pub fn append_own(&mut self, start: &'static str, value: &[u8]) {
+        debug_assert!(start.strip_suffix(": ").is_some_and(|name| is_token(name.as_bytes())));
+        self.bytes.reserve(start.len() + value.len() + 2);
+        self.bytes.extend_from_slice(start.as_bytes());
+        push_value(&mut self.bytes, value);
+    }
+
     /// Appends one header as it was received, which has made sure of its name and value.
     pub fn append_header(&mut self, name: &HeaderName, value: &HeaderValue) {
         let name = name.as_str().as_bytes();
@@ -153,8 +161,14 @@ fn is_token(name: &[u8]) -> bool {
 }
 
 fn push_field(bytes: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    bytes.reserve(name.len() + value.len() + 4);
     bytes.extend_from_slice(name);
     bytes.extend_from_slice(b": ");
+    push_value(bytes, value);
+}
+
+/// Writes a value and the end of its line.
+fn push_value(bytes: &mut Vec<u8>, value: &[u8]) {
     // Without an early end the compiler looks at many bytes at once.
     if value.iter().fold(false, |broken, &byte| broken | is_line_break(byte)) {
         bytes.extend(value.iter().map(|&byte| if is_line_break(byte) { b' ' } else { byte }));

@@ -106,6 +106,19 @@ impl Pool {
                 }
             }
         }
+        // Boxed, as are other rare ways: what they hold would be part of every request's future.
+        Box::pin(self.send_anew(peer, key, head, body, timeouts)).await
+    }
+
+    /// Sends a request on a connection of its own.
+    async fn send_anew(
+        &self,
+        peer: &PeerAddress,
+        key: PeerKey,
+        head: &UpstreamHead,
+        body: &mut RequestBody,
+        timeouts: Timeouts,
+    ) -> Result<UpstreamResponse, UpstreamError> {
         let connection = Box::new(Connection::open(peer, key, &timeouts).await?);
         let mut exchange = Exchange::new(connection, head, body.lend(), timeouts);
         let answer = exchange.run().await?;

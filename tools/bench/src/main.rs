@@ -9,6 +9,7 @@ mod client;
 mod connection;
 mod cpu;
 mod gateway;
+mod growth;
 mod load;
 mod nginx;
 mod process;
@@ -32,6 +33,8 @@ enum Bench {
     Propagation(propagation::Args),
     /// Measure durable Admin writes and reads on SQLite, with one client and with several
     Admin(admin::Args),
+    /// Measure how the cost of a change and of a start grow with configuration and log
+    Growth(growth::Args),
     /// Serve 100 bytes at every path, 1 MiB below /1m, until stopped
     Upstream(upstream::Args),
     /// Load one URL over keep-alive connections and print what came back
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Bench::Proxy(args) => proxy::run(&args),
         Bench::Propagation(args) => propagation::run(&args),
         Bench::Admin(args) => admin::run(&args),
+        Bench::Growth(args) => growth::run(&args),
         Bench::Upstream(args) => upstream::run(&args),
         Bench::Load(args) => load::run(&args),
     };

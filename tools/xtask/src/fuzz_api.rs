@@ -19,7 +19,7 @@ const PACKAGES: &[&str] = &["schemathesis==4.32.5", "openapi-spec-validator==0.9
 const CALLS: u64 = 20_000;
 
 /// What every answer is held to. The phase `coverage`, which tries each field's bounds in turn, is
-/// left out: it makes several hundred calls for each operation (`-- --phases=coverage` adds it).
+/// left out: it makes several hundred calls for each operation (`-- --phases=coverage` asks for it).
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
                       response_headers_conformance,response_schema_conformance";
 
