@@ -134,7 +134,7 @@ async fn import(target: &Target, entities: Vec<Entity>) -> anyhow::Result<()> {
 
 async fn export(args: ExportArgs) -> anyhow::Result<()> {
     let target = Target::find(args.settings)?;
-    let log = std::sync::Arc::new(target.open().await?);
+    let log = target.open().await?;
     let history = crate::writer::history::History::new(log, target.catalog.clone());
     let head = history.newest().await.context("cannot read the log")?;
     let tree = declarative::export(&target.catalog, head.snapshot.config());

@@ -1,23 +1,23 @@
 //! The log's database, as commands open it: beside a running control plane, or without one.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
+use tokio::runtime::Runtime;
 
 use super::SettingsArgs;
 use super::process;
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::domain::event::{EventKind, Origin};
-use crate::log::sqlite::SqliteLog;
+use crate::log::LogDatabase;
 use crate::planes;
 use crate::settings::{Database, Settings};
 use crate::writer::{Writer, WriterTask};
 
 /// What a command about the log needs.
 pub(super) struct Target {
-    pub(super) path: PathBuf,
+    settings: Settings,
     pub(super) catalog: Arc<Catalog>,
 }
 
@@ -31,39 +31,46 @@ impl Target {
             true => Settings::of_node(&prefix, &sources.env)?,
             false => Settings::load(&sources)?,
         };
-        Self::of(&settings)
+        Self::of(settings)
     }
 
     /// Takes the log of settings.
-    pub(super) fn of(settings: &Settings) -> anyhow::Result<Self> {
-        let catalog = Arc::new(planes::catalog(settings)?);
-        match &settings.database {
-            Database::Sqlite(path) => Ok(Self { path: path.clone(), catalog }),
-            Database::Off => bail!("a node with database = off has no log"),
+    pub(super) fn of(settings: Settings) -> anyhow::Result<Self> {
+        ensure!(settings.database != Database::Off, "a node with database = off has no log");
+        let catalog = Arc::new(planes::catalog(&settings)?);
+        Ok(Self { settings, catalog })
+    }
+
+    /// Checks that there is a log already, where one would be made.
+    pub(super) fn expect(&self) -> anyhow::Result<()> {
+        if let Database::Sqlite(path) = &self.settings.database {
+            ensure!(path.exists(), "cannot open the log {}: there is no such file", path.display());
         }
+        Ok(())
     }
 
     /// Opens the log, which must be there.
-    pub(super) async fn open(&self) -> anyhow::Result<SqliteLog> {
-        let log = SqliteLog::open_existing(&self.path).await;
-        log.with_context(|| format!("cannot open the log {}", self.path.display()))
+    pub(super) async fn open(&self) -> anyhow::Result<Arc<dyn LogDatabase>> {
+        self.expect()?;
+        planes::database::open_stored(&self.settings).await
     }
 
-    /// Opens the log, made if it is not there, with a writer.
+    /// Opens the log with a writer; a SQLite file is made if there is none.
     pub(super) async fn writer(&self) -> anyhow::Result<(Writer, WriterTask)> {
-        let log = Arc::new(self.create().await?);
+        let log = self.create().await?;
         let opened = Writer::open(log, self.catalog.clone(), Clock::System).await;
         opened.context("cannot read the log")
     }
 
-    /// Opens the log, made if it is not there.
-    pub(super) async fn create(&self) -> anyhow::Result<SqliteLog> {
-        if let Some(directory) = self.path.parent() {
+    /// Opens the log; a SQLite file is made if there is none.
+    pub(super) async fn create(&self) -> anyhow::Result<Arc<dyn LogDatabase>> {
+        if let Database::Sqlite(path) = &self.settings.database
+            && let Some(directory) = path.parent()
+        {
             std::fs::create_dir_all(directory)
                 .with_context(|| format!("cannot create {}", directory.display()))?;
         }
-        let log = SqliteLog::open(&self.path).await;
-        log.with_context(|| format!("cannot open the log {}", self.path.display()))
+        planes::database::open_stored(&self.settings).await
     }
 }
 
@@ -85,10 +92,11 @@ pub(super) fn origin(kind: EventKind, reason: Option<String>) -> Origin {
 
 /// Runs the work of a command that waits for a database.
 pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    runtime.block_on(work)
+    runtime()?.block_on(work)
+}
+
+/// Starts what a command waits with: an open database belongs to it.
+pub(super) fn runtime() -> anyhow::Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all().build().context("cannot start the runtime")
 }

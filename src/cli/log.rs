@@ -1,7 +1,5 @@
 //! `log`: who changed what, what the config was at a moment, and whether the log was tampered with.
 
-use std::sync::Arc;
-
 use anyhow::Context as _;
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -77,7 +75,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
 async fn history(settings: SettingsArgs) -> anyhow::Result<History> {
     let target = Target::find(settings)?;
     let log = target.open().await?;
-    Ok(History::new(Arc::new(log), target.catalog))
+    Ok(History::new(log, target.catalog))
 }
 
 async fn replay(history: &History, to: Moment) -> anyhow::Result<()> {

@@ -13,6 +13,7 @@ mod freeze;
 mod health;
 mod hybrid;
 mod log;
+mod migrations;
 mod node;
 mod output;
 mod pin;
@@ -64,6 +65,7 @@ enum Command {
     Health(health::Args),
     Hybrid(hybrid::Args),
     Log(log::Args),
+    Migrations(migrations::Args),
     #[command(hide = true)]
     Node(node::Args),
     Pin(pin::Args),
@@ -92,6 +94,7 @@ impl Command {
             Self::Health(args) => health::run(&args, out),
             Self::Hybrid(args) => hybrid::run(args),
             Self::Log(args) => log::run(args),
+            Self::Migrations(args) => migrations::run(args, out),
             Self::Node(args) => node::run(&args),
             Self::Pin(args) => pin::run(args, out),
             Self::Prepare(args) => prepare::run(args, out),
@@ -157,6 +160,11 @@ impl PrefixArgs {
 #[error("told")]
 struct Told;
 
+/// The failure of a command that has told the user already, by a number that scripts know.
+#[derive(Debug, thiserror::Error)]
+#[error("told")]
+struct Exit(u8);
+
 /// Runs the command line of this process and returns its exit code.
 pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
@@ -168,10 +176,13 @@ pub fn main() -> ExitCode {
     match cli.command.run(&out) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<Told>() => ExitCode::FAILURE,
-        Err(error) => {
-            out.failure(&error);
-            ExitCode::FAILURE
-        }
+        Err(error) => match error.downcast_ref() {
+            Some(Exit(code)) => ExitCode::from(*code),
+            None => {
+                out.failure(&error);
+                ExitCode::FAILURE
+            }
+        },
     }
 }
 

@@ -30,7 +30,7 @@ impl Promotion {
     /// Opens the database that the settings name; it must be there.
     pub(super) async fn open(settings: SettingsArgs) -> anyhow::Result<Self> {
         let target = Target::find(settings)?;
-        let log = Arc::new(target.open().await?);
+        let log = target.open().await?;
         let history = History::new(log.clone(), target.catalog);
         let mut state = State::default();
         let read = keeper::catch_up(&*log, &mut state).await;

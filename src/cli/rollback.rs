@@ -1,6 +1,6 @@
 //! `rollback`: brings an earlier config back, also beside a running control plane.
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 
 use super::SettingsArgs;
 use super::database::{self, Target};
@@ -28,7 +28,7 @@ pub(super) struct Args {
 pub(super) fn run(args: Args, out: &Output) -> anyhow::Result<()> {
     let target = Target::find(args.settings.clone())?;
     // A rollback of a log that is not there is a mistake, not an empty log.
-    ensure!(target.path.exists(), "there is no log {}", target.path.display());
+    target.expect()?;
     database::block_on(async {
         let origin = database::origin(EventKind::RolledBack, args.reason);
         let (writer, task) = target.writer().await?;

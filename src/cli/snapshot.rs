@@ -91,7 +91,7 @@ pub(super) fn run(args: Args, out: &Output) -> anyhow::Result<()> {
 
 async fn history(common: &JsonArgs) -> anyhow::Result<(Target, History)> {
     let target = Target::find(common.settings.clone())?;
-    let log = Arc::new(target.open().await?);
+    let log = target.open().await?;
     let history = History::new(log, target.catalog.clone());
     Ok((target, history))
 }

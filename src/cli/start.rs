@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, bail};
 
 use super::output::Output;
-use super::{SettingsArgs, node, process};
+use super::{SettingsArgs, migrations, node, process};
 use crate::planes::ReadySignal;
 use crate::settings::Settings;
 
@@ -16,6 +16,9 @@ use crate::settings::Settings;
 pub(super) struct Args {
     #[command(flatten)]
     pub(super) settings: SettingsArgs,
+    /// Make or update the tables of the database first
+    #[arg(long)]
+    run_migrations: bool,
     #[command(flatten)]
     ignored: Ignored,
 }
@@ -27,8 +30,6 @@ pub(super) struct Ignored {
     nginx_conf: Option<String>,
     #[arg(long, hide = true, value_name = "FLAGS")]
     nginx_conf_flags: Option<String>,
-    #[arg(long, hide = true)]
-    run_migrations: bool,
     #[arg(long, hide = true, value_name = "SECONDS")]
     db_timeout: Option<String>,
     #[arg(long, hide = true, value_name = "SECONDS")]
@@ -40,6 +41,9 @@ pub(super) fn run(args: Args, out: &Output) -> anyhow::Result<()> {
         out.step("--nginx-conf is ignored: there is no nginx here");
     }
     let settings = prepared(args.settings, out)?;
+    if args.run_migrations {
+        migrations::prepare(&settings, out)?;
+    }
     if !settings.daemon {
         return node::serve(settings, ReadySignal::unheard());
     }

@@ -8,7 +8,7 @@ use super::output::Output;
 use crate::admin::auth::describe;
 use crate::clock::Clock;
 use crate::domain::role::AdminRole;
-use crate::log::tokens::{self, Expiry, Token, TokenName, TokenStore as _, Wanted};
+use crate::log::tokens::{self, Expiry, Token, TokenName, Wanted};
 
 /// Create, list and revoke the Admin API's tokens
 #[derive(Debug, clap::Args)]

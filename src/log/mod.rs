@@ -1,7 +1,7 @@
 //! The append-only event log: one row an accepted write, chained by hash.
 //!
-//! [`EventLog`] is what the layers above see; each backend is one file. The log is the truth;
-//! stored snapshots only shorten the start and the way to an old position.
+//! [`EventLog`] is what the layers above see; what its backends share is in [`sql`]. The log is the
+//! truth; stored snapshots only shorten the start and the way to an old position.
 //!
 //! Invariants:
 //! - rows are never changed nor removed, and their seqs have no gap;
@@ -9,12 +9,16 @@
 //! - order is the order of seqs; times and ids never decide anything;
 //! - the log knows no catalog: changes stay text until [`Row::event`] is asked for them.
 //!
-//! To add a backend: one file here, its migrations, one line in `tests/it/log_contract.rs`.
+//! To add a backend: a file or folder here ([`sql::SqlDatabase`]), its migrations, one line in
+//! `tests/it/log_contract.rs`.
 
 pub mod memory;
+pub mod migrations;
 pub mod moment;
+pub mod postgres;
 pub mod promotions;
 pub mod row;
+pub mod sql;
 pub mod sqlite;
 pub mod tokens;
 
@@ -26,8 +30,11 @@ use uuid::Uuid;
 use crate::domain::event::Seq;
 use crate::domain::hash::{ConfigHash, EventHash, GENESIS, NodeHash};
 
+use self::migrations::SchemaError;
 use self::moment::HashPrefix;
+use self::promotions::PromotionStore;
 use self::row::Row;
+use self::tokens::TokenStore;
 
 /// The end of the log: its last row's position and hash.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,6 +95,9 @@ pub enum StorageError {
     /// Its tables could not be brought to this version.
     #[error("database could not be migrated")]
     Migrate(#[source] sqlx::migrate::MigrateError),
+    /// Its tables are not of this version.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
     /// It holds something that this program never writes.
     #[error("{table} row {row}: column {column} is damaged")]
     Damaged {
@@ -180,4 +190,11 @@ pub trait EventLog: Send + Sync + std::fmt::Debug {
 
     /// Returns the data planes that have not expired, and forgets those that have.
     async fn data_planes(&self, now: DateTime<Utc>) -> Result<Vec<DataPlaneRow>, StorageError>;
+}
+
+/// A database with all that a control plane keeps in one.
+#[async_trait]
+pub trait LogDatabase: EventLog + TokenStore + PromotionStore {
+    /// Closes it, so that whoever opens it next has the least to do.
+    async fn close(&self);
 }

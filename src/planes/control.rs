@@ -11,8 +11,8 @@ use tokio::sync::watch;
 
 use super::listen::{self, Face};
 use super::node::{self, Counts};
-use super::origin;
 use super::tasks::Tasks;
+use super::{database, origin};
 use crate::admin::auth::Auth;
 use crate::admin::serve::serve;
 use crate::admin::status::{StatusApi, StatusSource, Unready};
@@ -22,9 +22,7 @@ use crate::domain::catalog::UnsupportedPlugins;
 use crate::domain::decide::Fresh;
 use crate::domain::event::{EventKind, Origin};
 use crate::fleet::Fleet;
-use crate::log::memory::MemoryLog;
 use crate::log::promotions::PromotionStore;
-use crate::log::sqlite::SqliteLog;
 use crate::log::tokens::TokenStore;
 use crate::log::{EventLog, Meta};
 use crate::pki::ed25519::SigningKey;
@@ -84,7 +82,7 @@ impl Control {
                  planes answer 503 to the requests that they apply to"
             );
         }
-        let Opened { log, tokens, promotions } = open_log(settings).await?;
+        let (log, stored) = database::open(settings).await?;
         let cluster = cluster(&*log, &clock).await?;
         let opened = Writer::open(log.clone(), catalog.clone(), clock.clone()).await;
         let (writer, task) = opened.context("cannot read the log")?;
@@ -103,11 +101,11 @@ impl Control {
         let status_source = Arc::new(status(settings, &writer, &counts));
         let has_cluster = settings.role == Role::ControlPlane;
         let shown = has_cluster.then(|| fleet.clone());
-        let promotion = match promotions.filter(|_| has_cluster) {
+        let promotion = match stored.clone().filter(|_| has_cluster) {
             Some(store) => Some(promotion(store, &writer, &fleet, &clock, &mut tasks).await?),
             None => None,
         };
-        let auth = authentication(settings, tokens, &clock).await?;
+        let auth = authentication(settings, stored.map(|it| it as _), &clock).await?;
         tasks.spawn(auth.clone().follow(tasks.stopped()));
         let admin_api = admin(
             settings,
@@ -149,28 +147,6 @@ impl Control {
     /// Stops everything; what was acknowledged is on disk already.
     pub async fn stop(self) {
         self.tasks.stop().await;
-    }
-}
-
-/// The database: the log, and what is beside it where there is one.
-struct Opened {
-    log: Arc<dyn EventLog>,
-    tokens: Option<Arc<dyn TokenStore>>,
-    promotions: Option<Arc<dyn PromotionStore>>,
-}
-
-async fn open_log(settings: &Settings) -> anyhow::Result<Opened> {
-    match &settings.database {
-        Database::Sqlite(path) => {
-            let log = SqliteLog::open(path).await;
-            let log = log.with_context(|| format!("cannot open the log {}", path.display()))?;
-            let log = Arc::new(log);
-            Ok(Opened { log: log.clone(), tokens: Some(log.clone()), promotions: Some(log) })
-        }
-        Database::Off => {
-            let log = Arc::new(MemoryLog::default());
-            Ok(Opened { log, tokens: None, promotions: None })
-        }
     }
 }
 
@@ -246,7 +222,7 @@ async fn cluster(log: &dyn EventLog, clock: &Clock) -> anyhow::Result<(uuid::Uui
 
 fn status(settings: &Settings, writer: &Writer, counts: &Counts) -> StatusSource {
     let counts = counts.clone();
-    let (hash, alive) = (writer.clone(), writer.clone());
+    let (hash, log) = (writer.clone(), writer.clone());
     let database_off = settings.database == Database::Off;
     StatusSource {
         counters: Box::new(move || counts.snapshot()),
@@ -255,10 +231,9 @@ fn status(settings: &Settings, writer: &Writer, counts: &Counts) -> StatusSource
             true => Some(Box::new(move || hash.head().config_hash.to_hex())),
             false => None,
         },
-        // The writer's memory image was read from it, and a failed write is answered as such.
         database_reachable: match database_off {
             true => None,
-            false => Some(Box::new(move || alive.subscribe().has_changed().is_ok())),
+            false => Some(Box::new(move || log.reaches_log())),
         },
         readiness: Box::new(|| Ok::<(), Unready>(())),
         draining: AtomicBool::new(false),

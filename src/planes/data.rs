@@ -15,6 +15,7 @@ use super::node::{self, Counts, CountsReader};
 use super::origin::{self, Start};
 use super::served::{Served, serve_first, serve_head, serve_heads};
 use super::tasks::Tasks;
+use super::trust;
 use crate::admin::Tells;
 use crate::admin::status::{StatusApi, StatusSource, Unready, Upstreams};
 use crate::balancer::Resolver;
@@ -230,7 +231,8 @@ fn proxy(
     };
     let unverified = UpstreamOptions { verify: None, client: None, http2: false };
     let unverified = upstream_client_config(&unverified, clock)?;
-    let verified = UpstreamOptions { verify: Some(trust(settings)?), client: None, http2: false };
+    let verified =
+        UpstreamOptions { verify: Some(trust_store(settings)?), client: None, http2: false };
     let verified = upstream_client_config(&verified, clock)?;
     let proxy_settings = proxy_settings(settings, access_log);
     let (handle, clock) = (handle.clone(), clock.clone());
@@ -251,24 +253,9 @@ fn proxy(
     server.context("cannot start the proxy")
 }
 
-/// The authorities that upstreams are verified by: those of the settings, or the system's.
-fn trust(settings: &Settings) -> anyhow::Result<TrustStore> {
-    const SYSTEM: &[&str] = &[
-        "/etc/ssl/certs/ca-certificates.crt",
-        "/etc/pki/tls/certs/ca-bundle.crt",
-        "/etc/ssl/cert.pem",
-    ];
-    let mut pems = Vec::new();
-    for trusted in &settings.tls.trusted {
-        match trusted {
-            Some(pem) => pems.push(listen::text(pem)?),
-            None => {
-                // A machine without a bundle trusts nobody; verification then fails, as it should.
-                let bundle = SYSTEM.iter().find_map(|path| std::fs::read_to_string(path).ok());
-                pems.extend(bundle);
-            }
-        }
-    }
+/// The authorities that upstreams are verified by.
+fn trust_store(settings: &Settings) -> anyhow::Result<TrustStore> {
+    let pems = trust::pems(settings)?;
     Ok(TrustStore::from_pems(pems.iter().map(String::as_str))?)
 }
 

@@ -3,12 +3,14 @@
 
 pub mod control;
 pub mod data;
+pub mod database;
 mod listen;
 mod node;
 mod origin;
 mod ready;
 mod served;
 mod tasks;
+mod trust;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +35,7 @@ enum Node {
     Control(Control),
     Data(Data),
     /// Both halves in one process, without a cluster link between.
-    Traditional(Control, Data),
+    Traditional(Control, Box<Data>),
 }
 
 /// Runs a node until it is told to end: SIGTERM at once, SIGQUIT after the last request.
@@ -81,7 +83,7 @@ impl Node {
                 let heads = control.writer.subscribe();
                 let counts = control.counts.clone();
                 let data = Data::start_local(settings, Clock::System, heads, counts).await?;
-                Ok(Self::Traditional(control, data))
+                Ok(Self::Traditional(control, Box::new(data)))
             }
         }
     }

@@ -229,7 +229,15 @@ impl Keeper {
             let known = old.heads.get(&held.seq).filter(|head| Position::of(head) == held).cloned();
             match known {
                 Some(head) => drop(heads.insert(held.seq, head)),
-                None => drop(self.rebuild(held).await.map(|head| heads.insert(held.seq, head))),
+                // Tried again with each look, and told of once.
+                None => match self.rebuild(held).await {
+                    Ok(head) => drop(heads.insert(held.seq, head)),
+                    Err(why) if state.tip != old.state.tip => {
+                        tracing::error!(seq = held.seq.0, config_hash = %held.config_hash, %why,
+                            "a config that is held is not at hand: data planes stay where they are");
+                    }
+                    Err(_) => {}
+                },
             }
         }
         if state.tip != old.state.tip || heads.len() != old.heads.len() {
@@ -237,18 +245,12 @@ impl Keeper {
         }
     }
 
-    async fn rebuild(&self, held: Position) -> Option<Arc<Head>> {
-        match self.writer.at(Moment::Seq(held.seq)).await {
-            Ok(head) if Position::of(&head) == held => Some(head),
-            Ok(head) => {
-                tracing::error!(seq = held.seq.0, wanted = %held.config_hash,
-                    found = %head.config_hash, "the log has another config where one is held");
-                None
-            }
-            Err(error) => {
-                tracing::error!(seq = held.seq.0, ?error, "a config that is held is not at hand");
-                None
-            }
+    async fn rebuild(&self, held: Position) -> Result<Arc<Head>, String> {
+        let head = self.writer.at(Moment::Seq(held.seq)).await;
+        let head = head.map_err(|error| error.to_string())?;
+        match Position::of(&head) == held {
+            true => Ok(head),
+            false => Err(format!("the log has config {} there", head.config_hash)),
         }
     }
 

@@ -10,7 +10,7 @@ use super::layout::{
     Status, Tls, UpstreamKeepalive,
 };
 use super::listener::{self, Listener};
-use super::pem;
+use super::pem::{self, PemPair};
 use super::prefix::Prefix;
 use super::source::Raw;
 use super::validate::{self, Checked};
@@ -37,7 +37,7 @@ impl Settings {
             role: checked.role,
             node_id: checked.node_id,
             log_level: LogLevel::named(reader.text("log_level")).unwrap_or(LogLevel::Notice),
-            database: reader.database(&prefix),
+            database: reader.database(&prefix, checked.pg_pair.clone()),
             declarative: reader.declarative(),
             worker_processes: checked.worker_processes,
             daemon: values.flag("nginx_main_daemon"),
@@ -109,8 +109,8 @@ impl Listeners {
 }
 
 /// Reads typed values; what the user unset falls back to the default where a node needs one.
-struct Reader<'a> {
-    values: &'a Values,
+pub(super) struct Reader<'a> {
+    pub(super) values: &'a Values,
 }
 
 impl Reader<'_> {
@@ -119,7 +119,7 @@ impl Reader<'_> {
         self.values.text(name).unwrap_or_else(default)
     }
 
-    fn owned(&self, name: &str) -> String {
+    pub(super) fn owned(&self, name: &str) -> String {
         self.text(name).to_owned()
     }
 
@@ -130,11 +130,11 @@ impl Reader<'_> {
 
     #[expect(clippy::cast_possible_truncation, reason = "a float-to-integer cast saturates")]
     #[expect(clippy::cast_sign_loss, reason = "a negative number becomes zero")]
-    fn whole(&self, name: &str) -> u64 {
+    pub(super) fn whole(&self, name: &str) -> u64 {
         self.number(name) as u64
     }
 
-    fn whole_u32(&self, name: &str) -> u32 {
+    pub(super) fn whole_u32(&self, name: &str) -> u32 {
         u32::try_from(self.whole(name)).unwrap_or(u32::MAX)
     }
 
@@ -146,11 +146,14 @@ impl Reader<'_> {
         self.values.list(name).iter().map(|it| it.to_ascii_lowercase()).collect()
     }
 
-    fn database(&self, prefix: &Prefix) -> Database {
-        if self.text("database") == "off" {
-            return Database::Off;
+    fn database(&self, prefix: &Prefix, pg_pair: Option<PemPair>) -> Database {
+        match self.text("database") {
+            "off" => Database::Off,
+            "postgres" => Database::Postgres(Box::new(self.postgres(pg_pair))),
+            _ => Database::Sqlite(
+                prefix.join(self.values.text("sqlite_path").unwrap_or("hybrid.db")),
+            ),
         }
-        Database::Sqlite(prefix.join(self.values.text("sqlite_path").unwrap_or("hybrid.db")))
     }
 
     fn declarative(&self) -> Declarative {

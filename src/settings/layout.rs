@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::listener::Listener;
 use super::pem::{Pem, PemPair};
+use super::postgres::Postgres;
 use crate::domain::role::AdminRole;
 
 /// What a node does.
@@ -45,6 +46,8 @@ impl Role {
 pub enum Database {
     /// A SQLite file.
     Sqlite(PathBuf),
+    /// A Postgres database.
+    Postgres(Box<Postgres>),
     /// Nowhere: the configuration comes from a file or from a control plane.
     Off,
 }

@@ -17,6 +17,7 @@ mod file;
 mod layout;
 mod listener;
 mod pem;
+mod postgres;
 mod prefix;
 mod property;
 mod reference;
@@ -38,6 +39,7 @@ pub use self::layout::{
 };
 pub use self::listener::Listener;
 pub use self::pem::{Pem, PemPair};
+pub use self::postgres::{Postgres, PostgresTls};
 pub use self::prefix::Prefix;
 pub use self::property::{Kind, Property, Support};
 use self::source::Raw;
@@ -192,9 +194,17 @@ impl Settings {
                 settle(prefix, values, name, target, pem)?;
             }
         }
-        if let Some(pair) = &mut self.tls.client {
-            settle(prefix, values, "client_ssl_cert", "client.crt", &mut pair.cert)?;
-            settle(prefix, values, "client_ssl_cert_key", "client.key", &mut pair.key)?;
+        let pg_pair = match &mut self.database {
+            Database::Postgres(server) => server.client.as_mut(),
+            _ => None,
+        };
+        for (name, target, pair) in
+            [("client_ssl", "client", self.tls.client.as_mut()), ("pg_ssl", "pg", pg_pair)]
+        {
+            let Some(pair) = pair else { continue };
+            let (cert, key) = (format!("{name}_cert"), format!("{name}_cert_key"));
+            settle(prefix, values, &cert, &format!("{target}.crt"), &mut pair.cert)?;
+            settle(prefix, values, &key, &format!("{target}.key"), &mut pair.key)?;
         }
         let pairs = [
             ("", "proxy", &mut self.tls.proxy),

@@ -19,6 +19,7 @@ pub mod projector;
 mod task;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{DateTime, Utc};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -136,6 +137,7 @@ pub struct Writer {
     history: History,
     past: Arc<Past>,
     precondition: Precondition,
+    reachable: Arc<AtomicBool>,
 }
 
 impl Writer {
@@ -150,10 +152,11 @@ impl Writer {
         let head = Arc::new(history.newest().await?);
         let (jobs, waiting) = mpsc::channel(WAITING_MAX);
         let (announce, heads) = watch::channel(head);
-        let task = WriterTask::new(history.clone(), clock, waiting, announce);
+        let reachable = Arc::new(AtomicBool::new(true));
+        let task = WriterTask::new(history.clone(), clock, waiting, announce, reachable.clone());
         let past = Arc::new(Past::new(history.clone()));
         let precondition = Precondition::Any;
-        Ok((Self { jobs, heads, history, past, precondition }, task))
+        Ok((Self { jobs, heads, history, past, precondition, reachable }, task))
     }
 
     /// Returns the newest head.
@@ -164,6 +167,11 @@ impl Writer {
     /// Returns a receiver that always holds the newest head.
     pub fn subscribe(&self) -> watch::Receiver<Arc<Head>> {
         self.heads.clone()
+    }
+
+    /// Returns whether the log's database answered when it was last asked.
+    pub fn reaches_log(&self) -> bool {
+        self.reachable.load(Ordering::Relaxed) && !self.jobs.is_closed()
     }
 
     /// Returns what answers questions about the past.

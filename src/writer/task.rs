@@ -1,6 +1,7 @@
 //! The writer's task: batches, retries, and the tail of the log.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::DateTime;
 use tokio::sync::{mpsc, watch};
@@ -27,8 +28,8 @@ pub struct WriterTask {
     announce: watch::Sender<Arc<Head>>,
     /// The head after the last append or catch-up; what `announce` holds.
     head: Arc<Head>,
-    /// Whether the last look at the tail failed, so that an outage is logged once.
-    blind: bool,
+    /// Whether the last look at the log or write to it succeeded; an outage is logged once.
+    reachable: Arc<AtomicBool>,
 }
 
 /// A batch after its decisions: one head a job, and the rows to append.
@@ -44,9 +45,10 @@ impl WriterTask {
         clock: Clock,
         waiting: mpsc::Receiver<Box<dyn Job>>,
         announce: watch::Sender<Arc<Head>>,
+        reachable: Arc<AtomicBool>,
     ) -> Self {
         let head = announce.borrow().clone();
-        Self { history, clock, waiting, announce, head, blind: false }
+        Self { history, clock, waiting, announce, head, reachable }
     }
 
     /// Runs until `stop` resolves or all handles are gone; waiting writes are finished first.
@@ -76,14 +78,14 @@ impl WriterTask {
             Ok(()) => self.catch_up().await,
             Err(error) => Err(error.into()),
         };
+        let reached = self.reachable.swap(seen.is_ok(), Ordering::Relaxed);
         match &seen {
-            Ok(()) if self.blind => tracing::info!("the event log can be read again"),
-            Err(error) if !self.blind => {
+            Ok(()) if !reached => tracing::info!("the event log can be read again"),
+            Err(error) if reached => {
                 tracing::error!(error = ?error, "cannot read the tail of the event log");
             }
             _ => {}
         }
-        self.blind = seen.is_err();
     }
 
     async fn catch_up(&mut self) -> Result<(), ReplayError> {
@@ -108,6 +110,7 @@ impl WriterTask {
         }
         match self.append(&mut batch).await {
             Ok(plan) => {
+                self.reachable.store(true, Ordering::Relaxed);
                 self.publish(plan.last);
                 for (job, head) in batch.into_iter().zip(plan.heads) {
                     match head {
@@ -124,7 +127,7 @@ impl WriterTask {
                 }
                 // The rows may be there although the answer was lost.
                 let caught_up = self.catch_up().await;
-                self.blind = caught_up.is_err();
+                self.reachable.store(caught_up.is_ok(), Ordering::Relaxed);
             }
         }
     }
@@ -135,10 +138,13 @@ impl WriterTask {
         loop {
             attempts += 1;
             let plan = self.decide(batch);
-            if plan.rows.is_empty() {
-                return Ok(plan);
-            }
-            match self.history.log().append(self.head.tip(), &plan.rows).await {
+            let log = self.history.log();
+            let appended = match plan.rows.as_slice() {
+                // To answer that there is nothing to do is a promise too.
+                [] => self.is_at_the_end().await,
+                rows => log.append(self.head.tip(), rows).await,
+            };
+            match appended {
                 Ok(()) => return Ok(plan),
                 Err(AppendError::Conflict { .. }) if attempts < ATTEMPTS_MAX => {
                     self.catch_up().await.map_err(ReplayError::into_append_error)?;
@@ -146,6 +152,15 @@ impl WriterTask {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Checks that nobody else has written meanwhile.
+    async fn is_at_the_end(&self) -> Result<(), AppendError> {
+        let (expected, actual) = (self.head.tip(), self.history.log().tip().await?);
+        if actual == expected {
+            return Ok(());
+        }
+        Err(AppendError::Conflict { expected: expected.seq, actual: actual.seq })
     }
 
     fn decide(&self, batch: &mut [Box<dyn Job>]) -> Plan {

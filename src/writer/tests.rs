@@ -211,6 +211,24 @@ async fn a_second_writer_is_noticed_and_a_conflict_decided_again() {
 }
 
 #[tokio::test]
+async fn that_nothing_is_to_be_done_is_decided_on_the_end_of_the_log() {
+    let place = Place::new();
+    let (one, _one) = start(place.log().await).await;
+    let (two, _two) = start(place.log().await).await;
+    put(&one, 1, "a").await;
+
+    // The other one has not heard of it, and would find nothing to delete.
+    let key = service(1, "a").key();
+    let decide = move |config: &Config, _: &mut Fresh<'_>| {
+        let there = config.find(key).map(|_| Change::Deleted(key));
+        Ok((Vec::from_iter(there), ()))
+    };
+    let ((), head) = two.write(origin(), decide).await.unwrap();
+    assert_eq!(head.seq, Seq(2));
+    assert!(head.snapshot.config().is_empty());
+}
+
+#[tokio::test]
 async fn a_rollback_brings_the_old_hash_back_as_one_more_event() {
     let place = Place::new();
     let (writer, _task) = start(place.log().await).await;

@@ -8,10 +8,16 @@ use serde_json::json;
 use crate::harness::{Directory, poll};
 use crate::http;
 
-struct ControlProcess(Child);
+/// A control plane that can be killed.
+pub(crate) struct ControlProcess(Child);
 
 impl ControlProcess {
-    async fn start(directory: &Directory, pair: &(String, String), admin: SocketAddr) -> Self {
+    pub(crate) async fn start(
+        directory: &Directory,
+        pair: &(String, String),
+        admin: SocketAddr,
+        more: &[(String, String)],
+    ) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_hybridctl"))
             .arg("run")
             .env("KONG_ROLE", "control_plane")
@@ -21,6 +27,7 @@ impl ControlProcess {
             .env("KONG_CLUSTER_LISTEN", "127.0.0.1:0")
             .env("KONG_STATUS_LISTEN", "off")
             .env("KONG_ADMIN_LISTEN", admin.to_string())
+            .envs(more.iter().cloned())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -30,7 +37,7 @@ impl ControlProcess {
         Self(child)
     }
 
-    fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
@@ -50,7 +57,7 @@ async fn a_killed_control_plane_has_kept_every_acknowledged_write() {
     let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut acknowledged = 0;
     for _ in 0..3 {
-        let control = ControlProcess::start(&directory, &pair, admin).await;
+        let control = ControlProcess::start(&directory, &pair, admin, &[]).await;
         // Writers go on while the process dies under them.
         let mut writers = tokio::task::JoinSet::new();
         for writer in 0..4 {
@@ -79,7 +86,7 @@ async fn a_killed_control_plane_has_kept_every_acknowledged_write() {
             acknowledged += count.unwrap();
         }
     }
-    let control = ControlProcess::start(&directory, &pair, admin).await;
+    let control = ControlProcess::start(&directory, &pair, admin, &[]).await;
     let mut kept = 0;
     let mut path = Some("/consumers?size=1000".to_owned());
     while let Some(page) = path {

@@ -58,6 +58,8 @@ pub(crate) struct Cluster {
     pub(crate) control: Option<Control>,
     pub(crate) data: Option<Data>,
     certificate: (String, String),
+    /// More settings of the control plane.
+    more: Vec<(String, String)>,
     /// Kept over restarts, so that data planes find the control plane again.
     cluster_port: u16,
 }
@@ -65,23 +67,36 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts both planes and waits until the data plane has heard of the control plane.
     pub(crate) async fn start() -> Self {
-        let mut cluster = Self::without_data().await;
+        Self::start_with(Vec::new()).await
+    }
+
+    /// Starts both planes, the control plane with more settings.
+    pub(crate) async fn start_with(more: Vec<(String, String)>) -> Self {
+        let mut cluster = Self::without_data_with(more).await;
         cluster.start_data().await;
         cluster
     }
 
     /// Starts a control plane alone.
     pub(crate) async fn without_data() -> Self {
+        Self::without_data_with(Vec::new()).await
+    }
+
+    /// Starts a control plane alone, with more settings.
+    pub(crate) async fn without_data_with(more: Vec<(String, String)>) -> Self {
         let directory = Directory::new();
         let certificate = directory.pair("cluster");
         let mut cluster =
-            Self { directory, control: None, data: None, certificate, cluster_port: 0 };
+            Self { directory, control: None, data: None, certificate, more, cluster_port: 0 };
         cluster.start_control().await;
         cluster
     }
 
     pub(crate) async fn start_control(&mut self) {
-        self.start_control_with(&[]).await;
+        let more = self.more.clone();
+        let more: Vec<_> =
+            more.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        self.start_control_with(&more).await;
     }
 
     /// Starts the control plane with more settings.
@@ -98,6 +113,16 @@ impl Cluster {
         let control = Control::start(&settings, Clock::System).await.unwrap();
         self.cluster_port = control.cluster[0].port();
         self.control = Some(control);
+    }
+
+    /// Returns settings of another control plane that trusts whom this one trusts.
+    pub(crate) fn env_with_certificate(
+        &self,
+        mut env: Vec<(String, String)>,
+    ) -> Vec<(String, String)> {
+        env.push(("KONG_CLUSTER_CERT".to_owned(), self.certificate.0.clone()));
+        env.push(("KONG_CLUSTER_CERT_KEY".to_owned(), self.certificate.1.clone()));
+        env
     }
 
     pub(crate) async fn stop_control(&mut self) {

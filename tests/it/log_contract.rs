@@ -15,13 +15,15 @@ use hybridctl::domain::hash::{ConfigHash, NodeHash};
 use hybridctl::domain::kinds::{route, service};
 use hybridctl::domain::role::AdminRole;
 use hybridctl::log::memory::MemoryLog;
-use hybridctl::log::promotions::{PromotionRow, PromotionStore};
+use hybridctl::log::promotions::PromotionRow;
 use hybridctl::log::row::Row;
 use hybridctl::log::sqlite::SqliteLog;
 use hybridctl::log::tokens::{CreateTokenError, Token, TokenStore, Wanted};
-use hybridctl::log::{AppendError, DataPlaneRow, EventLog, Meta, StoredSnapshot, Tip};
+use hybridctl::log::{AppendError, DataPlaneRow, EventLog, LogDatabase, Meta, StoredSnapshot, Tip};
 use serde_json::{Value, json};
 use uuid::Uuid;
+
+use crate::postgres::Schema;
 
 /// A database for one test; opening it again shows what is durable.
 struct SqlitePlace(PathBuf);
@@ -33,7 +35,7 @@ impl SqlitePlace {
         Self(directory)
     }
 
-    async fn open(&self) -> Arc<SqliteLog> {
+    async fn open(&self) -> Arc<dyn LogDatabase> {
         Arc::new(SqliteLog::open(&self.0.join("log.db")).await.unwrap())
     }
 }
@@ -57,9 +59,12 @@ impl MemoryPlace {
     }
 }
 
-/// Makes a test of each case for a backend.
+/// Makes a test of each case for each backend.
 macro_rules! contract {
-    ($backend:ident, $place:ty, [$($case:ident),* $(,)?]) => {
+    ([$($backend:ident $place:ident),*], $cases:tt) => {
+        $(contract!(@one $backend $place $cases);)*
+    };
+    (@one $backend:ident $place:ident [$($case:ident),* $(,)?]) => {
         mod $backend {
             use super::*;
             $(#[tokio::test]
@@ -71,39 +76,34 @@ macro_rules! contract {
     };
 }
 
-/// Makes a test of every case for a backend.
-macro_rules! whole_contract {
-    ($backend:ident, $place:ty) => {
-        contract!(
-            $backend,
-            $place,
-            [
-                rows_come_back_as_they_were_appended,
-                an_append_elsewhere_than_at_the_end_is_a_conflict,
-                of_two_writers_at_once_one_wins,
-                moments_are_found,
-                nodes_and_snapshots_are_stored,
-                meta_is_made_once,
-                data_planes_are_shared_and_expire,
-            ]
-        );
-    };
-}
-
-whole_contract!(memory, MemoryPlace);
-whole_contract!(sqlite, SqlitePlace);
+contract!(
+    [memory MemoryPlace, sqlite SqlitePlace, postgres Schema],
+    [
+        rows_come_back_as_they_were_appended,
+        an_append_elsewhere_than_at_the_end_is_a_conflict,
+        of_two_writers_at_once_one_wins,
+        many_rows_are_appended_all_or_none,
+        who_waits_hears_of_what_another_appends,
+        moments_are_found,
+        nodes_and_snapshots_are_stored,
+        meta_is_made_once,
+        data_planes_are_shared_and_expire,
+    ]
+);
 
 contract!(
-    sqlite_tokens,
-    SqlitePlace,
+    [sqlite_tokens SqlitePlace, postgres_tokens Schema],
     [tokens_are_shared_and_revoked_for_good, of_tokens_in_use_one_has_a_name]
 );
 
-contract!(sqlite_promotions, SqlitePlace, [of_two_decisions_with_one_number_the_first_stays]);
+contract!(
+    [sqlite_promotions SqlitePlace, postgres_promotions Schema],
+    [of_two_decisions_with_one_number_the_first_stays]
+);
 
 async fn of_two_decisions_with_one_number_the_first_stays(
-    one: Arc<impl PromotionStore>,
-    other: Arc<impl PromotionStore>,
+    one: Arc<dyn LogDatabase>,
+    other: Arc<dyn LogDatabase>,
 ) {
     let row = |id, decision: &str| PromotionRow {
         id,
@@ -182,6 +182,39 @@ async fn of_two_writers_at_once_one_wins(log: Arc<dyn EventLog>, other: Arc<dyn 
         assert!(matches!(lost, Err(AppendError::Conflict { .. })), "{lost:?}");
         tip = next[1].tip();
         assert_eq!(log.tip().await.unwrap(), tip);
+    }
+}
+
+async fn many_rows_are_appended_all_or_none(log: Arc<dyn EventLog>, other: Arc<dyn EventLog>) {
+    let mut tip = Tip::START;
+    for count in [64, 65, 300] {
+        let next = rows(tip, count);
+        let (one, two) = tokio::join!(log.append(tip, &next), other.append(tip, &next));
+        assert!(one.is_ok() != two.is_ok(), "{one:?} {two:?}");
+        tip = next[next.len() - 1].tip();
+        assert_eq!(other.tip().await.unwrap(), tip);
+    }
+    let late = log.append(Tip::START, &rows(Tip::START, 300)).await;
+    assert!(matches!(late, Err(AppendError::Conflict { .. })), "{late:?}");
+    assert_eq!(log.read(Seq(0), 1000).await.unwrap().len(), 64 + 65 + 300);
+}
+
+async fn who_waits_hears_of_what_another_appends(log: Arc<dyn EventLog>, other: Arc<dyn EventLog>) {
+    let mut tip = Tip::START;
+    for _ in 0..5 {
+        let next = rows(tip, 1);
+        let append = async {
+            tokio::task::yield_now().await;
+            other.append(tip, &next).await.unwrap();
+        };
+        // A hint may be early; a look at the log tells.
+        let hear = async {
+            while log.read(tip.seq, 1).await.unwrap().is_empty() {
+                log.changed(tip.seq).await.unwrap();
+            }
+        };
+        tokio::join!(hear, append);
+        tip = next[0].tip();
     }
 }
 

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+mod acknowledged;
 mod admin_auth;
 mod bad_input;
 mod both_planes;
@@ -12,10 +13,14 @@ mod history;
 mod http;
 mod layers;
 mod log_contract;
+mod migrations;
 mod offline;
+mod postgres;
+mod postgres_tls;
 mod process;
 mod promotion;
 mod schemas;
+mod several_cps;
 mod source;
 mod tidy;
 mod unsupported_plugins;

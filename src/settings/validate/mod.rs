@@ -4,6 +4,7 @@
 
 mod admin;
 mod cluster;
+mod postgres;
 mod proxying;
 
 use uuid::Uuid;
@@ -32,6 +33,7 @@ pub(super) struct Checked {
     pub(super) admin_clients: Option<AdminClients>,
     pub(super) status_pairs: Vec<PemPair>,
     pub(super) client_pair: Option<PemPair>,
+    pub(super) pg_pair: Option<PemPair>,
     pub(super) trusted: Vec<Option<Pem>>,
 }
 
@@ -51,6 +53,7 @@ pub(super) fn check(
     let admin_pairs = rules.pairs("admin_", "admin_listen");
     let status_pairs = rules.pairs("status_", "status_listen");
     let client_pair = rules.client_pair();
+    let pg_pair = rules.pg_pair();
     let trusted = rules.trusted_certificates();
     rules.headers();
     let trusted_ips = rules.trusted_ips();
@@ -59,7 +62,7 @@ pub(super) fn check(
     let cluster = rules.cluster(role);
     let admin_clients = rules.admin_access(role);
     rules.limits();
-    rules.database(role);
+    rules.database();
     rules.router();
     let [client_max_body_size, client_body_buffer_size, admin_max_body_size] = [
         "nginx_http_client_max_body_size",
@@ -86,6 +89,7 @@ pub(super) fn check(
         admin_clients,
         status_pairs,
         client_pair,
+        pg_pair,
         trusted,
     }
 }
@@ -157,18 +161,27 @@ impl Rules<'_> {
     }
 
     fn client_pair(&mut self) -> Option<PemPair> {
-        if !self.values.flag("client_ssl") {
+        self.pair("client_ssl")
+    }
+
+    fn pg_pair(&mut self) -> Option<PemPair> {
+        self.pair("pg_ssl")
+    }
+
+    /// The certificate and key that are shown to others when a flag is on.
+    fn pair(&mut self, flag: &str) -> Option<PemPair> {
+        if !self.values.flag(flag) {
             return None;
         }
-        let cert = self.values.text("client_ssl_cert");
-        let key = self.values.text("client_ssl_cert_key");
+        let (cert_name, key_name) = (format!("{flag}_cert"), format!("{flag}_cert_key"));
+        let (cert, key) = (self.values.text(&cert_name), self.values.text(&key_name));
         match (cert, key) {
-            (Some(_), None) => self.error("client_ssl_cert_key must be specified"),
-            (None, Some(_)) => self.error("client_ssl_cert must be specified"),
+            (Some(_), None) => self.error(format!("{key_name} must be specified")),
+            (None, Some(_)) => self.error(format!("{cert_name} must be specified")),
             _ => {}
         }
-        let cert = cert.and_then(|it| self.pem("client_ssl_cert", it, Holds::Certificate));
-        let key = key.and_then(|it| self.pem("client_ssl_cert_key", it, Holds::Key));
+        let cert = cert.and_then(|it| self.pem(&cert_name, it, Holds::Certificate));
+        let key = key.and_then(|it| self.pem(&key_name, it, Holds::Key));
         Some(PemPair { cert: cert?, key: key? })
     }
 
@@ -207,17 +220,12 @@ impl Rules<'_> {
         })
     }
 
-    fn database(&mut self, role: Role) {
-        match self.values.text("database") {
-            Some("cassandra") => self.error(
+    fn database(&mut self) {
+        if self.values.text("database") == Some("cassandra") {
+            self.error(
                 "Cassandra as a datastore for Kong is not supported in versions 3.4 and above. \
                  Please use Postgres.",
-            ),
-            // A data plane was told already that it needs database = off.
-            Some("postgres") if role != Role::DataPlane => self.error(
-                "database = postgres is not supported by this release: use database = sqlite",
-            ),
-            _ => {}
+            );
         }
     }
 

@@ -87,17 +87,7 @@ impl Rules<'_> {
                 self.error(format!("{name} must be an integer between 1 and 1000"));
             }
         }
-        for name in ["pg_max_concurrent_queries", "pg_pool_size", "pg_backlog"] {
-            match self.values.number(name) {
-                Some(number) if number < 0.0 => {
-                    self.error(format!("{name} must be greater than 0"));
-                }
-                Some(number) if number.fract() != 0.0 => {
-                    self.error(format!("{name} must be an integer greater than 0"));
-                }
-                _ => {}
-            }
-        }
+        self.postgres();
         if self.values.text("worker_consistency") == Some("strict") {
             self.warnings.push("worker_consistency = strict is deprecated".to_owned());
         }

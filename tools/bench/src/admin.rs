@@ -1,4 +1,4 @@
-//! Admin writes and reads against one control plane on SQLite, over kept-alive connections.
+//! Admin writes and reads against one control plane, over kept-alive connections.
 //!
 //! Each client waits for its answer before it asks again, so a write is counted once it is durable.
 //! Clients and control plane share the machine. Beside the writes stands what one `fsync` of the same
@@ -9,10 +9,13 @@ use std::fs::File;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
+use throwaway_postgres::Server;
+
 use crate::gateway::{self, ControlPlane};
 use crate::process::Scratch;
 use crate::report::Percentiles;
@@ -20,9 +23,12 @@ use crate::report::Percentiles;
 /// How many appends the cost of one fsync is taken from.
 const FSYNCS: u32 = 500;
 
-/// Measure durable Admin writes and reads on SQLite, with one client and with several
+/// Measure durable Admin writes and reads, with one client and with several
 #[derive(clap::Args)]
 pub(crate) struct Args {
+    /// Where the control plane keeps its log; a Postgres server is started for the run
+    #[arg(long, value_enum, default_value_t = Database::Sqlite)]
+    database: Database,
     /// Number of clients; may be given more than once
     #[arg(long = "clients", default_values_t = [1, 10])]
     clients: Vec<usize>,
@@ -34,13 +40,26 @@ pub(crate) struct Args {
     hybridctl: Option<PathBuf>,
 }
 
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Database {
+    Sqlite,
+    Postgres,
+}
+
 /// Measures writes, then reads, with each number of clients.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let scratch = Scratch::create()?;
     let fsync = fsync_cost(scratch.path())?;
     println!("one append and fsync: {:.3} ms", fsync.as_secs_f64() * 1e3);
     let binary = gateway::binary(args.hybridctl.as_deref())?;
-    let plane = ControlPlane::start(&binary, scratch.path(), "0-1023")?;
+    let (_server, settings) = match args.database {
+        Database::Sqlite => (None, Vec::new()),
+        Database::Postgres => {
+            let (server, settings) = postgres(&binary, scratch.path())?;
+            (Some(server), settings)
+        }
+    };
+    let plane = ControlPlane::start(&binary, scratch.path(), "0-1023", &settings)?;
     let time = Duration::from_secs_f64(args.seconds);
 
     let service = r#"{"name":"bench","url":"http://127.0.0.1:1"}"#;
@@ -63,6 +82,28 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Starts a server whose commits wait for the disk, and makes the tables in it.
+fn postgres(binary: &Path, folder: &Path) -> anyhow::Result<(Server, Vec<(String, String)>)> {
+    let server =
+        Server::start(throwaway_postgres::Options::default()).map_err(anyhow::Error::msg)?;
+    let settings = [
+        ("KONG_DATABASE", "postgres"),
+        ("KONG_PG_PORT", &server.port().to_string()),
+        ("KONG_PG_USER", throwaway_postgres::USER),
+        ("KONG_PG_DATABASE", throwaway_postgres::DATABASE),
+    ];
+    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let mut bootstrap = Command::new(binary);
+    bootstrap.args(["migrations", "bootstrap"]).env("KONG_PREFIX", folder);
+    let output = bootstrap.envs(settings.iter().cloned()).output()?;
+    anyhow::ensure!(
+        output.status.success(),
+        "the tables were not made: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok((server, settings))
 }
 
 /// What became of one measurement.

@@ -22,19 +22,27 @@ pub(crate) struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// Starts a control plane on SQLite on the given cores, as `taskset -c` takes them.
-    pub(crate) fn start(hybridctl: &Path, folder: &Path, cores: &str) -> anyhow::Result<Self> {
+    /// Starts a control plane on the given cores, as `taskset -c` takes them: on SQLite unless
+    /// `more` settings say otherwise.
+    pub(crate) fn start(
+        hybridctl: &Path,
+        folder: &Path,
+        cores: &str,
+        more: &[(String, String)],
+    ) -> anyhow::Result<Self> {
         make_certificate(hybridctl, &folder.join(CERTIFICATE), &folder.join(KEY))?;
         let (admin, cluster) = (free_address()?, free_address()?);
-        let settings = [
+        let (admin_listen, cluster_listen) = (admin.to_string(), cluster.to_string());
+        let mut settings = vec![
             ("KONG_DATABASE", "sqlite"),
-            ("KONG_ADMIN_LISTEN", &admin.to_string()),
-            ("KONG_CLUSTER_LISTEN", &cluster.to_string()),
+            ("KONG_ADMIN_LISTEN", admin_listen.as_str()),
+            ("KONG_CLUSTER_LISTEN", cluster_listen.as_str()),
             ("KONG_ADMIN_ACCESS_LOG", "off"),
             ("KONG_STATUS_LISTEN", "off"),
             ("KONG_CLUSTER_TELEMETRY_LISTEN", "off"),
             ("KONG_ADMIN_GUI_LISTEN", "off"),
         ];
+        settings.extend(more.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         let mut process = start(hybridctl, folder, "control_plane", cores, &settings)?;
         process.wait_for(admin)?;
         process.wait_for(cluster)?;
@@ -77,7 +85,7 @@ impl Gateway {
     /// Starts both planes; the data plane has one proxy core and no access log.
     pub(crate) fn start(hybridctl: &Path, folder: &Path) -> anyhow::Result<Self> {
         let ControlPlane { process, admin, cluster } =
-            ControlPlane::start(hybridctl, folder, OTHER_CORE)?;
+            ControlPlane::start(hybridctl, folder, OTHER_CORE, &[])?;
         let (proxy, status) = (free_address()?, free_address()?);
         let mut data_plane = start(
             hybridctl,

@@ -15,6 +15,7 @@ use hybridctl::domain::decide::{self, Fresh, Target};
 use hybridctl::domain::entity::Kind;
 use hybridctl::domain::event::{EventKind, Origin};
 use hybridctl::domain::kinds::{route, service};
+use hybridctl::log::LogDatabase as _;
 use hybridctl::log::sqlite::SqliteLog;
 use hybridctl::plugins;
 use hybridctl::snapshot::Snapshot;

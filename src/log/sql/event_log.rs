@@ -1,0 +1,240 @@
+//! The event log over any database that runs statements.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+
+use super::cells::{self, Cells, Columns};
+use super::{SqlDatabase, Statement};
+use crate::domain::event::Seq;
+use crate::domain::hash::{EventHash, GENESIS, NodeHash};
+use crate::log::moment::HashPrefix;
+use crate::log::row::Row;
+use crate::log::{AppendError, DataPlaneRow, EventLog, Meta, StorageError, StoredSnapshot, Tip};
+
+/// Rows or nodes in one statement.
+const BATCH_LEN: usize = 64;
+
+/// Returns the statement that appends rows to a log that ends with `tip`, and to no other.
+fn insert<'a>(tip: &'a EventHash, rows: &'a [Row]) -> Statement<'a> {
+    let text = "INSERT INTO events (seq, format, at, actor, request_id, source, kind, reason, \
+                config_hash, prev_hash, hash, changes) SELECT * FROM (";
+    let end = "SELECT hash FROM events ORDER BY seq DESC LIMIT 1";
+    let insert = Statement::new(text).rows(rows, |values, row| {
+        values
+            .unsigned(row.seq.0)
+            .unsigned(row.format)
+            .integer(row.at)
+            .text(row.actor.as_str())
+            .text(row.request_id.as_str())
+            .text(row.source.as_str())
+            .text(row.kind.as_str())
+            .text(row.reason.as_deref())
+            .bytes(&row.config_hash.0)
+            .bytes(&row.prev_hash.0)
+            .bytes(&row.hash.0)
+            .text(row.changes.as_str())
+    });
+    let insert = insert.then(") AS fresh WHERE COALESCE((").then(end).then("), ").then_place();
+    insert.bytes(&GENESIS.0).then(") = ").then_place().bytes(&tip.0)
+}
+
+/// Returns the statements that append rows after `expected`. Each holds only where the one before
+/// it did, so that all of them write their rows or none.
+fn inserts<'a>(expected: &'a Tip, rows: &'a [Row]) -> Vec<Statement<'a>> {
+    let tips = std::iter::once(&expected.hash)
+        .chain(rows.chunks(BATCH_LEN).filter_map(|batch| batch.last().map(|row| &row.hash)));
+    tips.zip(rows.chunks(BATCH_LEN)).map(|(tip, batch)| insert(tip, batch)).collect()
+}
+
+/// What became of an attempt to append.
+enum Attempt {
+    Appended,
+    /// The log ends elsewhere.
+    Refused,
+    /// Nobody knows.
+    Lost(sqlx::Error),
+}
+
+async fn attempt<D: SqlDatabase>(
+    database: &D,
+    expected: Tip,
+    rows: &[Row],
+) -> Result<Attempt, sqlx::Error> {
+    match database.transact(inserts(&expected, rows)).await {
+        Ok(0) => Ok(Attempt::Refused),
+        Ok(_) => Ok(Attempt::Appended),
+        // Both looked before either wrote: the primary key decided.
+        Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Ok(Attempt::Refused),
+        Err(error) if D::is_lost(&error) => Ok(Attempt::Lost(error)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns whether the log holds a row.
+async fn holds<D: SqlDatabase>(database: &D, row: &Row) -> Result<bool, StorageError> {
+    let query = Statement::new("SELECT hash FROM events WHERE seq = $1").unsigned(row.seq.0);
+    let found = database.fetch(query).await?;
+    let hash = found.first().map(|found| Cells::new("events", found).hash("hash")).transpose()?;
+    Ok(hash == Some(row.hash.0))
+}
+
+#[async_trait]
+impl<D: SqlDatabase> EventLog for D {
+    async fn tip(&self) -> Result<Tip, StorageError> {
+        let query = Statement::new("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1");
+        self.fetch(query).await?.first().map_or(Ok(Tip::START), cells::tip)
+    }
+
+    async fn append(&self, expected: Tip, rows: &[Row]) -> Result<(), AppendError> {
+        let Some(last) = rows.last() else { return Ok(()) };
+        let appended = match attempt(self, expected, rows).await? {
+            Attempt::Appended => true,
+            Attempt::Refused => false,
+            // The rows are there or they are not: a second attempt is refused if they are.
+            Attempt::Lost(_) => match attempt(self, expected, rows).await? {
+                Attempt::Appended => true,
+                Attempt::Refused => holds(self, last).await?,
+                Attempt::Lost(error) => return Err(error.into()),
+            },
+        };
+        if appended {
+            return Ok(());
+        }
+        let (expected, actual) = (expected.seq, self.tip().await?.seq);
+        Err(AppendError::Conflict { expected, actual })
+    }
+
+    async fn read(&self, after: Seq, limit: u32) -> Result<Vec<Row>, StorageError> {
+        let query = Statement::new(
+            "SELECT seq, format, at, actor, request_id, source, kind, reason, config_hash, \
+             prev_hash, hash, changes FROM events WHERE seq > $1 ORDER BY seq LIMIT $2",
+        );
+        let query = query.unsigned(after.0).unsigned(limit.into());
+        self.fetch(query).await?.iter().map(cells::event).collect()
+    }
+
+    async fn changed(&self, after: Seq) -> Result<(), StorageError> {
+        self.wait(after).await
+    }
+
+    async fn find_hash(&self, prefix: HashPrefix) -> Result<Vec<StoredSnapshot>, StorageError> {
+        let (low, high) = prefix.range();
+        let query = Statement::new(
+            "SELECT MAX(seq) AS seq, config_hash FROM events \
+             WHERE config_hash BETWEEN $1 AND $2 \
+             GROUP BY config_hash ORDER BY 1 DESC LIMIT 2",
+        );
+        let found = self.fetch(query.bytes(&low.0).bytes(&high.0)).await?;
+        found.iter().map(|row| cells::snapshot("events", row)).collect()
+    }
+
+    async fn find_time(&self, at: DateTime<Utc>) -> Result<Seq, StorageError> {
+        let query =
+            Statement::new("SELECT seq FROM events WHERE at <= $1 ORDER BY seq DESC LIMIT 1");
+        let found = self.fetch(query.integer(at.timestamp_micros())).await?;
+        found.first().map_or(Ok(Seq(0)), |row| cells::seq("events", row))
+    }
+
+    async fn meta(&self, fresh: Meta) -> Result<Meta, StorageError> {
+        let insert = || {
+            Statement::new("INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+        };
+        let cluster_id = insert().text("cluster_id").bytes(fresh.cluster_id.as_bytes());
+        let signing_key = insert().text("signing_key").bytes(&fresh.signing_key);
+        self.transact(vec![cluster_id, signing_key]).await?;
+        cells::meta(&self.fetch(Statement::new("SELECT name, value FROM meta")).await?)
+    }
+
+    async fn store_snapshot(
+        &self,
+        snapshot: StoredSnapshot,
+        mut nodes: Vec<(NodeHash, Bytes)>,
+    ) -> Result<(), StorageError> {
+        // In one order everywhere, so that no two control planes wait for each other's rows.
+        nodes.sort_unstable_by_key(|(hash, _)| *hash);
+        let insert = |batch| {
+            let insert = Statement::new("INSERT INTO nodes (hash, bytes) ");
+            let insert = insert.rows(batch, |values, (hash, bytes): &(NodeHash, Bytes)| {
+                values.bytes(&hash.0).bytes(bytes)
+            });
+            // A damaged node is mended by the next one that stores it.
+            insert.then(
+                " ON CONFLICT (hash) DO UPDATE SET bytes = excluded.bytes \
+                 WHERE nodes.bytes <> excluded.bytes",
+            )
+        };
+        let mut statements: Vec<_> = nodes.chunks(BATCH_LEN).map(insert).collect();
+        let last = Statement::new(
+            "INSERT INTO snapshots (seq, config_hash) VALUES ($1, $2) \
+             ON CONFLICT (seq) DO UPDATE SET config_hash = excluded.config_hash",
+        );
+        statements.push(last.unsigned(snapshot.seq.0).bytes(&snapshot.config_hash.0));
+        self.transact(statements).await?;
+        Ok(())
+    }
+
+    async fn newest_snapshot(&self, at: Seq) -> Result<Option<StoredSnapshot>, StorageError> {
+        let query = Statement::new(
+            "SELECT seq, config_hash FROM snapshots WHERE seq <= $1 ORDER BY seq DESC LIMIT 1",
+        );
+        let found = self.fetch(query.unsigned(at.0)).await?;
+        found.first().map(|row| cells::snapshot("snapshots", row)).transpose()
+    }
+
+    async fn forget_snapshot(&self, seq: Seq) -> Result<(), StorageError> {
+        let delete = Statement::new("DELETE FROM snapshots WHERE seq = $1").unsigned(seq.0);
+        self.transact(vec![delete]).await?;
+        Ok(())
+    }
+
+    async fn load_nodes(
+        &self,
+        hashes: &[NodeHash],
+    ) -> Result<Vec<(NodeHash, Bytes)>, StorageError> {
+        let mut nodes = Vec::with_capacity(hashes.len());
+        for batch in hashes.chunks(BATCH_LEN) {
+            let query = Statement::new("SELECT hash, bytes FROM nodes WHERE hash IN (");
+            let query = query.rows(batch, |values, hash| values.bytes(&hash.0)).then(")");
+            for row in self.fetch(query).await? {
+                nodes.push(cells::node(&row)?);
+            }
+        }
+        Ok(nodes)
+    }
+
+    async fn store_data_plane(&self, plane: DataPlaneRow) -> Result<(), StorageError> {
+        let insert = Statement::new(
+            "INSERT INTO data_planes (id, row, expires_at) VALUES ($1, $2, $3) \
+             ON CONFLICT (id) DO UPDATE SET row = excluded.row, expires_at = excluded.expires_at",
+        );
+        let insert = insert
+            .bytes(plane.id.as_bytes())
+            .text(plane.row.as_str())
+            .integer(plane.expires_at.timestamp_millis());
+        self.transact(vec![insert]).await?;
+        Ok(())
+    }
+
+    async fn data_planes(&self, now: DateTime<Utc>) -> Result<Vec<DataPlaneRow>, StorageError> {
+        let query = Statement::new("SELECT id, row, expires_at FROM data_planes ORDER BY id");
+        let found = self.fetch(query).await?;
+        let all: Vec<_> = found.iter().map(data_plane).collect::<Result<_, _>>()?;
+        let (live, expired): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|plane| plane.expires_at > now);
+        if !expired.is_empty() {
+            let delete = Statement::new("DELETE FROM data_planes WHERE expires_at <= $1");
+            self.transact(vec![delete.integer(now.timestamp_millis())]).await?;
+        }
+        Ok(live)
+    }
+}
+
+fn data_plane(row: &impl Columns) -> Result<DataPlaneRow, StorageError> {
+    let cells = Cells::new("data_planes", row);
+    let id = cells.id("id")?;
+    let cells = cells.keyed(id);
+    let expires_at = DateTime::from_timestamp_millis(cells.integer("expires_at")?)
+        .ok_or_else(|| cells.damaged("expires_at"))?;
+    Ok(DataPlaneRow { id, row: cells.text("row")?, expires_at })
+}
