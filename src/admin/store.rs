@@ -7,7 +7,6 @@ use tokio::sync::watch;
 
 use super::call::Call;
 use super::error::ApiError;
-use super::events::filter::Filter;
 use super::{etag, read_only};
 use crate::clock::Clock;
 use crate::domain::config::Config;
@@ -17,6 +16,7 @@ use crate::domain::event::{Change, Event, Origin, Seq};
 use crate::log::moment::{Moment, ParseMomentError};
 use crate::log::row::RowError;
 use crate::log::{AppendError, StorageError};
+use crate::writer::filter::Filter;
 use crate::writer::history::AtError;
 use crate::writer::{Head, RollbackError, WriteError, Writer};
 

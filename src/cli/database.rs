@@ -12,6 +12,7 @@ use crate::domain::catalog::Catalog;
 use crate::domain::event::{EventKind, Origin};
 use crate::log::LogDatabase;
 use crate::planes;
+use crate::planes::trial::TrialSettings;
 use crate::settings::{Database, Settings};
 use crate::writer::{Writer, WriterTask};
 
@@ -19,6 +20,7 @@ use crate::writer::{Writer, WriterTask};
 pub(super) struct Target {
     settings: Settings,
     pub(super) catalog: Arc<Catalog>,
+    trial: TrialSettings,
 }
 
 impl Target {
@@ -38,7 +40,8 @@ impl Target {
     pub(super) fn of(settings: Settings) -> anyhow::Result<Self> {
         ensure!(settings.database != Database::Off, "a node with database = off has no log");
         let catalog = Arc::new(planes::catalog(&settings)?);
-        Ok(Self { settings, catalog })
+        let trial = TrialSettings::of(&settings);
+        Ok(Self { settings, catalog, trial })
     }
 
     /// Checks that there is a log already, where one would be made.
@@ -47,6 +50,11 @@ impl Target {
             ensure!(path.exists(), "cannot open the log {}: there is no such file", path.display());
         }
         Ok(())
+    }
+
+    /// Returns what a data plane that tries out a config takes over.
+    pub(super) fn trial(&self) -> TrialSettings {
+        self.trial.clone()
     }
 
     /// Opens the log, which must be there.

@@ -93,7 +93,7 @@ impl Command {
             Self::Freeze(args) => freeze::freeze(args, out),
             Self::Health(args) => health::run(&args, out),
             Self::Hybrid(args) => hybrid::run(args),
-            Self::Log(args) => log::run(args),
+            Self::Log(args) => log::run(args, out),
             Self::Migrations(args) => migrations::run(args, out),
             Self::Node(args) => node::run(&args),
             Self::Pin(args) => pin::run(args, out),

@@ -13,11 +13,9 @@ use crate::clock::Clock;
 use crate::domain::decide::Fresh;
 use crate::domain::entity::Entity;
 use crate::domain::event::{Change, Seq};
-use crate::log::Meta;
 use crate::log::moment::Moment;
-use crate::pki::ed25519::SigningKey;
+use crate::planes::identity;
 use crate::snapshot::file;
-use crate::snapshot::head::{Signature, SignedHead};
 use crate::writer::Head;
 use crate::writer::history::History;
 
@@ -162,16 +160,9 @@ async fn export(
         Some(moment) => at(&history, moment).await?,
         None => Arc::new(history.newest().await.context("cannot read the log")?),
     };
-    let key = SigningKey::generate().context("cannot generate a key")?;
-    let fresh =
-        Meta { cluster_id: Clock::System.id(), signing_key: key.to_pkcs8()?.as_ref().to_vec() };
-    let meta = history.log().meta(fresh).await.context("cannot read the cluster's identity")?;
-    let key = SigningKey::from_bytes(&meta.signing_key).context("the cluster's key is damaged")?;
-    let (cluster_id, seq, config_hash) = (meta.cluster_id, head.seq, head.config_hash);
-    let signature = key.sign(&SignedHead::message(cluster_id, 0, seq, config_hash))?;
-    let signed =
-        SignedHead { cluster_id, seq, config_hash, revision: 0, signature: Signature(signature) };
-    let origin = Some((signed, key.verify_key().to_string()));
+    let signer = identity::signer(&**history.log(), &Clock::System).await?;
+    let (seq, config_hash) = (head.seq, head.config_hash);
+    let origin = Some((signer.sign(seq, config_hash)?, signer.key.verify_key().to_string()));
     let bytes = file::encode(&target.catalog, &head.snapshot, origin);
     file::write_private(&output, &bytes)
         .with_context(|| format!("cannot write {}", output.display()))?;

@@ -7,11 +7,13 @@
 //!   complete: unique values are unique, references resolve;
 //! - kinds are data: a new one is a file in `kinds/` (or a plugin's) and a line in a table.
 
+pub mod bisect;
 pub mod canonical;
 pub mod catalog;
 pub mod config;
 pub mod decide;
 pub mod declarative;
+pub mod difference;
 pub mod entity;
 pub mod event;
 pub mod fresh;

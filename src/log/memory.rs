@@ -97,6 +97,13 @@ impl EventLog for MemoryLog {
         Ok(self.content().meta.get_or_insert(fresh).clone())
     }
 
+    async fn raise_epoch(&self, epoch: u64) -> Result<(), StorageError> {
+        if let Some(meta) = &mut self.content().meta {
+            meta.epoch = meta.epoch.max(epoch);
+        }
+        Ok(())
+    }
+
     async fn store_snapshot(
         &self,
         snapshot: StoredSnapshot,

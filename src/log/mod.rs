@@ -21,6 +21,7 @@ pub mod row;
 pub mod sql;
 pub mod sqlite;
 pub mod tokens;
+pub mod transfer;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -57,12 +58,18 @@ pub struct Meta {
     pub cluster_id: Uuid,
     /// The private key that signs heads (ed25519; the log does not look inside).
     pub signing_key: Vec<u8>,
+    /// Which life of the log this is: raised when an older copy of the database takes over, so
+    /// that data planes follow it although its positions are older than theirs.
+    pub epoch: u64,
 }
 
 impl std::fmt::Debug for Meta {
     /// Leaves the key out: it is a secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Meta").field("cluster_id", &self.cluster_id).finish_non_exhaustive()
+        f.debug_struct("Meta")
+            .field("cluster_id", &self.cluster_id)
+            .field("epoch", &self.epoch)
+            .finish_non_exhaustive()
     }
 }
 
@@ -167,6 +174,10 @@ pub trait EventLog: Send + Sync + std::fmt::Debug {
 
     /// Returns what the database holds once; stores `fresh` first if it holds nothing yet.
     async fn meta(&self, fresh: Meta) -> Result<Meta, StorageError>;
+
+    /// Stores a later epoch; one that is not later than the stored one changes nothing.
+    /// Whoever calls it has asked for [`meta`](Self::meta) before.
+    async fn raise_epoch(&self, epoch: u64) -> Result<(), StorageError>;
 
     /// Stores a snapshot and the nodes of it that are not there yet, all or nothing.
     async fn store_snapshot(

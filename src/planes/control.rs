@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::identity;
 use super::listen::{self, Face};
 use super::node::{self, Counts};
 use super::tasks::Tasks;
@@ -24,8 +25,6 @@ use crate::domain::event::{EventKind, Origin};
 use crate::fleet::Fleet;
 use crate::log::promotions::PromotionStore;
 use crate::log::tokens::TokenStore;
-use crate::log::{EventLog, Meta};
-use crate::pki::ed25519::SigningKey;
 use crate::promotion::keeper::Keeper;
 use crate::settings::{Database, Listener, Role, Settings};
 use crate::telemetry::Guard;
@@ -83,7 +82,7 @@ impl Control {
             );
         }
         let (log, stored) = database::open(settings).await?;
-        let cluster = cluster(&*log, &clock).await?;
+        let cluster = identity::signer(&*log, &clock).await?;
         let opened = Writer::open(log.clone(), catalog.clone(), clock.clone()).await;
         let (writer, task) = opened.context("cannot read the log")?;
         let mut tasks = Tasks::new();
@@ -209,15 +208,6 @@ async fn authentication(
         );
     }
     Ok(Arc::new(auth))
-}
-
-/// Reads the cluster's id and key from its database, or makes them.
-async fn cluster(log: &dyn EventLog, clock: &Clock) -> anyhow::Result<(uuid::Uuid, SigningKey)> {
-    let key = SigningKey::generate().context("cannot generate a key")?;
-    let fresh = Meta { cluster_id: clock.id(), signing_key: key.to_pkcs8()?.as_ref().to_vec() };
-    let meta = log.meta(fresh).await.context("cannot read the cluster's identity")?;
-    let key = SigningKey::from_bytes(&meta.signing_key).context("the cluster's key is damaged")?;
-    Ok((meta.cluster_id, key))
 }
 
 fn status(settings: &Settings, writer: &Writer, counts: &Counts) -> StatusSource {

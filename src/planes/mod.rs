@@ -4,12 +4,14 @@
 pub mod control;
 pub mod data;
 pub mod database;
+pub mod identity;
 mod listen;
 mod node;
 mod origin;
 mod ready;
 mod served;
 mod tasks;
+pub mod trial;
 mod trust;
 
 use std::sync::Arc;

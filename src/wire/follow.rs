@@ -73,7 +73,7 @@ pub struct Link {
 pub struct LinkState {
     /// Whether there is a session.
     pub connected: bool,
-    /// Why the last one ended.
+    /// Why the last one ended, or the last head was refused.
     pub last_error: Option<String>,
 }
 
@@ -167,7 +167,7 @@ async fn session(
         Follower::new(link.timing, link.memory.clone(), link.hello.clone(), Instant::now());
     state.send_replace(LinkState { connected: true, last_error: None });
     tracing::info!("[clustering] connected to control plane {address}");
-    let ended = run(link, &source, &mut socket, &mut follower, first, stop).await;
+    let ended = run(link, (&source, state), &mut socket, &mut follower, first, stop).await;
     link.memory = follower.memory;
     let _ = timeout(TICK, socket.close()).await;
     ended
@@ -177,7 +177,7 @@ type ClientSocket = Socket<tokio_rustls::client::TlsStream<tokio::net::TcpStream
 
 async fn run(
     link: &mut Link,
-    source: &Source,
+    (source, state): (&Source, &watch::Sender<LinkState>),
     socket: &mut ClientSocket,
     follower: &mut Follower,
     first: Action,
@@ -199,10 +199,13 @@ async fn run(
                     let pin = follower.memory.pin.clone();
                     obtaining = pin.map(|pin| obtain(link, source, head, delta, pin));
                 }
-                Action::Distrust(why, head) => tracing::error!(
-                    seq = head.seq.0, config_hash = %head.config_hash,
-                    "[clustering] head refused: {why}"
-                ),
+                Action::Distrust(why, head) => {
+                    tracing::error!(epoch = head.epoch, seq = head.seq.0,
+                        config_hash = %head.config_hash, "[clustering] head refused: {why}");
+                    state.send_modify(|state| {
+                        state.last_error = Some(format!("head {} refused: {why}", head.seq));
+                    });
+                }
                 Action::Close(reason) => return reason.into(),
             }
         }
@@ -221,6 +224,7 @@ async fn run(
                 match obtained {
                     Obtained::Served(head, snapshot) => {
                         link.snapshot = snapshot;
+                        state.send_modify(|state| state.last_error = None);
                         follower.applied(head, Instant::now())
                     }
                     Obtained::Rejected(rejected) => {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::domain::event::Seq;
 use crate::domain::hash::ConfigHash;
-use crate::snapshot::head::SignedHead;
+use crate::snapshot::head::{SignedHead, is_first_epoch};
 
 /// The version of the dialect; a peer with another one is refused.
 pub const PROTOCOL: u32 = 1;
@@ -54,6 +54,9 @@ pub enum FromControl {
 /// A log position and the config there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
+    /// Which life of the log; 0, the first one, is not written.
+    #[serde(default, skip_serializing_if = "is_first_epoch")]
+    pub epoch: u64,
     /// The position.
     pub seq: Seq,
     /// The config.
@@ -65,7 +68,8 @@ pub struct Position {
 
 impl From<SignedHead> for Position {
     fn from(head: SignedHead) -> Self {
-        Self { seq: head.seq, config_hash: head.config_hash, revision: head.revision }
+        let SignedHead { epoch, seq, config_hash, revision, .. } = head;
+        Self { epoch, seq, config_hash, revision }
     }
 }
 

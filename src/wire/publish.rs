@@ -27,10 +27,10 @@ use crate::domain::catalog::Catalog;
 use crate::fleet::{Arrival, Fleet, Refused, Visit};
 use crate::pki::TlsError;
 use crate::pki::cluster::{ClusterIdentity, PeerCertificate, check_peer, cluster_server_config};
-use crate::pki::ed25519::SigningKey;
 use crate::promotion::decision::Peer;
 use crate::promotion::keeper::Keeper;
 use crate::promotion::view::View;
+use crate::snapshot::head::Signer;
 use crate::writer::Head;
 
 /// How long a handshake, and then the head of a request, may take.
@@ -53,7 +53,7 @@ pub struct Publication {
     /// Where it is noted who runs what.
     pub fleet: Arc<Fleet>,
     /// The cluster, and the key that signs its heads.
-    pub cluster: (uuid::Uuid, SigningKey),
+    pub cluster: Signer,
     /// The pair that both sides have.
     pub identity: Arc<ClusterIdentity>,
     /// Time.
@@ -81,9 +81,10 @@ pub async fn publish(
 ) -> Result<(), TlsError> {
     let tls = cluster_server_config(&publication.identity, &publication.clock)?;
     let tls = TlsAcceptor::from(tls);
-    let (cluster_id, key) = &publication.cluster;
-    let pin = Pin { cluster_id: *cluster_id, public_key: key.verify_key().to_string() };
-    let recent = Recent::new(publication.catalog.clone(), *cluster_id, key.clone());
+    let signer = publication.cluster.clone();
+    let public_key = signer.key.verify_key().to_string();
+    let pin = Pin { cluster_id: signer.cluster_id, public_key };
+    let recent = Recent::new(publication.catalog.clone(), signer);
     let shared = Arc::new(Shared { publication, recent, pin, stop });
     let mut tasks = JoinSet::new();
     tasks.spawn(remember(shared.clone()));
@@ -279,7 +280,8 @@ async fn session(
     let mut heads = shared.publication.heads.clone();
     let mut views = shared.publication.promotion.subscribe();
     let mut stop = shared.stop.clone();
-    let mut publisher = Publisher::new(shared.publication.timing, Instant::now());
+    let mut publisher = Publisher::new(shared.publication.timing, Instant::now())
+        .in_epoch(shared.publication.cluster.epoch);
     let mut known = Known { address: peer, certificate, visit: None, plane: None };
     let mut ticks = tokio::time::interval(TICK);
     let ended = loop {

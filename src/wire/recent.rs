@@ -4,14 +4,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use uuid::Uuid;
 
 use super::frame::Delta;
 use crate::domain::catalog::Catalog;
 use crate::domain::event::encode_changes;
 use crate::domain::hash::{ConfigHash, NodeHash};
-use crate::pki::ed25519::{KeyError, SigningKey};
-use crate::snapshot::head::{Signature, SignedHead};
+use crate::pki::ed25519::KeyError;
+use crate::snapshot::head::{SignedHead, Signer};
 use crate::snapshot::pack;
 use crate::writer::Head;
 
@@ -24,8 +23,7 @@ const DELTA_BYTES_MAX: usize = 256 << 10;
 /// The heads of late and the key that signs them; shared by all sessions.
 pub(super) struct Recent {
     catalog: Arc<Catalog>,
-    cluster_id: Uuid,
-    key: SigningKey,
+    signer: Signer,
     state: Mutex<State>,
 }
 
@@ -48,8 +46,8 @@ impl State {
 }
 
 impl Recent {
-    pub(super) fn new(catalog: Arc<Catalog>, cluster_id: Uuid, key: SigningKey) -> Self {
-        Self { catalog, cluster_id, key, state: Mutex::default() }
+    pub(super) fn new(catalog: Arc<Catalog>, signer: Signer) -> Self {
+        Self { catalog, signer, state: Mutex::default() }
     }
 
     // What is remembered can be made anew, so a poisoned lock is still good.
@@ -81,10 +79,7 @@ impl Recent {
         if let Some(signed) = state.signed.filter(is_it) {
             return Ok(signed);
         }
-        let (cluster_id, seq, config_hash) = (self.cluster_id, head.seq, head.config_hash);
-        let message = SignedHead::message(cluster_id, revision, seq, config_hash);
-        let signature = Signature(self.key.sign(&message)?);
-        let signed = SignedHead { cluster_id, seq, config_hash, revision, signature };
+        let signed = self.signer.sign_revised(revision, head.seq, head.config_hash)?;
         state.signed = Some(signed);
         Ok(signed)
     }

@@ -57,7 +57,23 @@ pub enum AuditError {
 }
 
 /// Checks the whole log and returns its end.
+///
+/// # Errors
+///
+/// The first thing that is wrong.
 pub async fn verify(history: &History) -> Result<Arc<Head>, AuditError> {
+    verify_all(history, |_| {}).await
+}
+
+/// Does the same, and shows each event that was found good to `see`.
+///
+/// # Errors
+///
+/// The first thing that is wrong.
+pub async fn verify_all(
+    history: &History,
+    mut see: impl FnMut(&Head),
+) -> Result<Arc<Head>, AuditError> {
     let mut head = Arc::new(Head::empty());
     loop {
         let rows = history.log().read(head.seq, PAGE_LEN).await?;
@@ -66,6 +82,7 @@ pub async fn verify(history: &History) -> Result<Arc<Head>, AuditError> {
         }
         for row in &rows {
             head = Arc::new(verify_row(history, &head, row)?);
+            see(&head);
         }
     }
 }

@@ -11,11 +11,15 @@
 //! - a caller that goes away changes nothing: its write happens or not, as a whole.
 
 pub mod audit;
+pub mod blame;
+pub mod explain;
+pub mod filter;
 pub mod history;
 mod job;
 mod past;
 mod precondition;
 pub mod projector;
+pub mod search;
 mod task;
 
 use std::sync::Arc;

@@ -248,9 +248,14 @@ async fn nodes_and_snapshots_are_stored(log: Arc<dyn EventLog>, other: Arc<dyn E
 }
 
 async fn meta_is_made_once(log: Arc<dyn EventLog>, other: Arc<dyn EventLog>) {
-    let meta = |n: u8| Meta { cluster_id: Uuid::from_u128(n.into()), signing_key: vec![n; 32] };
+    let meta =
+        |n: u8| Meta { cluster_id: Uuid::from_u128(n.into()), signing_key: vec![n; 32], epoch: 0 };
     assert_eq!(log.meta(meta(1)).await.unwrap(), meta(1));
     assert_eq!(other.meta(meta(2)).await.unwrap(), meta(1));
+    for (raised, epoch) in [(3, 3), (2, 3), (1 << 40, 1 << 40)] {
+        log.raise_epoch(raised).await.unwrap();
+        assert_eq!(other.meta(meta(2)).await.unwrap(), Meta { epoch, ..meta(1) });
+    }
     assert!(!format!("{:?}", meta(1)).contains("[1"), "the key is a secret");
 }
 

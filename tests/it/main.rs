@@ -12,6 +12,7 @@ mod harness;
 mod history;
 mod http;
 mod layers;
+mod log_commands;
 mod log_contract;
 mod migrations;
 mod offline;

@@ -16,7 +16,7 @@ use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::sync::watch;
 
-use super::filter::Filter;
+use super::filter;
 use crate::admin::auth::{Auth, Caller};
 use crate::admin::call::Call;
 use crate::admin::error::ApiError;
@@ -24,6 +24,7 @@ use crate::admin::store::Store;
 use crate::admin::{Admin, reply};
 use crate::domain::event::Seq;
 use crate::writer::Head;
+use crate::writer::filter::Filter;
 use crate::writer::history::AtError;
 
 /// The header by which a client says what it saw last.
@@ -56,7 +57,7 @@ pub(in crate::admin) fn is_asked(call: &Call) -> bool {
 
 /// Answers with the events that a call asks for, and those to come.
 pub(in crate::admin) async fn answer(admin: &Admin, call: &Call) -> Result<Response, ApiError> {
-    let filter = Filter::read(admin, call).await?;
+    let filter = filter::read(admin, call).await?;
     let (store, end) = (admin.0.store.clone(), admin.0.store.head().seq);
     let asked = match last_event_id(&call.headers)? {
         Some(seq) => Some(seq),

@@ -5,14 +5,15 @@ pub(super) mod follow;
 
 use serde_json::{Value, json};
 
-use self::filter::Filter;
 use super::Admin;
 use super::call::Call;
 use super::difference;
 use super::error::ApiError;
 use super::list;
+use crate::domain::difference::name;
 use crate::domain::event::{Change, Event, Seq};
 use crate::log::moment::Moment;
+use crate::writer::filter::Filter;
 
 /// Most events that are looked at for one page. A page that was not filled by then says where to
 /// go on, even when it is empty.
@@ -34,7 +35,7 @@ enum Order {
 /// Returns one page of events, the newest first unless the call says otherwise.
 pub(super) async fn list(admin: &Admin, call: &Call) -> Result<Value, ApiError> {
     let size = list::size(call)?;
-    let mut filter = Filter::read(admin, call).await?;
+    let mut filter = filter::read(admin, call).await?;
     let order = match (call.argument("order"), call.argument("after")) {
         (Some("newest"), _) | (None, None) => Order::NewestFirst,
         (Some("oldest"), _) | (None, Some(_)) => Order::OldestFirst,
@@ -57,7 +58,7 @@ pub(super) async fn list(admin: &Admin, call: &Call) -> Result<Value, ApiError> 
     let Some(next) = next else { return Ok(json!({"data": data, "next": null})) };
     let mut query = form_urlencoded::Serializer::new(String::new());
     query.append_pair("offset", &next.to_string());
-    let carried = ["size", "order"].iter().chain(Filter::ARGUMENTS);
+    let carried = ["size", "order"].iter().chain(filter::ARGUMENTS);
     query.extend_pairs(carried.filter_map(|name| Some((name, call.argument(name)?))));
     let path = format!("/events?{}", query.finish());
     Ok(json!({"data": data, "next": path, "offset": next.to_string()}))
@@ -130,7 +131,7 @@ fn about(event: &Event) -> Value {
 fn show_change(change: &Change) -> Value {
     let (verb, name) = match change {
         Change::Deleted(_) => ("deleted", None),
-        Change::Upserted(entity) => ("upserted", difference::name(entity)),
+        Change::Upserted(entity) => ("upserted", name(entity)),
     };
     json!({"type": verb, "kind": change.key().kind.name(), "id": change.key().id, "name": name})
 }

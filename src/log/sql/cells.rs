@@ -160,7 +160,13 @@ pub(super) fn meta(rows: &[impl Columns]) -> Result<Meta, StorageError> {
         Ok::<_, StorageError>(Cells::new("meta", row).keyed(name))
     };
     let cluster_id = find("cluster_id")?.id("value")?;
-    Ok(Meta { cluster_id, signing_key: find("signing_key")?.bytes("value")? })
+    let epoch = find("epoch")?.bytes("value")?;
+    let epoch = epoch.try_into().map_err(|_| damaged("meta", "epoch", "value"))?;
+    Ok(Meta {
+        cluster_id,
+        signing_key: find("signing_key")?.bytes("value")?,
+        epoch: u64::from_be_bytes(epoch),
+    })
 }
 
 fn damaged(table: &'static str, row: &str, column: &'static str) -> StorageError {

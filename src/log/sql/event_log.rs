@@ -142,8 +142,19 @@ impl<D: SqlDatabase> EventLog for D {
         };
         let cluster_id = insert().text("cluster_id").bytes(fresh.cluster_id.as_bytes());
         let signing_key = insert().text("signing_key").bytes(&fresh.signing_key);
-        self.transact(vec![cluster_id, signing_key]).await?;
+        let epoch = fresh.epoch.to_be_bytes();
+        let epoch = insert().text("epoch").bytes(&epoch);
+        self.transact(vec![cluster_id, signing_key, epoch]).await?;
         cells::meta(&self.fetch(Statement::new("SELECT name, value FROM meta")).await?)
+    }
+
+    async fn raise_epoch(&self, epoch: u64) -> Result<(), StorageError> {
+        let raise = Statement::new(
+            "INSERT INTO meta (name, value) VALUES ('epoch', $1) ON CONFLICT (name) \
+             DO UPDATE SET value = excluded.value WHERE excluded.value > meta.value",
+        );
+        self.transact(vec![raise.bytes(&epoch.to_be_bytes())]).await?;
+        Ok(())
     }
 
     async fn store_snapshot(

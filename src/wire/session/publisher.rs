@@ -64,6 +64,7 @@ pub enum Action {
 #[derive(Debug)]
 pub struct Publisher {
     timing: Timing,
+    epoch: u64,
     joined: bool,
     applied: Option<Position>,
     rejected: Option<ConfigHash>,
@@ -82,6 +83,7 @@ impl Publisher {
     pub fn new(timing: Timing, now: Instant) -> Self {
         Self {
             timing,
+            epoch: 0,
             joined: false,
             applied: None,
             rejected: None,
@@ -91,6 +93,11 @@ impl Publisher {
             heard_at: now,
             spoke_at: now,
         }
+    }
+
+    /// Returns the session as one that sends heads of this epoch.
+    pub fn in_epoch(self, epoch: u64) -> Self {
+        Self { epoch, ..self }
     }
 
     /// The data plane is to get this now.
@@ -194,12 +201,13 @@ impl Publisher {
         let Some(offer) = self.newest.clone() else { return Vec::new() };
         self.waiting = false;
         let (seq, config_hash) = (offer.head.seq, offer.head.config_hash);
-        let served = Position { seq, config_hash, revision: offer.revision };
+        let (epoch, revision) = (self.epoch, offer.revision);
+        let served = Position { epoch, seq, config_hash, revision };
         if self.applied == Some(served) || self.rejected == Some(config_hash) {
             return Vec::new();
         }
         let is_behind = |applied: Position| {
-            applied.revision == served.revision
+            (applied.epoch, applied.revision) == (served.epoch, served.revision)
                 && (applied.seq > seq || (applied.seq == seq && applied.config_hash != config_hash))
         };
         // A newest head that is behind is this control plane's: it has yet to hear of the newer one.
@@ -232,7 +240,7 @@ mod tests {
     }
 
     fn position(seq: u64) -> Position {
-        Position { seq: Seq(seq), config_hash: ConfigHash([seq as u8; 32]), revision: 0 }
+        Position { epoch: 0, seq: Seq(seq), config_hash: ConfigHash([seq as u8; 32]), revision: 0 }
     }
 
     fn hello(applied: Option<Position>) -> FromData {
@@ -267,6 +275,18 @@ mod tests {
         let now = Instant::now();
         assert_eq!(joined(None, now).1, Some(1));
         assert_eq!(joined(Some(position(1)), now).1, None);
+    }
+
+    #[test]
+    fn a_data_plane_of_an_earlier_epoch_is_told_of_the_new_one() {
+        let now = Instant::now();
+        let mut publisher = Publisher::new(Timing::default(), now).in_epoch(1);
+        publisher.offer(head(1), now);
+        assert_eq!(announced(&publisher.frame(hello(Some(position(1))), now)), Some(1));
+        let position = Position { epoch: 1, ..position(1) };
+        assert_eq!(announced(&publisher.frame(FromData::Applied(position), now)), None);
+        let heartbeat = FromData::Heartbeat { applied: Some(position) };
+        assert_eq!(announced(&publisher.frame(heartbeat, now)), None);
     }
 
     #[test]

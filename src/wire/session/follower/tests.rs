@@ -15,7 +15,7 @@ use crate::pki::ed25519::SigningKey;
 use crate::promotion::decision::{Decision, Peer, Selector};
 use crate::promotion::view::{Offer, View};
 use crate::promotion::{self, order};
-use crate::snapshot::head::Signature;
+use crate::snapshot::head::Signer;
 use crate::wire::session::publisher::{self, Publisher};
 use crate::writer::Head;
 
@@ -38,13 +38,17 @@ impl ClusterKey {
     }
 
     fn signed(&self, seq: Seq, config_hash: ConfigHash) -> SignedHead {
-        self.revised(0, seq, config_hash)
+        self.signed_in(0, seq, config_hash)
+    }
+
+    fn signed_in(&self, epoch: u64, seq: Seq, config_hash: ConfigHash) -> SignedHead {
+        let signer = Signer { cluster_id: self.id, epoch, key: self.key.clone() };
+        signer.sign(seq, config_hash).unwrap()
     }
 
     fn revised(&self, revision: u64, seq: Seq, config_hash: ConfigHash) -> SignedHead {
-        let message = SignedHead::message(self.id, revision, seq, config_hash);
-        let signature = Signature(self.key.sign(&message).unwrap());
-        SignedHead { cluster_id: self.id, seq, config_hash, revision, signature }
+        let signer = Signer { cluster_id: self.id, epoch: 0, key: self.key.clone() };
+        signer.sign_revised(revision, seq, config_hash).unwrap()
     }
 }
 
@@ -79,7 +83,7 @@ fn obtained(actions: &[Action]) -> Option<u64> {
 fn only_signed_newer_heads_of_the_pinned_cluster_are_believed() {
     let now = Instant::now();
     let (cluster, stranger) = (ClusterKey::new(1), ClusterKey::new(1));
-    let applied = Position { seq: Seq(5), config_hash: ConfigHash([5; 32]), revision: 0 };
+    let applied = Position { epoch: 0, seq: Seq(5), config_hash: ConfigHash([5; 32]), revision: 0 };
     let memory = || Memory { pin: Some(cluster.pin()), applied: Some(applied), rejected: None };
     let mut moved = cluster.head(6, 6);
     moved.seq = Seq(7);
@@ -92,6 +96,30 @@ fn only_signed_newer_heads_of_the_pinned_cluster_are_believed() {
     let actions =
         follower(&cluster, memory(), now).frame(FromControl::Head(cluster.head(6, 6)), now);
     assert_eq!(obtained(&actions), Some(6));
+}
+
+#[test]
+fn an_older_copy_of_the_log_is_followed_in_a_new_epoch_only() {
+    let now = Instant::now();
+    let cluster = ClusterKey::new(1);
+    let mut follower = follower(&cluster, Memory::default(), now);
+    let (lost, copy) = (cluster.head(9, 9), cluster.head(4, 4));
+    let follows = |follower: &mut Follower, head: SignedHead| {
+        let obtains = obtained(&follower.frame(FromControl::Head(head), now)).is_some();
+        if obtains {
+            follower.applied(head, now);
+        }
+        obtains
+    };
+    assert!(follows(&mut follower, lost));
+    assert!(!follows(&mut follower, copy), "in the same epoch it is a replay");
+    let again = cluster.signed_in(1, copy.seq, copy.config_hash);
+    assert!(!follows(&mut follower, SignedHead { epoch: 2, ..again }), "the epoch is signed");
+    assert!(follows(&mut follower, again));
+    let applied = follower.memory.applied.map(|p| (p.epoch, p.seq));
+    assert_eq!(applied, Some((1, Seq(4))));
+    assert!(!follows(&mut follower, cluster.head(10, 10)), "the life that ended is over");
+    assert!(follows(&mut follower, cluster.signed_in(1, Seq(5), ConfigHash([5; 32]))));
 }
 
 #[test]
