@@ -10,7 +10,7 @@ use super::error::ApiError;
 use super::operation::Operation;
 use super::place::Place;
 use super::read::View;
-use super::{Admin, difference, etag, reason, reply};
+use super::{Admin, difference, etag, force, reason, reply};
 use crate::domain::catalog::Catalog;
 use crate::domain::config::Config;
 use crate::domain::decide::Fresh;
@@ -38,6 +38,7 @@ pub(super) async fn answer(admin: &Admin, call: &Call) -> Result<Response, ApiEr
     let statuses: Vec<_> = batch.0.iter().map(|step| step.operation.status()).collect();
     let mut origin = call.origin(EventKind::Written)?;
     origin.reason = reason::of_body(&body)?.or(origin.reason);
+    let forced = force::is_asked(call, Some(&body))?;
     if difference::is_dry_run(call, &body)? {
         return try_out(admin, call, &batch, &statuses);
     }
@@ -47,7 +48,7 @@ pub(super) async fn answer(admin: &Admin, call: &Call) -> Result<Response, ApiEr
         let changed = !changes.is_empty();
         Ok((changes, (entities, changed)))
     };
-    let ((entities, changed), head) = admin.0.store.write(call, origin, decide).await?;
+    let ((entities, changed), head) = admin.0.store.write((call, forced), origin, decide).await?;
     let body = json!({
         "seq": head.seq,
         "config_hash": head.config_hash,
@@ -97,7 +98,7 @@ fn document(call: &Call) -> Result<Map<String, Value>, ApiError> {
         Ok(Value::Array(operations)) => Map::from_iter([("operations".into(), operations.into())]),
         _ => return Err(ApiError::BadRequest("Cannot parse JSON body".into())),
     };
-    known_members(&document, &["operations", "reason", "dry_run"])?;
+    known_members(&document, &["operations", "reason", "dry_run", "force"])?;
     Ok(document)
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::body::Body;
 use super::call::Call;
 use super::error::ApiError;
-use super::{Admin, etag, flatten, reply};
+use super::{Admin, etag, flatten, force, reply};
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::domain::config::Config;
@@ -27,16 +27,13 @@ pub(super) fn export(admin: &Admin) -> Result<Value, ApiError> {
     without_database(admin)?;
     let head = admin.0.store.head();
     let tree = declarative::export(&admin.0.catalog, head.snapshot.config());
-    let yaml = serde_yaml_ng::to_string(&tree).map_err(|error| {
-        tracing::error!(%error, "cannot write YAML");
-        ApiError::Unexpected
-    })?;
-    Ok(json!({"config": yaml}))
+    Ok(json!({"config": declarative::yaml::write(&tree)}))
 }
 
 /// Replaces the configuration.
 pub(super) async fn load(admin: &Admin, call: &Call) -> Result<Response, ApiError> {
     without_database(admin)?;
+    let forced = force::is_asked(call, None)?;
     let (source, flattens) = (Source::read(call)?, flattens(call));
     let head = admin.0.store.head();
     let (catalog, clock) = (admin.0.catalog.clone(), admin.0.clock.clone());
@@ -57,7 +54,7 @@ pub(super) async fn load(admin: &Admin, call: &Call) -> Result<Response, ApiErro
     if call.argument("check_hash") == Some("1") && admin.0.store.head().config_hash == hash {
         return Ok(reply::empty(StatusCode::NOT_MODIFIED));
     }
-    let head = admin.0.store.import(call.origin(EventKind::Imported)?, config).await?;
+    let head = admin.0.store.import(forced, call.origin(EventKind::Imported)?, config).await?;
     let shown = show(&admin.0.catalog, head.snapshot.config());
     Ok(etag::tag(reply::json(StatusCode::CREATED, &shown), head.config_hash))
 }

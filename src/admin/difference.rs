@@ -10,6 +10,7 @@ use crate::domain::config::Config;
 use crate::domain::difference::Difference;
 use crate::domain::event::Change;
 use crate::domain::rejection::FieldErrors;
+use crate::domain::shrink::Shrink;
 use crate::writer::Head;
 
 /// Most changes that one answer without pages spells out.
@@ -44,6 +45,10 @@ pub(super) fn preview(catalog: &Catalog, head: &Head, changes: &[Change]) -> Map
             shown.map(|change| show(catalog, head.snapshot.config(), change)).collect(),
         ),
         ("changes_total".into(), changes.len().into()),
+        (
+            "shrinks".into(),
+            Shrink::of(head.snapshot.config(), changes).map_or(Value::Null, |it| it.to_json()),
+        ),
     ])
 }
 

@@ -11,7 +11,7 @@ use super::error::ApiError;
 use super::operation::Operation;
 use super::place::Place;
 use super::read::{View, read};
-use super::{etag, read_only, reply};
+use super::{etag, force, read_only, reply};
 use crate::domain::canonical::Document;
 use crate::domain::config::Config;
 use crate::domain::decide::Fresh;
@@ -57,7 +57,8 @@ async fn write(admin: &Admin, call: &Call, place: Place) -> Result<Response, Api
         Ok((decided.changes, decided.entity))
     };
     let origin = call.origin(EventKind::Written)?;
-    let written = admin.0.store.write(call, origin, decide).await;
+    let forced = force::is_asked(call, None)?;
+    let written = admin.0.store.write((call, forced), origin, decide).await;
     // The store refuses without knowing what a place is called.
     let (entity, head) = written.map_err(|error| match error {
         ApiError::Unsupported { .. } => refusal,

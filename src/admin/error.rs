@@ -10,6 +10,7 @@ use super::store::StoreError;
 use super::{etag, reply};
 use crate::domain::hash::ConfigHash;
 use crate::domain::rejection::{FieldErrors, Rejection};
+use crate::domain::shrink::Shrink;
 
 /// Why a request was not served.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +53,11 @@ pub enum ApiError {
         /// The config in force.
         current: ConfigHash,
     },
+    /// The write would take away too much.
+    #[error(
+        "this would remove {0}: say force=1 in the query, or X-Change-Force: 1, if it is meant"
+    )]
+    Shrinks(Shrink),
     /// The write is wanted only where nothing is yet.
     #[error("what the path names exists already")]
     Present,
@@ -101,7 +107,7 @@ impl ApiError {
     /// Returns the status.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Rejected(Rejection::NotUnique(_)) => StatusCode::CONFLICT,
+            Self::Rejected(Rejection::NotUnique(_)) | Self::Shrinks(_) => StatusCode::CONFLICT,
             Self::Rejected(Rejection::NotFound(_)) | Self::NotFound | Self::Missing(_) => {
                 StatusCode::NOT_FOUND
             }
@@ -158,6 +164,11 @@ impl ApiError {
                 "name": "precondition failed",
                 "message": message,
                 "config_hash": current,
+            }),
+            Self::Shrinks(shrink) => json!({
+                "name": "shrink refused",
+                "message": message,
+                "shrinks": shrink.to_json(),
             }),
             Self::Present => json!({"name": "precondition failed", "message": message}),
             Self::Unsupported { code: Some(code), .. } => {

@@ -29,6 +29,7 @@ mod etag;
 mod events;
 mod filter;
 mod flatten;
+mod force;
 mod form;
 mod health;
 mod infer;

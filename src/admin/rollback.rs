@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::body::Body;
 use super::call::Call;
 use super::error::ApiError;
-use super::{Admin, difference, etag, reason, reply};
+use super::{Admin, difference, etag, force, reason, reply};
 use crate::domain::event::EventKind;
 use crate::domain::rejection::FieldErrors;
 use crate::log::moment::{Moment, ParseMomentError};
@@ -20,6 +20,7 @@ pub(super) async fn answer(admin: &Admin, call: &Call) -> Result<Response, ApiEr
     let mut origin = call.origin(EventKind::RolledBack)?;
     origin.reason = reason::of_body(&body)?.or(origin.reason);
     let before = admin.0.store.head();
+    let forced = force::is_asked(call, Some(&body))?;
     if difference::is_dry_run(call, &body)? {
         etag::check(call, before.config_hash)?;
         let then = admin.0.store.at(to).await?;
@@ -28,7 +29,7 @@ pub(super) async fn answer(admin: &Admin, call: &Call) -> Result<Response, ApiEr
         let body = difference::preview(&admin.0.catalog, &before, &changes).into();
         return Ok(etag::tag(reply::json(StatusCode::OK, &body), before.config_hash));
     }
-    let head = admin.0.store.rollback(call, origin, to).await?;
+    let head = admin.0.store.rollback((call, forced), origin, to).await?;
     let body = json!({
         "seq": head.seq,
         "config_hash": head.config_hash,

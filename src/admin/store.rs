@@ -120,7 +120,7 @@ impl Store {
     /// runs again when somebody else wrote first.
     pub(super) async fn write<T, F>(
         &self,
-        call: &Call,
+        (call, forced): (&Call, bool),
         origin: Origin,
         decide: F,
     ) -> Result<(T, Arc<Head>), ApiError>
@@ -138,9 +138,14 @@ impl Store {
             Err(ApiError::Rejected(rejection)) => Err(rejection),
             Err(refusal) => Ok((Vec::new(), Err(refusal))),
         };
-        let writer = self.writer.when(etag::precondition(&call.headers)?);
+        let writer = self.writer_for(call, forced)?;
         let (decided, head) = writer.write(origin, decide).await?;
         Ok((decided?, head))
+    }
+
+    /// Returns the writer under the terms that a request asks for.
+    fn writer_for(&self, call: &Call, forced: bool) -> Result<Writer, ApiError> {
+        Ok(self.writer.when(etag::precondition(&call.headers)?).force(forced))
     }
 
     /// Decides, and refuses what was accepted, unless it changes nothing.
@@ -164,20 +169,21 @@ impl Store {
     /// Replaces every entity.
     pub(super) async fn import(
         &self,
+        forced: bool,
         origin: Origin,
         config: Config,
     ) -> Result<Arc<Head>, ApiError> {
-        Ok(self.writer.import(origin, config).await?)
+        Ok(self.writer.force(forced).import(origin, config).await?)
     }
 
     /// Brings an earlier config back.
     pub(super) async fn rollback(
         &self,
-        call: &Call,
+        (call, forced): (&Call, bool),
         origin: Origin,
         to: Moment,
     ) -> Result<Arc<Head>, ApiError> {
-        let writer = self.writer.when(etag::precondition(&call.headers)?);
+        let writer = self.writer_for(call, forced)?;
         writer.rollback(origin, to).await.map_err(|error| match error {
             RollbackError::Target(error) => error.into(),
             RollbackError::Write(error) => error.into(),
@@ -231,6 +237,7 @@ impl From<WriteError> for ApiError {
         match error {
             WriteError::Stale { current } => Self::Stale { current },
             WriteError::Rejected(rejection) => Self::Rejected(rejection),
+            WriteError::Shrinks(shrink) => Self::Shrinks(shrink),
             WriteError::Unavailable(cause) => StoreError::Append(cause).into(),
             WriteError::ShuttingDown => StoreError::ShuttingDown.into(),
             WriteError::Mismatch { .. } => {

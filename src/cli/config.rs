@@ -141,7 +141,7 @@ async fn export(args: ExportArgs) -> anyhow::Result<()> {
     let json = args.file.extension().is_some_and(|ending| ending == "json");
     let text = match json {
         true => encode_value(&tree),
-        false => serde_yaml_ng::to_string(&tree).context("cannot write YAML")?,
+        false => declarative::yaml::write(&tree),
     };
     // It may hold secrets, as the log does.
     crate::snapshot::file::write_private(&args.file, text.as_bytes())

@@ -18,7 +18,7 @@ use crate::writer::{Writer, WriterTask};
 
 /// What a command about the log needs.
 pub(super) struct Target {
-    settings: Settings,
+    pub(super) settings: Settings,
     pub(super) catalog: Arc<Catalog>,
     trial: TrialSettings,
 }

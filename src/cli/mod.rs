@@ -9,6 +9,7 @@
 mod check;
 mod config;
 mod database;
+mod difference;
 mod freeze;
 mod health;
 mod hybrid;

@@ -25,4 +25,5 @@ pub mod pem;
 pub mod rejection;
 pub mod role;
 pub mod schema;
+pub mod shrink;
 pub mod view;

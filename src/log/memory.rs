@@ -37,6 +37,11 @@ impl Content {
     fn tip(&self) -> Tip {
         self.rows.last().map_or(Tip::START, Row::tip)
     }
+
+    fn stored(&self) -> Vec<StoredSnapshot> {
+        let stored = self.snapshots.iter();
+        stored.map(|(seq, hash)| StoredSnapshot { seq: Seq(*seq), config_hash: *hash }).collect()
+    }
 }
 
 impl MemoryLog {
@@ -107,12 +112,16 @@ impl EventLog for MemoryLog {
     async fn store_snapshot(
         &self,
         snapshot: StoredSnapshot,
+        base: Option<StoredSnapshot>,
         nodes: Vec<(NodeHash, Bytes)>,
-    ) -> Result<(), StorageError> {
+    ) -> Result<bool, StorageError> {
         let mut content = self.content();
+        if base.is_some_and(|base| content.snapshots.get(&base.seq.0) != Some(&base.config_hash)) {
+            return Ok(false);
+        }
         content.nodes.extend(nodes);
         content.snapshots.insert(snapshot.seq.0, snapshot.config_hash);
-        Ok(())
+        Ok(true)
     }
 
     async fn newest_snapshot(&self, at: Seq) -> Result<Option<StoredSnapshot>, StorageError> {
@@ -121,9 +130,39 @@ impl EventLog for MemoryLog {
         Ok(newest.map(|(seq, hash)| StoredSnapshot { seq: Seq(*seq), config_hash: *hash }))
     }
 
+    async fn stored_snapshots(&self) -> Result<Vec<StoredSnapshot>, StorageError> {
+        Ok(self.content().stored())
+    }
+
     async fn forget_snapshot(&self, seq: Seq) -> Result<(), StorageError> {
         self.content().snapshots.remove(&seq.0);
         Ok(())
+    }
+
+    async fn stored_nodes(
+        &self,
+        after: Option<NodeHash>,
+        limit: u32,
+    ) -> Result<Vec<NodeHash>, StorageError> {
+        let content = self.content();
+        let mut hashes: Vec<_> =
+            content.nodes.keys().filter(|hash| Some(**hash) > after).copied().collect();
+        hashes.sort_unstable();
+        hashes.truncate(limit as usize);
+        Ok(hashes)
+    }
+
+    async fn remove_nodes(
+        &self,
+        stored: &[StoredSnapshot],
+        nodes: &[NodeHash],
+    ) -> Result<bool, StorageError> {
+        let mut content = self.content();
+        let unchanged = content.stored() == stored;
+        if unchanged {
+            nodes.iter().for_each(|hash| drop(content.nodes.remove(hash)));
+        }
+        Ok(unchanged)
     }
 
     async fn load_nodes(

@@ -179,18 +179,38 @@ pub trait EventLog: Send + Sync + std::fmt::Debug {
     /// Whoever calls it has asked for [`meta`](Self::meta) before.
     async fn raise_epoch(&self, epoch: u64) -> Result<(), StorageError>;
 
-    /// Stores a snapshot and the nodes of it that are not there yet, all or nothing.
+    /// Stores a snapshot and the nodes of it that `base` does not have, all or nothing. Nothing is
+    /// stored, and the answer is false, if `base` is not stored any more: its nodes may be gone.
     async fn store_snapshot(
         &self,
         snapshot: StoredSnapshot,
+        base: Option<StoredSnapshot>,
         nodes: Vec<(NodeHash, Bytes)>,
-    ) -> Result<(), StorageError>;
+    ) -> Result<bool, StorageError>;
 
     /// Returns the newest stored snapshot at or before a position.
     async fn newest_snapshot(&self, at: Seq) -> Result<Option<StoredSnapshot>, StorageError>;
 
+    /// Returns every stored snapshot, in order of position.
+    async fn stored_snapshots(&self) -> Result<Vec<StoredSnapshot>, StorageError>;
+
     /// Forgets that a snapshot is stored for a position; its nodes stay.
     async fn forget_snapshot(&self, seq: Seq) -> Result<(), StorageError>;
+
+    /// Returns up to `limit` hashes of stored nodes after one, in order.
+    async fn stored_nodes(
+        &self,
+        after: Option<NodeHash>,
+        limit: u32,
+    ) -> Result<Vec<NodeHash>, StorageError>;
+
+    /// Removes nodes, if exactly these snapshots are stored, in order of position; else removes
+    /// nothing and answers false: somebody stored one that may need the nodes.
+    async fn remove_nodes(
+        &self,
+        stored: &[StoredSnapshot],
+        nodes: &[NodeHash],
+    ) -> Result<bool, StorageError>;
 
     /// Returns those of the nodes that are stored, in any order. Their bytes are not verified.
     async fn load_nodes(&self, hashes: &[NodeHash])

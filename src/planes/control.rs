@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::identity;
+use super::janitor;
 use super::listen::{self, Face};
 use super::node::{self, Counts};
 use super::tasks::Tasks;
@@ -90,16 +91,19 @@ impl Control {
         if settings.database == Database::Off {
             declare(settings, &writer, &clock).await?;
         } else {
-            tasks.spawn(Projector::new(log, writer.subscribe()).run(stopped(&tasks)));
+            tasks.spawn(Projector::new(log.clone(), writer.subscribe()).run(stopped(&tasks)));
         }
         tasks.spawn(end_log_levels(process_log.clone(), stopped(&tasks)));
         let fleet = Arc::new(Fleet::new(settings.cluster.data_plane_purge_delay.as_secs()));
         tasks.spawn(expire(fleet.clone(), clock.clone(), tasks.stopped()));
+        if settings.database != Database::Off {
+            let janitor = janitor::Janitor::new(settings, log, fleet.clone(), clock.clone());
+            tasks.spawn(janitor.run(tasks.stopped()));
+        }
 
         let counts = Counts::new();
         let status_source = Arc::new(status(settings, &writer, &counts));
         let has_cluster = settings.role == Role::ControlPlane;
-        let shown = has_cluster.then(|| fleet.clone());
         let promotion = match stored.clone().filter(|_| has_cluster) {
             Some(store) => Some(promotion(store, &writer, &fleet, &clock, &mut tasks).await?),
             None => None,
@@ -109,7 +113,7 @@ impl Control {
         let admin_api = admin(
             settings,
             &writer,
-            (shown, &promotion),
+            (has_cluster.then(|| fleet.clone()), &promotion),
             &status_source,
             (process_log, auth),
             &clock,

@@ -254,7 +254,7 @@ fn proxy(
 }
 
 /// The authorities that upstreams are verified by.
-fn trust_store(settings: &Settings) -> anyhow::Result<TrustStore> {
+pub(super) fn trust_store(settings: &Settings) -> anyhow::Result<TrustStore> {
     let pems = trust::pems(settings)?;
     Ok(TrustStore::from_pems(pems.iter().map(String::as_str))?)
 }
@@ -335,7 +335,10 @@ fn cluster_link(
         applied: None,
     };
     let Start { snapshot, memory, pin_path } = start;
+    let mirror = settings.cluster.snapshot_mirror.as_deref();
+    let mirror = mirror.map(|url| super::mirror::open(settings, url, &clock)).transpose()?;
     Ok(Link {
+        mirror,
         addresses: settings.cluster.control_planes.clone(),
         tls: TlsLink { config, server_name: identity.server_name() },
         hello,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::error::SettingsError;
 use super::layout::{
     Admin, Cluster, ClusterMtls, Database, Declarative, Dns, LogLevel, Ocsp, Proxy, ProxyServer,
-    Status, Tls, UpstreamKeepalive,
+    SnapshotKeep, Status, Tls, UpstreamKeepalive,
 };
 use super::listener::{self, Listener};
 use super::pem::{self, PemPair};
@@ -38,6 +38,10 @@ impl Settings {
             node_id: checked.node_id,
             log_level: LogLevel::named(reader.text("log_level")).unwrap_or(LogLevel::Notice),
             database: reader.database(&prefix, checked.pg_pair.clone()),
+            snapshot_keep: SnapshotKeep {
+                count: usize::try_from(reader.whole("snapshot_keep")).unwrap_or(usize::MAX),
+                age: reader.seconds("snapshot_keep_age"),
+            },
             declarative: reader.declarative(),
             worker_processes: checked.worker_processes,
             daemon: values.flag("nginx_main_daemon"),
@@ -193,6 +197,7 @@ impl Reader<'_> {
             max_payload: self.whole("cluster_max_payload"),
             proxy_server: proxy_server.filter(|_| self.values.flag("cluster_use_proxy")),
             dp_labels: Vec::new(),
+            snapshot_mirror: self.values.text("cluster_snapshot_mirror").map(str::to_owned),
             db_update_frequency: self.seconds("db_update_frequency"),
         }
     }

@@ -99,6 +99,15 @@ impl LogLevel {
     }
 }
 
+/// Which stored snapshots stay in the database.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SnapshotKeep {
+    /// So many of the newest.
+    pub count: usize,
+    /// Those of events that are younger.
+    pub age: Duration,
+}
+
 /// How the two planes trust each other.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ClusterMtls {
@@ -146,6 +155,9 @@ pub struct Cluster {
     pub proxy_server: Option<ProxyServer>,
     /// What a data plane tells of itself.
     pub dp_labels: Vec<(String, String)>,
+    /// Where a data plane looks for content before it asks a control plane: `http://`, `https://`
+    /// or `file://`.
+    pub snapshot_mirror: Option<String>,
     /// The least time between two pushes to a Kong v1 data plane.
     pub db_update_frequency: Duration,
 }

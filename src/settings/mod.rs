@@ -35,7 +35,7 @@ use std::io;
 pub use self::error::SettingsError;
 pub use self::layout::{
     Admin, AdminClients, Cluster, ClusterMtls, Database, Declarative, Dns, LogLevel, Ocsp, Proxy,
-    ProxyServer, Role, Status, Tls, TrustedAddress, UpstreamKeepalive,
+    ProxyServer, Role, SnapshotKeep, Status, Tls, TrustedAddress, UpstreamKeepalive,
 };
 pub use self::listener::Listener;
 pub use self::pem::{Pem, PemPair};
@@ -64,6 +64,8 @@ pub struct Settings {
     pub log_level: LogLevel,
     /// Where the log of events lives.
     pub database: Database,
+    /// Which stored snapshots stay there.
+    pub snapshot_keep: SnapshotKeep,
     /// A configuration given as a file or as text.
     pub declarative: Declarative,
     /// How many proxy workers run.

@@ -15,6 +15,9 @@ pub const ALL: &[Property] = &[
     Property::new("admin_ssl_verify_client", Enum(&["on", "optional", "off"]), Some("off")),
     Property::new("admin_ssl_client_certificate", Text, None),
     Property::new("admin_ssl_client_roles", List, None),
+    Property::new("snapshot_keep", Number, Some("100")),
+    Property::new("snapshot_keep_age", Number, Some("86400")),
+    Property::new("cluster_snapshot_mirror", Text, None),
     // The node.
     Property::new("prefix", Text, Some("/usr/local/kong/")),
     Property::new(

@@ -13,6 +13,7 @@
 pub mod assembly;
 pub mod file;
 pub mod head;
+pub mod mirror;
 pub mod node;
 pub mod pack;
 #[cfg(test)]

@@ -95,7 +95,8 @@ impl Node {
         self.first
     }
 
-    pub(super) fn level(&self) -> u8 {
+    /// Returns how many levels are below.
+    pub fn level(&self) -> u8 {
         self.level
     }
 
@@ -103,7 +104,8 @@ impl Node {
         &self.body
     }
 
-    pub(super) fn children(&self) -> &[Arc<Self>] {
+    /// Returns the nodes below; none of a leaf.
+    pub fn children(&self) -> &[Arc<Self>] {
         match &self.body {
             Body::Leaf(_) => &[],
             Body::Inner(children) => children,
@@ -194,14 +196,15 @@ pub(super) fn read_head<'a>(magic: &str, text: &'a str) -> Result<(&'a str, &'a 
     }
 }
 
-/// Returns the hashes of the nodes that the bytes of a node refer to; for stores that follow them.
+/// Returns the level of the node in these bytes, 0 for a leaf, and the hashes of the nodes that it
+/// refers to, which are one level lower; for stores that follow them.
 ///
 /// # Errors
 ///
 /// Bytes that are no node, or one of a newer format.
-pub fn children(bytes: &[u8]) -> Result<Vec<NodeHash>, VerifyError> {
+pub fn children(bytes: &[u8]) -> Result<(u8, Vec<NodeHash>), VerifyError> {
     match Parts::read(bytes)? {
-        Parts::Leaf(_) => Ok(Vec::new()),
-        Parts::Inner(_, hashes) => Ok(hashes),
+        Parts::Leaf(_) => Ok((0, Vec::new())),
+        Parts::Inner(level, hashes) => Ok((level, hashes)),
     }
 }

@@ -30,6 +30,37 @@ pub fn encode(snapshot: &Snapshot) -> Vec<u8> {
     packed.finish().expect("writing to memory cannot fail")
 }
 
+/// Returns nodes in a row, each behind its length as in a pack, but not compressed.
+pub fn join<'a>(nodes: impl IntoIterator<Item = &'a Bytes>) -> Bytes {
+    let mut joined = Vec::new();
+    for bytes in nodes {
+        let length = u32::try_from(bytes.len()).expect("a node is some kilobytes");
+        joined.extend_from_slice(&length.to_be_bytes());
+        joined.extend_from_slice(bytes);
+    }
+    joined.into()
+}
+
+/// Takes apart what [`join`] put together.
+///
+/// # Errors
+///
+/// It ends within a node.
+pub fn split(joined: &Bytes) -> Result<Vec<Bytes>, VerifyError> {
+    let mut rest = joined.clone();
+    let mut nodes = Vec::new();
+    while !rest.is_empty() {
+        let torn = || VerifyError::Malformed("an answer ends within a node");
+        let length = rest.first_chunk::<4>().map(|length| u32::from_be_bytes(*length));
+        let end = 4 + length.ok_or_else(torn)? as usize;
+        if rest.len() < end {
+            return Err(torn());
+        }
+        nodes.push(rest.split_to(end).slice(4..));
+    }
+    Ok(nodes)
+}
+
 /// Reads the pack of the snapshot `root`.
 ///
 /// # Errors
@@ -82,6 +113,18 @@ mod tests {
             let packed = encode(&snapshot);
             assert_eq!(decode(&catalog, snapshot.hash(), &packed).unwrap(), snapshot);
         }
+    }
+
+    #[test]
+    fn nodes_in_a_row_come_apart_again() {
+        let nodes = vec![Bytes::from("a"), Bytes::new(), Bytes::from(vec![7; 70_000])];
+        let joined = join(&nodes);
+        assert_eq!(split(&joined).unwrap(), nodes);
+        assert!(split(&join([])).unwrap().is_empty());
+        for end in [1, 4, joined.len() - 1] {
+            assert!(split(&joined.slice(..end)).is_err(), "{end}");
+        }
+        assert!(split(&Bytes::from(vec![0xff; 8])).is_err());
     }
 
     #[test]

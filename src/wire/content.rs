@@ -1,6 +1,7 @@
 //! Content by hash from a control plane: a pack for who has nothing, nodes for who lacks a few.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,13 +11,15 @@ use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::socket::{NODES, SNAPSHOTS};
+use super::mirror::{Mirror, Turn};
+use super::socket::{BATCH_LEN, NODES, SNAPSHOTS};
 use crate::domain::catalog::Catalog;
-use crate::domain::hash::ConfigHash;
+use crate::domain::hash::{ConfigHash, NodeHash};
 use crate::snapshot::assembly::Assembly;
 use crate::snapshot::{Snapshot, VerifyError, pack};
 
@@ -94,67 +97,175 @@ impl Source {
         timeout(CONNECT_WITHIN, connecting).await.map_err(|_| ContentError::TimedOut)?
     }
 
-    /// Fetches and verifies a snapshot, reusing what `current` has of it.
+    /// Fetches and verifies a snapshot, reusing what `current` has of it. A mirror is asked first,
+    /// the control plane for what that does not have. What came before a failure is in `pulled`.
     pub(super) async fn fetch(
         &self,
         catalog: &Catalog,
-        current: &Snapshot,
-        wanted: ConfigHash,
+        (current, wanted): (&Snapshot, ConfigHash),
+        mirror: Option<&Mirror>,
+        pulled: &Pulled,
     ) -> Result<Snapshot, ContentError> {
-        let stream = TokioIo::new(self.connect().await?);
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
-        let fetching = async {
-            if current.config().is_empty() {
-                return self.pack(&mut sender, catalog, wanted).await;
+        let has_base = !current.config().is_empty();
+        let mut assembly = Assembly::new(wanted, Some(current).filter(|_| has_base));
+        let mut turn = mirror.and_then(Turn::begin);
+        let mut control = None;
+        loop {
+            pulled.feed(&mut assembly)?;
+            let missing = assembly.missing();
+            if missing.is_empty() {
+                let snapshot = assembly.finish(catalog);
+                // Whole or not valid: in neither case are its nodes wanted again.
+                pulled.clear();
+                return Ok(snapshot?);
             }
-            let mut assembly = Assembly::new(wanted, Some(current));
-            loop {
-                let missing = assembly.missing();
-                if missing.is_empty() {
-                    return Ok(assembly.finish(catalog)?);
-                }
-                if missing.len() > NODES_MAX {
-                    return self.pack(&mut sender, catalog, wanted).await;
-                }
-                for hash in missing {
-                    let bytes = self.ask(&mut sender, &format!("{NODES}{hash}")).await?;
-                    assembly.feed(hash, bytes)?;
+            let batch = missing.get(..BATCH_LEN).unwrap_or(&missing);
+            let mut rest = batch.to_vec();
+            if let Some(turn) = turn.as_mut().filter(|turn| turn.is_open()) {
+                rest = take(turn, &mut assembly, pulled, rest).await?;
+                if rest.is_empty() {
+                    continue;
                 }
             }
-        };
-        tokio::pin!(fetching);
-        tokio::select! {
-            fetched = &mut fetching => fetched,
-            ended = connection => {
-                ended?;
-                // The answers may have been read already.
-                fetching.await
+            let alone = !turn.as_ref().is_some_and(Turn::is_open) && pulled.is_empty();
+            let control = match &mut control {
+                Some(control) => control,
+                None => control.insert(Control::connect(self).await?),
+            };
+            if alone && (!has_base || missing.len() > NODES_MAX) {
+                return control.pack(catalog, wanted).await;
+            }
+            for (hash, bytes) in control.nodes(&rest).await? {
+                assembly.feed(hash, bytes.clone())?;
+                pulled.keep(hash, bytes);
             }
         }
     }
+}
+
+/// Takes from a mirror what it gives of the nodes; returns the others.
+async fn take(
+    turn: &mut Turn<'_>,
+    assembly: &mut Assembly,
+    pulled: &Pulled,
+    mut wanted: Vec<NodeHash>,
+) -> Result<Vec<NodeHash>, ContentError> {
+    for (hash, bytes) in turn.pull(&wanted).await {
+        match assembly.feed(hash, bytes.clone()) {
+            Ok(()) => {
+                wanted.retain(|other| *other != hash);
+                pulled.keep(hash, bytes);
+            }
+            Err(VerifyError::NodeMismatch(hash)) => turn.distrust(hash),
+            // The bytes are what the head stands for: it is the head that is not good.
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(wanted)
+}
+
+/// So many nodes of heads that were never obtained are enough: they are of millions of entities.
+const PULLED_MAX: usize = 1 << 18;
+
+/// Nodes of a snapshot that is not whole yet. A session that breaks leaves them to the next one.
+#[derive(Default)]
+pub(super) struct Pulled(Mutex<HashMap<NodeHash, Bytes>>);
+
+impl Pulled {
+    fn nodes(&self) -> MutexGuard<'_, HashMap<NodeHash, Bytes>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep(&self, hash: NodeHash, bytes: Bytes) {
+        let mut nodes = self.nodes();
+        if nodes.len() >= PULLED_MAX {
+            nodes.clear();
+        }
+        nodes.insert(hash, bytes);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.nodes().is_empty()
+    }
+
+    fn clear(&self) {
+        self.nodes().clear();
+    }
+
+    /// Hands in what is there of what is missing.
+    fn feed(&self, assembly: &mut Assembly) -> Result<(), VerifyError> {
+        loop {
+            let nodes = self.nodes();
+            let missing = assembly.missing();
+            let known: Vec<_> =
+                missing.iter().filter_map(|hash| Some((*hash, nodes.get(hash)?.clone()))).collect();
+            if known.is_empty() {
+                return Ok(());
+            }
+            for (hash, bytes) in known {
+                assembly.feed(hash, bytes)?;
+            }
+        }
+    }
+}
+
+/// A connection to a control plane for content.
+struct Control {
+    sender: SendRequest<Empty<Bytes>>,
+    address: String,
+    /// Ends with this value.
+    _connection: Driver,
+}
+
+/// The task that moves the bytes of a connection.
+struct Driver(JoinHandle<()>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Control {
+    async fn connect(source: &Source) -> Result<Self, ContentError> {
+        let stream = TokioIo::new(source.connect().await?);
+        let (sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
+        // Its errors are the sender's to tell.
+        let driver = tokio::spawn(async move { drop(connection.await) });
+        Ok(Self { sender, address: source.address.clone(), _connection: Driver(driver) })
+    }
 
     async fn pack(
-        &self,
-        sender: &mut SendRequest<Empty<Bytes>>,
+        &mut self,
         catalog: &Catalog,
         wanted: ConfigHash,
     ) -> Result<Snapshot, ContentError> {
-        let packed = self.ask(sender, &format!("{SNAPSHOTS}{wanted}")).await?;
+        let packed = self.ask(&format!("{SNAPSHOTS}{wanted}")).await?;
         Ok(pack::decode(catalog, wanted, &packed)?)
     }
 
-    async fn ask(
-        &self,
-        sender: &mut SendRequest<Empty<Bytes>>,
-        path: &str,
-    ) -> Result<Bytes, ContentError> {
+    /// Fetches many nodes in one exchange.
+    async fn nodes(&mut self, hashes: &[NodeHash]) -> Result<Vec<(NodeHash, Bytes)>, ContentError> {
+        if let [hash] = hashes {
+            return Ok(vec![(*hash, self.ask(&format!("{NODES}{hash}")).await?)]);
+        }
+        let names: Vec<_> = hashes.iter().map(ToString::to_string).collect();
+        let bytes = self.ask(&format!("{NODES}{}", names.join(","))).await?;
+        let nodes = pack::split(&bytes)?;
+        if nodes.len() != hashes.len() {
+            return Err(VerifyError::Malformed("another number of nodes than asked for").into());
+        }
+        Ok(hashes.iter().copied().zip(nodes).collect())
+    }
+
+    async fn ask(&mut self, path: &str) -> Result<Bytes, ContentError> {
         let asking = async {
             let request = Request::get(path)
                 .header(header::HOST, &self.address)
                 .body(Empty::new())
                 .map_err(|error| ContentError::Body(error.into()))?;
-            sender.ready().await?;
-            let answer = sender.send_request(request).await?;
+            self.sender.ready().await?;
+            let answer = self.sender.send_request(request).await?;
             if answer.status() != StatusCode::OK {
                 return Err(ContentError::Status(answer.status()));
             }

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::content::{ContentError, Source, TlsLink};
+use super::content::{ContentError, Pulled, Source, TlsLink};
 use super::frame::{Delta, FromControl, Hello, Pin, Rejected};
+use super::mirror::Mirror;
 use super::session::follower::{Action, Follower, Memory};
 use super::session::publisher::Timing;
 use super::socket::{PATH, Socket, SocketError};
@@ -58,6 +59,8 @@ pub struct Link {
     pub snapshot: Arc<Snapshot>,
     /// Where the pin is kept.
     pub pin_path: PathBuf,
+    /// Where content is looked for before a control plane is asked.
+    pub mirror: Option<Mirror>,
     /// Serves a snapshot.
     pub apply: Apply,
     /// Time and jitter.
@@ -103,6 +106,7 @@ pub async fn follow(
     state: watch::Sender<LinkState>,
     mut stop: watch::Receiver<bool>,
 ) {
+    let pulled = Arc::new(Pulled::default());
     let mut failures = 0_u32;
     let mut turn = 0_usize;
     while !*stop.borrow() && !link.addresses.is_empty() {
@@ -110,7 +114,7 @@ pub async fn follow(
         let Some(address) = address else { return };
         turn = turn.wrapping_add(1);
         let began = Instant::now();
-        let ended = session(&mut link, &address, &state, &mut stop).await;
+        let ended = session(&mut link, &address, &pulled, &state, &mut stop).await;
         if matches!(ended, SessionError::Stopped) {
             return;
         }
@@ -141,6 +145,7 @@ fn pause(link: &Link, failures: u32) -> Duration {
 async fn session(
     link: &mut Link,
     address: &str,
+    pulled: &Arc<Pulled>,
     state: &watch::Sender<LinkState>,
     stop: &mut watch::Receiver<bool>,
 ) -> SessionError {
@@ -167,7 +172,8 @@ async fn session(
         Follower::new(link.timing, link.memory.clone(), link.hello.clone(), Instant::now());
     state.send_replace(LinkState { connected: true, last_error: None });
     tracing::info!("[clustering] connected to control plane {address}");
-    let ended = run(link, (&source, state), &mut socket, &mut follower, first, stop).await;
+    let context = (&source, pulled, state);
+    let ended = run(link, context, &mut socket, &mut follower, first, stop).await;
     link.memory = follower.memory;
     let _ = timeout(TICK, socket.close()).await;
     ended
@@ -177,7 +183,7 @@ type ClientSocket = Socket<tokio_rustls::client::TlsStream<tokio::net::TcpStream
 
 async fn run(
     link: &mut Link,
-    (source, state): (&Source, &watch::Sender<LinkState>),
+    (source, pulled, state): (&Source, &Arc<Pulled>, &watch::Sender<LinkState>),
     socket: &mut ClientSocket,
     follower: &mut Follower,
     first: Action,
@@ -197,7 +203,7 @@ async fn run(
                 Action::Pin(pin) => keep_pin(link, &pin),
                 Action::Obtain { head, delta } => {
                     let pin = follower.memory.pin.clone();
-                    obtaining = pin.map(|pin| obtain(link, source, head, delta, pin));
+                    obtaining = pin.map(|pin| obtain(link, (source, pulled), head, delta, pin));
                 }
                 Action::Distrust(why, head) => {
                     tracing::error!(epoch = head.epoch, seq = head.seq.0,
@@ -252,17 +258,21 @@ fn keep_pin(link: &Link, pin: &Pin) {
 /// Obtains, verifies and serves a head.
 fn obtain(
     link: &Link,
-    source: &Source,
+    (source, pulled): (&Source, &Arc<Pulled>),
     head: SignedHead,
     delta: Option<Box<Delta>>,
     pin: Pin,
 ) -> Pinned<Box<dyn Future<Output = Obtained> + Send>> {
     let (source, catalog) = (source.clone(), link.catalog.clone());
     let (current, apply) = (link.snapshot.clone(), link.apply.clone());
+    let (mirror, pulled) = (link.mirror.clone(), pulled.clone());
     Box::pin(async move {
         let snapshot = match delta.and_then(|delta| by_delta(&catalog, &current, &delta)) {
             Some(snapshot) => Ok(snapshot),
-            None => source.fetch(&catalog, &current, head.config_hash).await,
+            None => {
+                let wanted = (&*current, head.config_hash);
+                source.fetch(&catalog, wanted, mirror.as_ref(), &pulled).await
+            }
         };
         let snapshot = match snapshot {
             Ok(snapshot) => Arc::new(snapshot),

@@ -12,6 +12,7 @@
 pub mod content;
 pub mod follow;
 pub mod frame;
+pub mod mirror;
 pub mod pin;
 pub mod publish;
 mod recent;

@@ -195,7 +195,7 @@ fn answer(
     let content = if let Some(hash) = path.strip_prefix(SNAPSHOTS) {
         hash.parse().ok().and_then(|hash| shared.recent.pack(hash))
     } else if let Some(hash) = path.strip_prefix(NODES) {
-        hash.parse().ok().and_then(|hash| shared.recent.node(hash))
+        shared.recent.nodes(hash)
     } else {
         tracing::warn!(%peer, path, "[clustering] nothing is served there; is it a Kong data plane?");
         None

@@ -1,16 +1,18 @@
 //! The heads of late: what can be sent as a delta, and whose content can be fetched.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
 use super::frame::Delta;
+use super::socket::BATCH_LEN;
 use crate::domain::catalog::Catalog;
 use crate::domain::event::encode_changes;
 use crate::domain::hash::{ConfigHash, NodeHash};
 use crate::pki::ed25519::KeyError;
 use crate::snapshot::head::{SignedHead, Signer};
+use crate::snapshot::node::Node;
 use crate::snapshot::pack;
 use crate::writer::Head;
 
@@ -27,11 +29,43 @@ pub(super) struct Recent {
     state: Mutex<State>,
 }
 
+/// Every node of the heads of late, by hash; made when the first one is asked for.
+struct Index {
+    nodes: HashMap<NodeHash, Arc<Node>>,
+    /// How many heads came since it was made; it still has the nodes of as many that are forgotten.
+    added: usize,
+}
+
+impl Index {
+    fn of(heads: &VecDeque<Arc<Head>>) -> Self {
+        let mut index = Self { nodes: HashMap::new(), added: 0 };
+        let mut known: Option<&Head> = None;
+        for head in heads {
+            index.put(head, known);
+            known = Some(head);
+        }
+        index
+    }
+
+    /// Adds the nodes of a head that the one before does not have.
+    fn put(&mut self, head: &Head, before: Option<&Head>) {
+        let tree = head.snapshot.tree();
+        let mut add = |node: Arc<Node>| drop(self.nodes.insert(node.hash(), node));
+        match before {
+            Some(before) => {
+                tree.nodes_not_in(before.snapshot.tree()).into_iter().for_each(&mut add);
+            }
+            None => tree.nodes().for_each(&mut add),
+        }
+    }
+}
+
 #[derive(Default)]
 struct State {
     heads: VecDeque<Arc<Head>>,
     /// Older ones that some data planes are to get.
     held: Vec<Arc<Head>>,
+    index: Option<Index>,
     signed: Option<SignedHead>,
     /// A thousand data planes ask for the same.
     delta: Option<Delta>,
@@ -64,7 +98,16 @@ impl Recent {
         if state.heads.len() >= HEADS_MAX {
             state.heads.pop_front();
         }
-        state.heads.push_back(head);
+        let State { heads, index, .. } = &mut *state;
+        match index {
+            Some(made) if made.added < HEADS_MAX => {
+                made.put(&head, heads.back().map(|head| &**head));
+                made.added += 1;
+            }
+            // Mostly of heads that are forgotten by now.
+            _ => *index = None,
+        }
+        heads.push_back(head);
     }
 
     /// Remembers heads until others are to be.
@@ -123,10 +166,27 @@ impl Recent {
         Some(bytes)
     }
 
-    /// Returns a node of a recent config.
-    pub(super) fn node(&self, hash: NodeHash) -> Option<Bytes> {
-        let heads: Vec<_> = self.lock().all().cloned().collect();
-        heads.iter().find_map(|head| head.snapshot.tree().node(&hash)).map(|node| node.bytes())
+    /// Returns the nodes of recent configs that a text names: one as it is, many in a row. None if
+    /// one is not there.
+    pub(super) fn nodes(&self, names: &str) -> Option<Bytes> {
+        let hashes = names.split(',').take(BATCH_LEN + 1).map(str::parse);
+        let hashes: Vec<NodeHash> = hashes.collect::<Result<_, _>>().ok()?;
+        if hashes.len() > BATCH_LEN {
+            return None;
+        }
+        let found: Option<Vec<_>> = {
+            let mut state = self.lock();
+            let State { heads, index, held, .. } = &mut *state;
+            let index = index.get_or_insert_with(|| Index::of(heads));
+            let old = |hash| held.iter().find_map(|head| head.snapshot.tree().node(hash));
+            let find = |hash| index.nodes.get(hash).cloned().or_else(|| old(hash));
+            hashes.iter().map(find).collect()
+        };
+        let bytes: Vec<_> = found?.iter().map(|node| node.bytes()).collect();
+        match bytes.as_slice() {
+            [one] if !names.contains(',') => Some(one.clone()),
+            many => Some(pack::join(many)),
+        }
     }
 }
 

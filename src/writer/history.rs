@@ -81,15 +81,19 @@ impl<E: Into<ReplayError>> From<E> for AtError {
     }
 }
 
-/// Why a stored snapshot was passed over.
+/// Why a stored snapshot is of no use.
 #[derive(Debug, thiserror::Error)]
-enum StoreError {
+pub enum StoreError {
+    /// The database failed.
     #[error("it cannot be read")]
     Storage(#[from] StorageError),
+    /// Its nodes are not the tree that it is named after.
     #[error("a node is damaged")]
     Verify(#[from] VerifyError),
+    /// Its nodes are gone.
     #[error("{0} of its nodes are not stored")]
     Missing(usize),
+    /// Its position is of another config.
     #[error("the log has another config at this position")]
     Foreign,
 }
@@ -193,7 +197,12 @@ impl History {
         Ok(Head::empty())
     }
 
-    async fn load(&self, stored: StoredSnapshot) -> Result<Head, StoreError> {
+    /// Returns the head that a stored snapshot is of, from its nodes alone.
+    ///
+    /// # Errors
+    ///
+    /// It is not whole, or not of this log.
+    pub async fn load(&self, stored: StoredSnapshot) -> Result<Head, StoreError> {
         let before = Seq(stored.seq.0.checked_sub(1).ok_or(StoreError::Foreign)?);
         let rows = self.log.read(before, 1).await?;
         let row = rows.first().ok_or(StoreError::Foreign)?;

@@ -24,6 +24,9 @@ pub(super) trait Job: Send {
     /// Returns who asks.
     fn origin(&self) -> &Origin;
 
+    /// Returns whether it may take away as much as it wants.
+    fn is_forced(&self) -> bool;
+
     /// Returns the config that the changes must lead to, if that is known beforehand.
     fn expected(&self) -> Option<ConfigHash>;
 
@@ -48,11 +51,19 @@ enum Decision<T> {
     Panicked(Box<dyn Any + Send>),
 }
 
+/// Under which terms a write happens.
+pub(super) struct Terms {
+    pub(super) precondition: Precondition,
+    /// Whether it may take away as much as it wants.
+    pub(super) forced: bool,
+    /// The config that it must lead to, if that is known beforehand.
+    pub(super) expected: Option<ConfigHash>,
+}
+
 /// A write of one caller.
 pub(super) struct Pending<T, F> {
     origin: Origin,
-    precondition: Precondition,
-    expected: Option<ConfigHash>,
+    terms: Terms,
     decide: F,
     decision: Option<Decision<T>>,
     reply: oneshot::Sender<Reply<T>>,
@@ -61,12 +72,11 @@ pub(super) struct Pending<T, F> {
 impl<T, F> Pending<T, F> {
     pub(super) fn new(
         origin: Origin,
-        precondition: Precondition,
-        expected: Option<ConfigHash>,
+        terms: Terms,
         decide: F,
         reply: oneshot::Sender<Reply<T>>,
     ) -> Self {
-        Self { origin, precondition, expected, decide, decision: None, reply }
+        Self { origin, terms, decide, decision: None, reply }
     }
 }
 
@@ -76,7 +86,7 @@ where
     F: FnMut(&Config, &mut Fresh<'_>) -> Result<(Vec<Change>, T), Rejection> + Send,
 {
     fn admits(&self, config_hash: ConfigHash) -> bool {
-        self.precondition.admits(config_hash)
+        self.terms.precondition.admits(config_hash)
     }
 
     fn decide(&mut self, config: &Config, fresh: &mut Fresh<'_>) -> Vec<Change> {
@@ -94,8 +104,12 @@ where
         &self.origin
     }
 
+    fn is_forced(&self) -> bool {
+        self.terms.forced
+    }
+
     fn expected(&self) -> Option<ConfigHash> {
-        self.expected.filter(|_| matches!(self.decision, Some(Decision::Accepted(_))))
+        self.terms.expected.filter(|_| matches!(self.decision, Some(Decision::Accepted(_))))
     }
 
     fn accept(self: Box<Self>, head: Arc<Head>) {

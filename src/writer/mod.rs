@@ -8,12 +8,14 @@
 //! - a head is published, and a write answered, only when its event is durable;
 //! - a head's snapshot has the hash that the log recorded at its position;
 //! - a write that changes nothing appends nothing;
+//! - a write that takes away more than half of the routes or services is forced, or refused;
 //! - a caller that goes away changes nothing: its write happens or not, as a whole.
 
 pub mod audit;
 pub mod blame;
 pub mod explain;
 pub mod filter;
+pub mod gc;
 pub mod history;
 mod job;
 mod past;
@@ -35,13 +37,14 @@ use crate::domain::decide::{self, Fresh};
 use crate::domain::event::{Change, EventKind, Origin, Seq};
 use crate::domain::hash::{ConfigHash, EventHash};
 use crate::domain::rejection::Rejection;
+use crate::domain::shrink::Shrink;
 use crate::log::moment::Moment;
 use crate::log::row::Row;
 use crate::log::{AppendError, EventLog, Tip};
 use crate::snapshot::Snapshot;
 
 use self::history::{AtError, History, ReplayError};
-use self::job::{Job, Pending, Reply};
+use self::job::{Job, Pending, Reply, Terms};
 use self::past::Past;
 pub use self::precondition::Precondition;
 pub use self::task::WriterTask;
@@ -106,6 +109,9 @@ pub enum WriteError {
         /// The config that the write met.
         current: ConfigHash,
     },
+    /// It would take away too much, and nobody said that this is meant; nothing was written.
+    #[error("write would remove {0}")]
+    Shrinks(Shrink),
     /// The log cannot take it now. It may be there nevertheless: then it shows up as a head.
     #[error("log is not available for writes")]
     Unavailable(#[source] Arc<AppendError>),
@@ -141,6 +147,7 @@ pub struct Writer {
     history: History,
     past: Arc<Past>,
     precondition: Precondition,
+    forced: bool,
     reachable: Arc<AtomicBool>,
 }
 
@@ -160,7 +167,7 @@ impl Writer {
         let task = WriterTask::new(history.clone(), clock, waiting, announce, reachable.clone());
         let past = Arc::new(Past::new(history.clone()));
         let precondition = Precondition::Any;
-        Ok((Self { jobs, heads, history, past, precondition, reachable }, task))
+        Ok((Self { jobs, heads, history, past, precondition, forced: false, reachable }, task))
     }
 
     /// Returns the newest head.
@@ -191,6 +198,11 @@ impl Writer {
     /// Returns a handle whose writes happen on these configs only.
     pub fn when(&self, precondition: Precondition) -> Self {
         Self { precondition, ..self.clone() }
+    }
+
+    /// Returns a handle whose writes may take away as much as they want, if `forced`.
+    pub fn force(&self, forced: bool) -> Self {
+        Self { forced, ..self.clone() }
     }
 
     /// Decides, appends, and answers with the head that the write led to once it is durable.
@@ -238,8 +250,9 @@ impl Writer {
         F: FnMut(&Config, &mut Fresh<'_>) -> Result<(Vec<Change>, T), Rejection> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let precondition = self.precondition.clone();
-        let job = Box::new(Pending::new(origin, precondition, expected, decide, reply));
+        let terms =
+            Terms { precondition: self.precondition.clone(), forced: self.forced, expected };
+        let job = Box::new(Pending::new(origin, terms, decide, reply));
         self.jobs.send(job).await.map_err(|_| WriteError::ShuttingDown)?;
         match answer.await {
             Ok(Reply::Answer(answer)) => answer,

@@ -95,7 +95,13 @@ impl Projector {
             None => tree.nodes().map(|node| (node.hash(), node.bytes())).collect(),
         };
         let snapshot = StoredSnapshot { seq: head.seq, config_hash: head.config_hash };
-        self.log.store_snapshot(snapshot, nodes).await?;
+        let base =
+            stored.map(|head| StoredSnapshot { seq: head.seq, config_hash: head.config_hash });
+        if !self.log.store_snapshot(snapshot, base, nodes).await? {
+            // What was stored before has been cleared away since.
+            let nodes = tree.nodes().map(|node| (node.hash(), node.bytes())).collect();
+            self.log.store_snapshot(snapshot, None, nodes).await?;
+        }
         // Only now: after a failure the next attempt writes every node again.
         self.stored = Some(head);
         Ok(())

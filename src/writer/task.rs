@@ -11,6 +11,7 @@ use super::job::Job;
 use super::{Head, WriteError};
 use crate::clock::Clock;
 use crate::domain::decide::Fresh;
+use crate::domain::shrink::Shrink;
 use crate::log::row::Row;
 use crate::log::{AppendError, StorageError};
 
@@ -182,6 +183,11 @@ impl WriterTask {
         }
         let mut id = || self.clock.id();
         let changes = job.decide(before.snapshot.config(), &mut Fresh { at, id: &mut id });
+        if !job.is_forced()
+            && let Some(shrink) = Shrink::of(before.snapshot.config(), &changes)
+        {
+            return Err(WriteError::Shrinks(shrink));
+        }
         let after = before.snapshot.apply(self.history.catalog(), &changes);
         let actual = after.hash();
         if let Some(expected) = job.expected().filter(|expected| *expected != actual) {

@@ -86,6 +86,7 @@ contract!(
         who_waits_hears_of_what_another_appends,
         moments_are_found,
         nodes_and_snapshots_are_stored,
+        nodes_are_removed_unless_a_snapshot_came,
         meta_is_made_once,
         data_planes_are_shared_and_expire,
     ]
@@ -233,9 +234,9 @@ async fn nodes_and_snapshots_are_stored(log: Arc<dyn EventLog>, other: Arc<dyn E
     let node = |n: u8| (NodeHash([n; 32]), Bytes::from(vec![n; 3]));
     let stored = |seq| StoredSnapshot { seq: Seq(seq), config_hash: ConfigHash([1; 32]) };
     assert_eq!(log.newest_snapshot(Seq(9)).await.unwrap(), None);
-    log.store_snapshot(stored(3), (0..100).map(node).collect()).await.unwrap();
+    assert!(log.store_snapshot(stored(3), None, (0..100).map(node).collect()).await.unwrap());
     // A config that is in force again: its nodes are there.
-    log.store_snapshot(stored(5), vec![node(1)]).await.unwrap();
+    assert!(log.store_snapshot(stored(5), Some(stored(3)), vec![node(1)]).await.unwrap());
     for (at, seq) in [(u64::MAX, 5), (5, 5), (4, 3)] {
         assert_eq!(other.newest_snapshot(Seq(at)).await.unwrap(), Some(stored(seq)));
     }
@@ -245,6 +246,33 @@ async fn nodes_and_snapshots_are_stored(log: Arc<dyn EventLog>, other: Arc<dyn E
     assert_eq!(found, (0..100).map(node).collect::<Vec<_>>());
     log.forget_snapshot(Seq(5)).await.unwrap();
     assert_eq!(other.newest_snapshot(Seq(9)).await.unwrap(), Some(stored(3)));
+}
+
+async fn nodes_are_removed_unless_a_snapshot_came(
+    log: Arc<dyn EventLog>,
+    other: Arc<dyn EventLog>,
+) {
+    let node = |n: u8| (NodeHash([n; 32]), Bytes::from(vec![n; 3]));
+    let stored = |seq| StoredSnapshot { seq: Seq(seq), config_hash: ConfigHash([1; 32]) };
+    log.store_snapshot(stored(3), None, (0..100).map(node).collect()).await.unwrap();
+    log.store_snapshot(stored(5), Some(stored(3)), Vec::new()).await.unwrap();
+    assert_eq!(other.stored_snapshots().await.unwrap(), [stored(3), stored(5)]);
+    let hashes: Vec<_> = (0..100).map(|n| node(n).0).collect();
+    assert_eq!(other.stored_nodes(None, 1000).await.unwrap(), hashes);
+    assert_eq!(other.stored_nodes(Some(hashes[9]), 2).await.unwrap(), hashes[10..12]);
+
+    log.forget_snapshot(Seq(3)).await.unwrap();
+    // Whoever builds on what is gone learns of it, and nothing is stored.
+    assert!(!other.store_snapshot(stored(7), Some(stored(3)), vec![node(200)]).await.unwrap());
+    let elsewhere = StoredSnapshot { config_hash: ConfigHash([2; 32]), ..stored(5) };
+    assert!(!other.store_snapshot(stored(7), Some(elsewhere), Vec::new()).await.unwrap());
+    assert_eq!(other.stored_snapshots().await.unwrap(), [stored(5)]);
+    assert!(other.load_nodes(&[node(200).0]).await.unwrap().is_empty());
+
+    assert!(!log.remove_nodes(&[stored(3), stored(5)], &hashes).await.unwrap());
+    assert_eq!(other.stored_nodes(None, 1000).await.unwrap().len(), 100);
+    assert!(log.remove_nodes(&[stored(5)], &hashes[..90]).await.unwrap());
+    assert_eq!(other.stored_nodes(None, 1000).await.unwrap(), hashes[90..]);
 }
 
 async fn meta_is_made_once(log: Arc<dyn EventLog>, other: Arc<dyn EventLog>) {

@@ -345,6 +345,7 @@ fn batch() -> Value {
                 })),
                 "reason": {"type": ["string", "null"]},
                 "dry_run": {"type": "boolean"},
+                "force": {"type": "boolean"},
             },
             "additionalProperties": false,
         }),
@@ -365,6 +366,7 @@ fn rollback() -> Value {
             "to": to,
             "reason": {"type": ["string", "null"]},
             "dry_run": {"type": "boolean"},
+            "force": {"type": "boolean"},
         },
         }),
     )

@@ -9,6 +9,7 @@ mod clients;
 mod cors;
 mod database_off;
 mod errors;
+mod guard;
 mod history;
 mod info;
 mod kinds;

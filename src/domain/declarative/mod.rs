@@ -7,6 +7,7 @@
 
 mod id;
 mod parse;
+pub mod yaml;
 
 use serde_json::{Map, Value, json};
 

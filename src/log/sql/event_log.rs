@@ -5,7 +5,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
 use super::cells::{self, Cells, Columns};
-use super::{SqlDatabase, Statement};
+use super::{SqlDatabase, Statement, sweep};
 use crate::domain::event::Seq;
 use crate::domain::hash::{EventHash, GENESIS, NodeHash};
 use crate::log::moment::HashPrefix;
@@ -160,29 +160,17 @@ impl<D: SqlDatabase> EventLog for D {
     async fn store_snapshot(
         &self,
         snapshot: StoredSnapshot,
+        base: Option<StoredSnapshot>,
         mut nodes: Vec<(NodeHash, Bytes)>,
-    ) -> Result<(), StorageError> {
+    ) -> Result<bool, StorageError> {
         // In one order everywhere, so that no two control planes wait for each other's rows.
         nodes.sort_unstable_by_key(|(hash, _)| *hash);
-        let insert = |batch| {
-            let insert = Statement::new("INSERT INTO nodes (hash, bytes) ");
-            let insert = insert.rows(batch, |values, (hash, bytes): &(NodeHash, Bytes)| {
-                values.bytes(&hash.0).bytes(bytes)
-            });
-            // A damaged node is mended by the next one that stores it.
-            insert.then(
-                " ON CONFLICT (hash) DO UPDATE SET bytes = excluded.bytes \
-                 WHERE nodes.bytes <> excluded.bytes",
-            )
-        };
-        let mut statements: Vec<_> = nodes.chunks(BATCH_LEN).map(insert).collect();
-        let last = Statement::new(
-            "INSERT INTO snapshots (seq, config_hash) VALUES ($1, $2) \
-             ON CONFLICT (seq) DO UPDATE SET config_hash = excluded.config_hash",
-        );
-        statements.push(last.unsigned(snapshot.seq.0).bytes(&snapshot.config_hash.0));
-        self.transact(statements).await?;
-        Ok(())
+        self.transact(sweep::store(&snapshot, base.as_ref(), &nodes)).await?;
+        if base.is_none() {
+            return Ok(true);
+        }
+        // If it is there, it is whole, whoever stored it.
+        Ok(self.newest_snapshot(snapshot.seq).await? == Some(snapshot))
     }
 
     async fn newest_snapshot(&self, at: Seq) -> Result<Option<StoredSnapshot>, StorageError> {
@@ -193,10 +181,34 @@ impl<D: SqlDatabase> EventLog for D {
         found.first().map(|row| cells::snapshot("snapshots", row)).transpose()
     }
 
+    async fn stored_snapshots(&self) -> Result<Vec<StoredSnapshot>, StorageError> {
+        let query = Statement::new("SELECT seq, config_hash FROM snapshots ORDER BY seq");
+        self.fetch(query).await?.iter().map(|row| cells::snapshot("snapshots", row)).collect()
+    }
+
     async fn forget_snapshot(&self, seq: Seq) -> Result<(), StorageError> {
-        let delete = Statement::new("DELETE FROM snapshots WHERE seq = $1").unsigned(seq.0);
-        self.transact(vec![delete]).await?;
+        self.transact(sweep::forget(seq)).await?;
         Ok(())
+    }
+
+    async fn stored_nodes(
+        &self,
+        after: Option<NodeHash>,
+        limit: u32,
+    ) -> Result<Vec<NodeHash>, StorageError> {
+        let query = Statement::new("SELECT hash FROM nodes WHERE hash > $1 ORDER BY hash LIMIT $2");
+        // No hash comes before no bytes.
+        let after = after.as_ref().map_or(&[][..], |hash| &hash.0);
+        let found = self.fetch(query.bytes(after).unsigned(limit.into())).await?;
+        found.iter().map(|row| Cells::new("nodes", row).hash("hash").map(NodeHash)).collect()
+    }
+
+    async fn remove_nodes(
+        &self,
+        stored: &[StoredSnapshot],
+        nodes: &[NodeHash],
+    ) -> Result<bool, StorageError> {
+        Ok(self.transact(sweep::remove(stored, nodes)).await? > 1)
     }
 
     async fn load_nodes(

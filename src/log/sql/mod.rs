@@ -8,6 +8,7 @@ mod cells;
 mod event_log;
 mod promotions;
 mod statement;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod tokens;

@@ -159,6 +159,14 @@ impl Rules<'_> {
         let max_payload = at_least("cluster_max_payload", 4_194_304.0);
         self.require(purge_delay, "cluster_data_plane_purge_delay must be 60 or greater");
         self.require(max_payload, "cluster_max_payload must be 4194304 (4MB) or greater");
+        let (keep, age) = (at_least("snapshot_keep", 1.0), at_least("snapshot_keep_age", 0.0));
+        self.require(keep, "snapshot_keep must be 1 or greater");
+        self.require(age, "snapshot_keep_age must be 0 or greater");
+        let mirror = self.values.text("cluster_snapshot_mirror").is_none_or(|mirror| {
+            ["http://", "https://", "file://"].iter().any(|scheme| mirror.starts_with(scheme))
+        });
+        let schemes = "cluster_snapshot_mirror must begin with http://, https:// or file://";
+        self.require(mirror, schemes);
     }
 }
 

@@ -91,7 +91,8 @@ fn a_node_is_named_by_its_bytes_and_found_by_its_name() {
         assert_eq!(*blake3::hash(&node.bytes()).as_bytes(), node.hash().0);
         assert_eq!(tree.node(&node.hash()).unwrap().bytes(), node.bytes());
         let children: Vec<_> = node.children().iter().map(|child| child.hash()).collect();
-        assert_eq!(super::super::node::children(&node.bytes()).unwrap(), children);
+        let found = super::super::node::children(&node.bytes()).unwrap();
+        assert_eq!(found, (node.level(), children));
     }
     assert!(tree.node(&NodeHash([0; 32])).is_none());
 }
