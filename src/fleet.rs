@@ -42,10 +42,23 @@ pub struct DataPlaneRow {
     pub applied_seq: Option<Seq>,
     /// Why it refused the newest head, if it did.
     pub rejected: Option<String>,
+    /// The config that it refused last, and why; also when it has gone back since.
+    pub refused: Option<Refused>,
     /// Whether it is connected now.
     pub connected: bool,
     /// How long the last head took from announcement to applied, in milliseconds.
     pub lag_ms: Option<u64>,
+}
+
+/// A config that a data plane refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The config.
+    pub config_hash: ConfigHash,
+    /// The revision under which it was announced.
+    pub revision: u64,
+    /// Why it was refused.
+    pub reason: String,
 }
 
 /// Who comes: what a data plane tells of itself when it connects.
@@ -135,6 +148,7 @@ impl Fleet {
             applied_hash: arrival.applied.map(|(_, hash)| hash),
             applied_seq: arrival.applied.map(|(seq, _)| seq),
             rejected: None,
+            refused: None,
             connected: true,
             lag_ms: None,
         };
@@ -154,6 +168,10 @@ impl Fleet {
             row.config_hash = hash_text(applied);
             row.applied_hash = applied.map(|(_, hash)| hash);
             row.applied_seq = applied.map(|(seq, _)| seq);
+            let serves = |refused: &Refused| Some(refused.config_hash) == row.applied_hash;
+            if row.refused.as_ref().is_some_and(serves) {
+                row.refused = None;
+            }
             if let Some(lag) = lag {
                 row.lag_ms = u64::try_from(lag.as_millis()).ok();
                 row.rejected = None;
@@ -162,8 +180,11 @@ impl Fleet {
     }
 
     /// A data plane could not serve a head.
-    pub fn rejected(&self, visit: Visit, hash: ConfigHash, reason: &str, now: DateTime<Utc>) {
-        self.update(visit, now, |row| row.rejected = Some(format!("{hash}: {reason}")));
+    pub fn rejected(&self, visit: Visit, refused: Refused, now: DateTime<Utc>) {
+        self.update(visit, now, |row| {
+            row.rejected = Some(format!("{}: {}", refused.config_hash, refused.reason));
+            row.refused = Some(refused);
+        });
     }
 
     /// A data plane's connection ended.
@@ -228,7 +249,8 @@ mod tests {
         let fleet = Fleet::new(60);
         let visit = fleet.joined(arrival(), at(0));
         assert_eq!(fleet.rows()[0].config_hash, NOTHING);
-        fleet.rejected(visit, ConfigHash([2; 32]), "no", at(1));
+        let config_hash = ConfigHash([2; 32]);
+        fleet.rejected(visit, Refused { config_hash, revision: 0, reason: "no".into() }, at(1));
         assert!(fleet.rows()[0].rejected.as_ref().is_some_and(|text| text.ends_with(": no")));
         let lag = Some(Duration::from_millis(7));
         fleet.applied(visit, Some((Seq(3), ConfigHash([1; 32]))), lag, at(2));

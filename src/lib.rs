@@ -18,6 +18,7 @@ pub mod fleet;
 pub mod router;
 pub mod writer;
 
+pub mod promotion;
 pub mod runtime;
 
 pub mod admin;

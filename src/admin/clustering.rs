@@ -10,8 +10,9 @@ use serde_json::{Map, Value, json};
 use super::call::Call;
 use super::error::ApiError;
 use super::list::{self, Page};
-use super::{Admin, reply};
+use super::{Admin, promotion, reply};
 use crate::fleet::{DataPlaneRow, Fleet};
+use crate::promotion::keeper::Keeper;
 
 /// Returns one page of the data planes, in id order.
 pub(super) fn data_planes(admin: &Admin, call: &Call) -> Result<Value, ApiError> {
@@ -21,7 +22,9 @@ pub(super) fn data_planes(admin: &Admin, call: &Call) -> Result<Value, ApiError>
     let page = Page::take(rows, size, |row| list::mark(row.id));
     let carried: Vec<_> = call.argument("size").map(|size| ("size", size)).into_iter().collect();
     let now = admin.0.clock.now();
-    Ok(page.answer("/clustering/data-planes", &carried, |row| show(&row, now)))
+    Ok(page.answer("/clustering/data-planes", &carried, |row| {
+        show(&row, now, admin.0.promotion.as_deref())
+    }))
 }
 
 /// Returns the data planes by id, as Kong deprecated it.
@@ -30,12 +33,20 @@ pub(super) fn status(admin: &Admin) -> Result<Response, ApiError> {
         .rows()
         .into_iter()
         .map(|row| {
-            let about = json!({
+            let mut about = json!({
                 "config_hash": row.config_hash,
                 "hostname": row.hostname,
                 "ip": row.ip,
                 "last_seen": row.last_seen.timestamp(),
             });
+            // Kong's columns alone, unless there is something to tell.
+            if let Some(keeper) = &admin.0.promotion {
+                let held = promotion::of_data_plane(keeper, &row);
+                if !held["held_by"].is_null() {
+                    about["held_by"] = held["held_by"].clone();
+                    about["held_why"] = held["held_why"].clone();
+                }
+            }
             (row.id.to_string(), about)
         })
         .collect();
@@ -45,19 +56,22 @@ pub(super) fn status(admin: &Admin) -> Result<Response, ApiError> {
 }
 
 fn fleet(admin: &Admin) -> Result<&Arc<Fleet>, ApiError> {
-    admin.0.fleet.as_ref().ok_or_else(|| {
-        ApiError::BadRequest(
-            "this endpoint is only available when Kong is configured to run as Control Plane for \
-             the cluster"
-                .into(),
-        )
-    })
+    admin.0.fleet.as_ref().ok_or_else(no_cluster)
+}
+
+/// Returns the refusal of a node that has no data planes.
+pub(super) fn no_cluster() -> ApiError {
+    ApiError::BadRequest(
+        "this endpoint is only available when Kong is configured to run as Control Plane for the \
+         cluster"
+            .into(),
+    )
 }
 
 /// Kong's columns, then ours.
-fn show(row: &DataPlaneRow, now: DateTime<Utc>) -> Value {
+fn show(row: &DataPlaneRow, now: DateTime<Utc>, keeper: Option<&Keeper>) -> Value {
     let age_seconds = (now - row.last_seen).num_seconds().max(0).unsigned_abs();
-    json!({
+    let mut shown = json!({
         "id": row.id,
         "ip": row.ip,
         "hostname": row.hostname,
@@ -75,5 +89,9 @@ fn show(row: &DataPlaneRow, now: DateTime<Utc>) -> Value {
         "rejected": row.rejected,
         "connected": row.connected,
         "lag_ms": row.lag_ms,
-    })
+    });
+    if let (Some(keeper), Value::Object(columns)) = (keeper, &mut shown) {
+        columns.extend(promotion::of_data_plane(keeper, row));
+    }
+    shown
 }

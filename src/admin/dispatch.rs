@@ -15,8 +15,8 @@ use super::error::ApiError;
 use super::place::{Fixed, Place};
 use super::serve::Peer;
 use super::{
-    Admin, batch, clustering, cors, entities, etag, events, info, node, place, reply, rollback,
-    schemas, snapshots, status,
+    Admin, batch, clustering, cors, entities, etag, events, info, node, place, promotion, reply,
+    rollback, schemas, snapshots, status,
 };
 use crate::domain::role::AdminRole;
 
@@ -92,6 +92,10 @@ async fn answer(
     match place {
         Place::Fixed(fixed) => answer_fixed(admin, &call, fixed).await,
         Place::Event(seq) => Ok(reply::json(StatusCode::OK, &events::one(admin, &seq).await?)),
+        Place::Pin(pin) if call.method == Method::DELETE => {
+            promotion::remove(admin, &call, &pin).await
+        }
+        Place::Pin(pin) => Ok(reply::json(StatusCode::OK, &promotion::one(admin, &pin)?)),
         Place::Snapshot(moment) => snapshots::one(admin, &call, &moment).await,
         Place::Difference(from, to) => snapshots::diff(admin, &call, &from, &to).await,
         Place::Info(info) => info::answer(admin, &call, &info).await,
@@ -141,6 +145,18 @@ async fn answer_fixed(admin: &Admin, call: &Call, fixed: Fixed) -> Result<Respon
         Fixed::Snapshots => snapshots::list(admin, call).await?,
         Fixed::Batch => return batch::answer(admin, call).await,
         Fixed::Rollback => return rollback::answer(admin, call).await,
+        Fixed::Freeze if call.method == Method::POST => {
+            return promotion::freeze(admin, call).await;
+        }
+        Fixed::Freeze => promotion::frozen(admin)?,
+        Fixed::Unfreeze => return promotion::unfreeze(admin, call).await,
+        Fixed::Pins if call.method == Method::POST => return promotion::set(admin, call).await,
+        Fixed::Pins => promotion::list(admin)?,
+        Fixed::Rollout => match call.method {
+            Method::PUT => return promotion::plan(admin, call).await,
+            Method::DELETE => return promotion::unplan(admin, call).await,
+            _ => promotion::rollout(admin)?,
+        },
     };
     Ok(reply::json(StatusCode::OK, &body))
 }

@@ -42,6 +42,7 @@ mod node;
 mod openapi;
 mod operation;
 mod place;
+pub mod promotion;
 mod read;
 mod read_only;
 mod reason;
@@ -68,6 +69,7 @@ use self::store::Store;
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::fleet::Fleet;
+use crate::promotion::keeper::Keeper;
 use crate::settings::Role;
 use crate::telemetry;
 use crate::writer::Writer;
@@ -84,6 +86,8 @@ pub struct Parts {
     pub writer: Writer,
     /// The data planes; only a control plane has them.
     pub fleet: Option<Arc<Fleet>>,
+    /// What data planes are to get; only a control plane has them.
+    pub promotion: Option<Arc<Keeper>>,
     /// What `GET /` tells of the node.
     pub node: NodeInfo,
     /// What `GET /status` tells.
@@ -149,6 +153,7 @@ struct Shared {
     catalog: Arc<Catalog>,
     store: Store,
     fleet: Option<Arc<Fleet>>,
+    promotion: Option<Arc<Keeper>>,
     node: NodeInfo,
     status: Arc<StatusSource>,
     log: Arc<telemetry::Guard>,
@@ -160,10 +165,21 @@ struct Shared {
 impl Admin {
     /// Builds the API.
     pub fn new(parts: Parts) -> Self {
-        let Parts { writer, fleet, node, status, log, auth, clock, options } = parts;
+        let Parts { writer, fleet, promotion, node, status, log, auth, clock, options } = parts;
         let catalog = writer.history().catalog().clone();
         let store = Store::new(writer, clock.clone(), options.database_off);
-        Self(Arc::new(Shared { catalog, store, fleet, node, status, log, auth, clock, options }))
+        Self(Arc::new(Shared {
+            catalog,
+            store,
+            fleet,
+            promotion,
+            node,
+            status,
+            log,
+            auth,
+            clock,
+            options,
+        }))
     }
 
     /// Returns the service that answers every request.

@@ -47,6 +47,8 @@ pub(super) enum Place {
     Snapshot(String),
     /// What differs between two snapshots.
     Difference(String, String),
+    /// A pin of data planes to a config, by its number.
+    Pin(String),
 }
 
 /// The endpoints that are no entities.
@@ -62,6 +64,10 @@ pub(super) enum Fixed {
     Events,
     Snapshots,
     Rollback,
+    Freeze,
+    Unfreeze,
+    Pins,
+    Rollout,
     Batch,
     FilterChains,
 }
@@ -77,11 +83,16 @@ const FIXED: &[(&str, Fixed)] = &[
     ("/events", Fixed::Events),
     ("/snapshots", Fixed::Snapshots),
     ("/rollback", Fixed::Rollback),
+    ("/freeze", Fixed::Freeze),
+    ("/unfreeze", Fixed::Unfreeze),
+    ("/pins", Fixed::Pins),
+    ("/rollout", Fixed::Rollout),
     ("/batch", Fixed::Batch),
 ];
 
-/// The paths of the past that name one thing, as `/endpoints` shows them.
-const HISTORY: &[&str] = &["/events/{seq}", "/snapshots/{moment}", "/snapshots/{from}/diff/{to}"];
+/// The paths that name one thing that is no entity, as `/endpoints` shows them.
+const NAMED: &[&str] =
+    &["/events/{seq}", "/snapshots/{moment}", "/snapshots/{from}/diff/{to}", "/pins/{pin}"];
 
 impl Place {
     /// Resolves a raw path. Segments are decoded once; a trailing slash is tolerated.
@@ -104,6 +115,7 @@ impl Place {
         }
         match segments.as_slice() {
             ["events", seq] => return decode(seq).map(Self::Event),
+            ["pins", pin] => return decode(pin).map(Self::Pin),
             ["snapshots", moment] => return decode(moment).map(Self::Snapshot),
             ["snapshots", from, "diff", to] => {
                 return Some(Self::Difference(decode(from)?, decode(to)?));
@@ -147,7 +159,10 @@ impl Place {
         match self {
             Self::Info(info) => info.methods(),
             Self::Schema(schema) => schema.methods(),
-            Self::Fixed(Fixed::Rollback | Fixed::Batch) => "OPTIONS, POST",
+            Self::Fixed(Fixed::Rollback | Fixed::Unfreeze | Fixed::Batch) => "OPTIONS, POST",
+            Self::Fixed(Fixed::Freeze | Fixed::Pins) => "GET, HEAD, OPTIONS, POST",
+            Self::Fixed(Fixed::Rollout) => "DELETE, GET, HEAD, OPTIONS, PUT",
+            Self::Pin(_) => "DELETE, GET, HEAD, OPTIONS",
             Self::Fixed(Fixed::FilterChains) => "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT",
             Self::Fixed(_)
             | Self::Event(_)
@@ -169,6 +184,7 @@ impl Place {
             | Self::Schema(_)
             | Self::Event(_)
             | Self::Snapshot(_)
+            | Self::Pin(_)
             | Self::Difference(..) => None,
             Self::Collection(kind) | Self::Nested { kind, .. } | Self::Foreign { kind, .. } => {
                 Some(*kind)
@@ -239,8 +255,7 @@ pub(super) fn patch_misses_plainly(kind: Kind) -> bool {
 /// Returns every path as `/endpoints` shows it, `/a/z` before `/ab`.
 pub(super) fn patterns(catalog: &Catalog, role: Role) -> Vec<String> {
     let fixed = FIXED.iter().map(|(path, _)| *path);
-    let mut patterns: Vec<String> =
-        fixed.chain(HISTORY.iter().copied()).map(str::to_owned).collect();
+    let mut patterns: Vec<String> = fixed.chain(NAMED.iter().copied()).map(str::to_owned).collect();
     patterns.extend(schemas::PATTERNS.iter().map(|path| (*path).to_owned()));
     let here = info::PATTERNS.iter().filter(|(.., only)| only.is_none_or(|only| only == role));
     patterns.extend(here.map(|(path, ..)| (*path).to_owned()));

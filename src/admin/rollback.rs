@@ -16,7 +16,7 @@ use crate::writer;
 /// Answers `POST /rollback`.
 pub(super) async fn answer(admin: &Admin, call: &Call) -> Result<Response, ApiError> {
     let body = Body::read(call)?.into_plain();
-    let to = moment(body.get("to"))?;
+    let to = moment("to", body.get("to"))?;
     let mut origin = call.origin(EventKind::RolledBack)?;
     origin.reason = reason::of_body(&body)?.or(origin.reason);
     let before = admin.0.store.head();
@@ -38,8 +38,9 @@ pub(super) async fn answer(admin: &Admin, call: &Call) -> Result<Response, ApiEr
     Ok(etag::tag(reply::json(StatusCode::OK, &body), head.config_hash))
 }
 
-fn moment(to: Option<&Value>) -> Result<Moment, ApiError> {
-    let wrong = |why: String| ApiError::from(FieldErrors::one("to", why));
+/// Reads the moment that a member of a body names.
+pub(super) fn moment(field: &'static str, to: Option<&Value>) -> Result<Moment, ApiError> {
+    let wrong = |why: String| ApiError::from(FieldErrors::one(field, why));
     let text = match to {
         Some(Value::String(text)) if !text.is_empty() => text.clone(),
         Some(Value::Number(seq)) => seq.to_string(),

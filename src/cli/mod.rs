@@ -10,19 +10,23 @@ mod check;
 mod config;
 mod database;
 mod difference;
+mod freeze;
 mod health;
 mod hybrid;
 mod log;
 mod migrations;
 mod node;
 mod output;
+mod pin;
 mod prepare;
 mod process;
+mod promotion;
 mod quickstart;
 mod quit;
 mod reload;
 mod restart;
 mod rollback;
+mod rollout;
 mod run;
 mod snapshot;
 mod start;
@@ -58,23 +62,27 @@ struct Cli {
 enum Command {
     Check(check::Args),
     Config(config::Args),
+    Freeze(freeze::FreezeArgs),
     Health(health::Args),
     Hybrid(hybrid::Args),
     Log(log::Args),
     Migrations(migrations::Args),
     #[command(hide = true)]
     Node(node::Args),
+    Pin(pin::Args),
     Prepare(prepare::Args),
     Quickstart(quickstart::Args),
     Quit(quit::Args),
     Reload(reload::Args),
     Restart(restart::Args),
     Rollback(rollback::Args),
+    Rollout(rollout::Args),
     Run(run::Args),
     Snapshot(snapshot::Args),
     Start(start::Args),
     Stop(stop::Args),
     Token(token::Args),
+    Unfreeze(freeze::UnfreezeArgs),
     Version(version::Args),
 }
 
@@ -83,22 +91,26 @@ impl Command {
         match self {
             Self::Check(args) => check::run(&args, out),
             Self::Config(args) => config::run(args, out),
+            Self::Freeze(args) => freeze::freeze(args, out),
             Self::Health(args) => health::run(&args, out),
             Self::Hybrid(args) => hybrid::run(args),
             Self::Log(args) => log::run(args, out),
             Self::Migrations(args) => migrations::run(args, out),
             Self::Node(args) => node::run(&args),
+            Self::Pin(args) => pin::run(args, out),
             Self::Prepare(args) => prepare::run(args, out),
             Self::Quickstart(args) => quickstart::run(&args, out),
             Self::Quit(args) => quit::run(&args, out),
             Self::Reload(args) => reload::run(args, out),
             Self::Restart(args) => restart::run(args, out),
             Self::Rollback(args) => rollback::run(args, out),
+            Self::Rollout(args) => rollout::run(args, out),
             Self::Run(args) => run::run(args, out),
             Self::Snapshot(args) => snapshot::run(args, out),
             Self::Start(args) => start::run(args, out),
             Self::Stop(args) => stop::run(&args, out),
             Self::Token(args) => token::run(args, out),
+            Self::Unfreeze(args) => freeze::unfreeze(args, out),
             Self::Version(args) => version::run(&args, out),
         }
     }

@@ -16,6 +16,7 @@ pub mod memory;
 pub mod migrations;
 pub mod moment;
 pub mod postgres;
+pub mod promotions;
 pub mod row;
 pub mod sql;
 pub mod sqlite;
@@ -32,6 +33,7 @@ use crate::domain::hash::{ConfigHash, EventHash, GENESIS, NodeHash};
 
 use self::migrations::SchemaError;
 use self::moment::HashPrefix;
+use self::promotions::PromotionStore;
 use self::row::Row;
 use self::tokens::TokenStore;
 
@@ -223,7 +225,7 @@ pub trait EventLog: Send + Sync + std::fmt::Debug {
 
 /// A database with all that a control plane keeps in one.
 #[async_trait]
-pub trait LogDatabase: EventLog + TokenStore {
+pub trait LogDatabase: EventLog + TokenStore + PromotionStore {
     /// Closes it, so that whoever opens it next has the least to do.
     async fn close(&self);
 }

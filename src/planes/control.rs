@@ -24,7 +24,9 @@ use crate::domain::catalog::UnsupportedPlugins;
 use crate::domain::decide::Fresh;
 use crate::domain::event::{EventKind, Origin};
 use crate::fleet::Fleet;
+use crate::log::promotions::PromotionStore;
 use crate::log::tokens::TokenStore;
+use crate::promotion::keeper::Keeper;
 use crate::settings::{Database, Listener, Role, Settings};
 use crate::telemetry::Guard;
 use crate::telemetry::level::Level;
@@ -80,7 +82,7 @@ impl Control {
                  planes answer 503 to the requests that they apply to"
             );
         }
-        let (log, tokens) = database::open(settings).await?;
+        let (log, stored) = database::open(settings).await?;
         let cluster = identity::signer(&*log, &clock).await?;
         let opened = Writer::open(log.clone(), catalog.clone(), clock.clone()).await;
         let (writer, task) = opened.context("cannot read the log")?;
@@ -102,11 +104,20 @@ impl Control {
         let counts = Counts::new();
         let status_source = Arc::new(status(settings, &writer, &counts));
         let has_cluster = settings.role == Role::ControlPlane;
-        let shown = has_cluster.then(|| fleet.clone());
-        let auth = authentication(settings, tokens, &clock).await?;
+        let promotion = match stored.clone().filter(|_| has_cluster) {
+            Some(store) => Some(promotion(store, &writer, &fleet, &clock, &mut tasks).await?),
+            None => None,
+        };
+        let auth = authentication(settings, stored.map(|it| it as _), &clock).await?;
         tasks.spawn(auth.clone().follow(tasks.stopped()));
-        let admin_api =
-            admin(settings, &writer, shown, &status_source, (process_log, auth), &clock);
+        let admin_api = admin(
+            settings,
+            &writer,
+            (has_cluster.then(|| fleet.clone()), &promotion),
+            &status_source,
+            (process_log, auth),
+            &clock,
+        );
         let admin =
             serve_all(&mut tasks, settings, Face::Admin, admin_api.router(), (&counts, &clock))?;
         let mut status = Vec::new();
@@ -118,10 +129,11 @@ impl Control {
             status = serve_all(&mut tasks, settings, Face::Status, status_api, (&counts, &clock))?;
         }
         let mut addresses = Vec::new();
-        if has_cluster {
+        if let Some(promotion) = promotion {
             let publication = Publication {
                 catalog,
                 heads: writer.subscribe(),
+                promotion,
                 fleet: fleet.clone(),
                 cluster,
                 identity: Arc::new(node::identity(settings)?),
@@ -156,6 +168,20 @@ async fn declare(settings: &Settings, writer: &Writer, clock: &Clock) -> anyhow:
     };
     let written = writer.import(origin, snapshot.config().clone()).await;
     written.map(drop).context("cannot take over the declarative configuration")
+}
+
+/// Finds out what data planes may get, and follows it.
+async fn promotion(
+    store: Arc<dyn PromotionStore>,
+    writer: &Writer,
+    fleet: &Arc<Fleet>,
+    clock: &Clock,
+    tasks: &mut Tasks,
+) -> anyhow::Result<Arc<Keeper>> {
+    let keeper = Keeper::open(store, writer.clone(), fleet.clone(), clock.clone()).await;
+    let keeper = Arc::new(keeper.context("cannot read the decisions on promotion")?);
+    tasks.spawn(keeper.clone().follow(tasks.stopped()));
+    Ok(keeper)
 }
 
 /// Brings the lasting log level back after a temporary one.
@@ -211,7 +237,7 @@ fn status(settings: &Settings, writer: &Writer, counts: &Counts) -> StatusSource
 fn admin(
     settings: &Settings,
     writer: &Writer,
-    fleet: Option<Arc<Fleet>>,
+    (fleet, promotion): (Option<Arc<Fleet>>, &Option<Arc<Keeper>>),
     status: &Arc<StatusSource>,
     (process_log, auth): (Arc<Guard>, Arc<Auth>),
     clock: &Clock,
@@ -220,6 +246,7 @@ fn admin(
     Admin::new(Parts {
         writer: writer.clone(),
         fleet,
+        promotion: promotion.clone(),
         node: NodeInfo {
             id: node::id(settings, clock),
             role: settings.role,

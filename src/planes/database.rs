@@ -9,17 +9,16 @@ use crate::log::memory::MemoryLog;
 use crate::log::migrations::Migrations;
 use crate::log::postgres::{PostgresLog, TlsFiles};
 use crate::log::sqlite::SqliteLog;
-use crate::log::tokens::TokenStore;
 use crate::log::{EventLog, LogDatabase, StorageError};
 use crate::settings::{Database, Postgres, PostgresTls, Settings};
 
-/// Opens what a control plane writes to: a log, and where it lasts the tokens beside it.
+/// Opens what a control plane writes to: a log, and where it lasts what is beside it.
 ///
 /// # Errors
 /// Whatever keeps it from being used.
 pub async fn open(
     settings: &Settings,
-) -> anyhow::Result<(Arc<dyn EventLog>, Option<Arc<dyn TokenStore>>)> {
+) -> anyhow::Result<(Arc<dyn EventLog>, Option<Arc<dyn LogDatabase>>)> {
     if settings.database == Database::Off {
         return Ok((Arc::new(MemoryLog::default()), None));
     }

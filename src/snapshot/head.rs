@@ -4,6 +4,11 @@
 //! hash. Positions only grow, a rollback included, so an older position is a replay and refused.
 //! A database that comes back from an older copy begins again at an older position. Then its operator
 //! begins a new epoch: epochs go before positions, and they too only grow.
+//!
+//! What a data plane is to get also depends on decisions of operators (a freeze, a pin, a wave of a
+//! rollout), which may send it back to an older position. Those are counted by `revision`, and heads
+//! are ordered by (epoch, revision, position): under one revision positions only grow, and whoever
+//! has seen a revision believes no head of an older one.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
@@ -17,6 +22,9 @@ const CONTEXT: &[u8] = b"hybridctl head v1\0";
 
 /// The same for heads of a later epoch than the first, whose number is signed too.
 const CONTEXT_OF_EPOCH: &[u8] = b"hybridctl head v2\0";
+
+/// The same for heads with a revision, which is signed after the epoch.
+const CONTEXT_REVISED: &[u8] = b"hybridctl head v3\0";
 
 /// The length of an ed25519 signature, in bytes.
 const SIGNATURE_BYTES: usize = 64;
@@ -33,6 +41,9 @@ pub struct SignedHead {
     pub seq: Seq,
     /// The config.
     pub config_hash: ConfigHash,
+    /// The last decision that changed what data planes get; 0 before the first one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub revision: u64,
     /// The ed25519 signature over [`SignedHead::message`].
     pub signature: Signature,
 }
@@ -55,10 +66,25 @@ impl Signer {
     ///
     /// The key does not sign.
     pub fn sign(&self, seq: Seq, config_hash: ConfigHash) -> Result<SignedHead, KeyError> {
-        let message = SignedHead::message(self.cluster_id, self.epoch, seq, config_hash);
-        let signature = Signature(self.key.sign(&message)?);
-        let Self { cluster_id, epoch, .. } = *self;
-        Ok(SignedHead { cluster_id, epoch, seq, config_hash, signature })
+        self.sign_revised(0, seq, config_hash)
+    }
+
+    /// Signs what some data planes are to get by decisions up to a revision.
+    ///
+    /// # Errors
+    ///
+    /// The key does not sign.
+    pub fn sign_revised(
+        &self,
+        revision: u64,
+        seq: Seq,
+        config_hash: ConfigHash,
+    ) -> Result<SignedHead, KeyError> {
+        let Self { cluster_id, epoch, key } = self;
+        let (cluster_id, epoch) = (*cluster_id, *epoch);
+        let message = SignedHead::message(cluster_id, (epoch, revision), seq, config_hash);
+        let signature = Signature(key.sign(&message)?);
+        Ok(SignedHead { cluster_id, epoch, seq, config_hash, revision, signature })
     }
 }
 
@@ -72,15 +98,24 @@ pub fn is_first_epoch(epoch: &u64) -> bool {
 pub struct Signature(pub [u8; SIGNATURE_BYTES]);
 
 impl SignedHead {
-    /// Returns the bytes that a head's signature covers: context, cluster id, epoch unless it is
-    /// the first, position, hash; numbers as 8 bytes big-endian.
-    pub fn message(cluster_id: Uuid, epoch: u64, seq: Seq, config_hash: ConfigHash) -> Vec<u8> {
-        let first = is_first_epoch(&epoch);
-        let mut message = Vec::with_capacity(CONTEXT.len() + 16 + 8 + 8 + 32);
-        message.extend_from_slice(if first { CONTEXT } else { CONTEXT_OF_EPOCH });
+    /// Returns the bytes that a head's signature covers: context, cluster id, epoch and revision
+    /// as far as the context tells, position, hash; numbers as 8 bytes big-endian.
+    fn message(
+        cluster_id: Uuid,
+        (epoch, revision): (u64, u64),
+        seq: Seq,
+        config_hash: ConfigHash,
+    ) -> Vec<u8> {
+        let (context, numbers): (_, &[u64]) = match (epoch, revision) {
+            (0, 0) => (CONTEXT, &[]),
+            (_, 0) => (CONTEXT_OF_EPOCH, &[epoch]),
+            (_, _) => (CONTEXT_REVISED, &[epoch, revision]),
+        };
+        let mut message = Vec::with_capacity(CONTEXT.len() + 16 + 8 + 8 + 8 + 32);
+        message.extend_from_slice(context);
         message.extend_from_slice(cluster_id.as_bytes());
-        if !first {
-            message.extend_from_slice(&epoch.to_be_bytes());
+        for number in numbers {
+            message.extend_from_slice(&number.to_be_bytes());
         }
         message.extend_from_slice(&seq.0.to_be_bytes());
         message.extend_from_slice(&config_hash.0);
@@ -89,17 +124,24 @@ impl SignedHead {
 
     /// Returns the bytes that this head's signature has to cover.
     pub fn signed_message(&self) -> Vec<u8> {
-        Self::message(self.cluster_id, self.epoch, self.seq, self.config_hash)
+        let numbers = (self.epoch, self.revision);
+        Self::message(self.cluster_id, numbers, self.seq, self.config_hash)
     }
 
-    /// Returns whether this head may follow the one served, of which epoch, position and config
-    /// are given: it is newer, or the same head said again.
-    pub fn may_follow(&self, served: Option<(u64, Seq, ConfigHash)>) -> bool {
-        served.is_none_or(|(epoch, seq, hash)| {
-            let (ours, theirs) = ((self.epoch, self.seq), (epoch, seq));
+    /// Returns whether this head may follow the one served, of which epoch, revision, position and
+    /// config are given: it is newer, or the same head said again.
+    pub fn may_follow(&self, served: Option<(u64, u64, Seq, ConfigHash)>) -> bool {
+        served.is_none_or(|(epoch, revision, seq, hash)| {
+            let ours = (self.epoch, self.revision, self.seq);
+            let theirs = (epoch, revision, seq);
             ours > theirs || (ours == theirs && self.config_hash == hash)
         })
     }
+}
+
+// Serde hands the field over by reference.
+fn is_zero(revision: &u64) -> bool {
+    *revision == 0
 }
 
 impl std::fmt::Debug for Signature {
@@ -141,6 +183,7 @@ mod tests {
             epoch: 0,
             seq: Seq(seq),
             config_hash: ConfigHash([hash; 32]),
+            revision: 0,
             signature: Signature([7; 64]),
         }
     }
@@ -158,9 +201,10 @@ mod tests {
         let one = head(3, 4).signed_message();
         let mut other = head(3, 4);
         other.cluster_id = Uuid::from_u128(2);
+        let revised = SignedHead { revision: 1, ..head(3, 4) };
         let (later, latest) =
             (SignedHead { epoch: 1, ..head(3, 4) }, SignedHead { epoch: 2, ..head(3, 4) });
-        for changed in [head(4, 4), head(3, 5), other, later, latest] {
+        for changed in [head(4, 4), head(3, 5), other, later, latest, revised] {
             assert_ne!(changed.signed_message(), one);
         }
         assert_ne!(later.signed_message(), latest.signed_message());
@@ -184,7 +228,8 @@ mod tests {
     #[test]
     fn an_epoch_goes_before_positions() {
         let second = |seq, hash| SignedHead { epoch: 1, ..head(seq, hash) };
-        let (first, later) = ((0, Seq(9), ConfigHash([9; 32])), (1, Seq(3), ConfigHash([4; 32])));
+        let (first, later) =
+            ((0, 0, Seq(9), ConfigHash([9; 32])), (1, 0, Seq(3), ConfigHash([4; 32])));
         assert!(second(3, 4).may_follow(Some(first)), "a copy of before");
         assert!(!head(3, 4).may_follow(Some(first)));
         assert!(!head(10, 4).may_follow(Some(later)), "what was lost stays so");
@@ -194,11 +239,24 @@ mod tests {
 
     #[test]
     fn positions_only_grow() {
-        let served = Some((0, Seq(3), ConfigHash([4; 32])));
+        let served = Some((0, 0, Seq(3), ConfigHash([4; 32])));
         assert!(head(4, 1).may_follow(served));
         assert!(head(3, 4).may_follow(served), "said again");
         assert!(!head(3, 5).may_follow(served), "another log");
         assert!(!head(2, 4).may_follow(served), "a replay");
         assert!(head(0, 0).may_follow(None));
+    }
+
+    #[test]
+    fn a_revision_goes_before_the_position() {
+        let revised = |revision, seq, hash| SignedHead { revision, ..head(seq, hash) };
+        let served = Some((0, 2, Seq(5), ConfigHash([5; 32])));
+        assert!(revised(3, 1, 1).may_follow(served), "decided anew");
+        assert!(revised(2, 6, 6).may_follow(served));
+        assert!(!revised(2, 4, 4).may_follow(served));
+        assert!(!revised(1, 9, 9).may_follow(served), "a replay");
+        assert!(!head(9, 9).may_follow(served), "older than any decision");
+        assert!(SignedHead { epoch: 1, ..head(1, 1) }.may_follow(served), "a new epoch");
+        assert_eq!(serde_json::to_value(head(1, 1)).unwrap().get("revision"), None);
     }
 }

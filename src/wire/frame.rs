@@ -61,11 +61,15 @@ pub struct Position {
     pub seq: Seq,
     /// The config.
     pub config_hash: ConfigHash,
+    /// The revision of the head that said so.
+    #[serde(default)]
+    pub revision: u64,
 }
 
 impl From<SignedHead> for Position {
     fn from(head: SignedHead) -> Self {
-        Self { epoch: head.epoch, seq: head.seq, config_hash: head.config_hash }
+        let SignedHead { epoch, seq, config_hash, revision, .. } = head;
+        Self { epoch, seq, config_hash, revision }
     }
 }
 

@@ -24,9 +24,12 @@ use super::session::publisher::{Action, Publisher, Timing};
 use super::socket::{NODES, PATH, SNAPSHOTS, Socket, SocketError};
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
-use crate::fleet::{Arrival, Fleet, Visit};
+use crate::fleet::{Arrival, Fleet, Refused, Visit};
 use crate::pki::TlsError;
 use crate::pki::cluster::{ClusterIdentity, PeerCertificate, check_peer, cluster_server_config};
+use crate::promotion::decision::Peer;
+use crate::promotion::keeper::Keeper;
+use crate::promotion::view::View;
 use crate::snapshot::head::Signer;
 use crate::writer::Head;
 
@@ -45,6 +48,8 @@ pub struct Publication {
     pub catalog: Arc<Catalog>,
     /// The newest head.
     pub heads: watch::Receiver<Arc<Head>>,
+    /// Who is to get which head.
+    pub promotion: Arc<Keeper>,
     /// Where it is noted who runs what.
     pub fleet: Arc<Fleet>,
     /// The cluster, and the key that signs its heads.
@@ -90,15 +95,18 @@ pub async fn publish(
     Ok(())
 }
 
-/// Keeps the heads of late.
+/// Keeps the heads of late, and those that some data planes are to get.
 async fn remember(shared: Arc<Shared>) {
     let mut heads = shared.publication.heads.clone();
+    let mut views = shared.publication.promotion.subscribe();
     let mut stop = shared.stop.clone();
     loop {
         let head = heads.borrow_and_update().clone();
         shared.recent.remember(head);
+        shared.recent.hold(views.borrow_and_update().heads.values().cloned().collect());
         tokio::select! {
             changed = heads.changed() => if changed.is_err() { return },
+            changed = views.changed() => if changed.is_err() { return },
             _ = stop.wait_for(|stop| *stop) => return,
         }
     }
@@ -270,40 +278,73 @@ async fn session(
     certificate: &PeerCertificate,
 ) {
     let mut heads = shared.publication.heads.clone();
+    let mut views = shared.publication.promotion.subscribe();
     let mut stop = shared.stop.clone();
-    let newest = heads.borrow_and_update().clone();
-    shared.recent.remember(newest.clone());
-    let mut publisher = Publisher::new(shared.publication.timing, newest, Instant::now())
+    let mut publisher = Publisher::new(shared.publication.timing, Instant::now())
         .in_epoch(shared.publication.cluster.epoch);
-    let mut visit = None;
+    let mut known = Known { address: peer, certificate, visit: None, plane: None };
     let mut ticks = tokio::time::interval(TICK);
     let ended = loop {
         let actions = tokio::select! {
             frame = socket.receive::<FromData>() => match frame {
-                Ok(frame) => publisher.frame(frame, Instant::now()),
+                Ok(frame) => {
+                    if let (FromData::Hello(hello), None) = (&frame, &known.plane) {
+                        let plane = Peer { id: hello.node_id, labels: hello.labels.clone() };
+                        known.plane = Some(plane);
+                        offer(&mut publisher, shared, &known, &mut heads, &mut views);
+                    }
+                    publisher.frame(frame, Instant::now())
+                }
                 Err(error) => break error.to_string(),
             },
             changed = heads.changed() => {
                 if changed.is_err() {
                     break "control plane stops".to_owned();
                 }
-                let head = heads.borrow_and_update().clone();
-                shared.recent.remember(head.clone());
-                publisher.head(head, Instant::now())
+                offer(&mut publisher, shared, &known, &mut heads, &mut views)
+            }
+            changed = views.changed() => {
+                if changed.is_err() {
+                    break "control plane stops".to_owned();
+                }
+                offer(&mut publisher, shared, &known, &mut heads, &mut views)
             }
             _ = ticks.tick() => publisher.tick(Instant::now()),
             _ = stop.wait_for(|stop| *stop) => break "control plane stops".to_owned(),
         };
-        let done = perform(actions, &mut socket, shared, peer, certificate, &mut visit).await;
-        if let Err(reason) = done {
+        if let Err(reason) = perform(actions, &mut socket, shared, &mut known).await {
             break reason;
         }
     };
-    if let Some(visit) = visit {
+    if let Some(visit) = known.visit {
         shared.publication.fleet.left(visit, shared.publication.clock.now());
     }
     tracing::info!(%peer, reason = ended, "[clustering] data plane disconnected");
     let _ = timeout(TICK, socket.close()).await;
+}
+
+/// The other end of a session.
+struct Known<'a> {
+    address: SocketAddr,
+    certificate: &'a PeerCertificate,
+    visit: Option<Visit>,
+    plane: Option<Peer>,
+}
+
+/// Tells the session what its data plane is to get.
+fn offer(
+    publisher: &mut Publisher,
+    shared: &Shared,
+    known: &Known<'_>,
+    heads: &mut watch::Receiver<Arc<Head>>,
+    views: &mut watch::Receiver<Arc<View>>,
+) -> Vec<Action> {
+    // The view goes first: what it holds is no newer than the head then.
+    let view = views.borrow_and_update().clone();
+    let newest = heads.borrow_and_update().clone();
+    shared.recent.remember(newest.clone());
+    let offer = known.plane.as_ref().and_then(|plane| view.offer(plane, &newest));
+    offer.map_or_else(Vec::new, |offer| publisher.offer(offer, Instant::now()))
 }
 
 /// Does what the session asks for; the error is why the session ends.
@@ -311,10 +352,9 @@ async fn perform(
     actions: Vec<Action>,
     socket: &mut ServerSocket,
     shared: &Shared,
-    peer: SocketAddr,
-    certificate: &PeerCertificate,
-    visit: &mut Option<Visit>,
+    known: &mut Known<'_>,
 ) -> Result<(), String> {
+    let peer = known.address;
     let (fleet, now) = (&shared.publication.fleet, shared.publication.clock.now());
     let lag_max = shared.publication.timing.lag_max;
     for action in actions {
@@ -329,25 +369,32 @@ async fn perform(
                     hostname: hello.hostname,
                     version: hello.version,
                     labels: hello.labels,
-                    cert_expires_at: certificate.not_after(),
+                    cert_expires_at: known.certificate.not_after(),
                     applied,
                 };
-                *visit = Some(fleet.joined(arrival, now));
+                known.visit = Some(fleet.joined(arrival, now));
                 continue;
             }
             Action::Applied(position, lag) => {
-                if let Some(visit) = *visit {
+                if let Some(visit) = known.visit {
                     let position = position.map(|p| (p.seq, p.config_hash));
                     fleet.applied(visit, position, lag, now);
                 }
                 continue;
             }
-            Action::Rejected(rejected) => {
+            Action::Rejected(rejected, revision) => {
                 tracing::error!(%peer, config_hash = %rejected.config_hash, phase = rejected.phase,
                     entity = rejected.entity, reason = rejected.reason,
                     "[clustering] data plane rejected the configuration");
-                if let Some(visit) = *visit {
-                    fleet.rejected(visit, rejected.config_hash, &rejected.reason, now);
+                if let Some(visit) = known.visit {
+                    let (config_hash, reason) = (rejected.config_hash, rejected.reason);
+                    fleet.rejected(visit, Refused { config_hash, revision, reason }, now);
+                }
+                continue;
+            }
+            Action::Restate(revision) => {
+                if let Some(plane) = &known.plane {
+                    shared.publication.promotion.restate(plane.id, revision).await;
                 }
                 continue;
             }
@@ -356,9 +403,10 @@ async fn perform(
                 FromControl::Welcome(Welcome { protocol: PROTOCOL, pin: shared.pin.clone() })
             }
             Action::Heartbeat => FromControl::Heartbeat,
-            Action::Announce { head, from } => {
-                let signed = shared.recent.sign(&head).map_err(|error| error.to_string())?;
-                let delta = from.and_then(|from| shared.recent.delta(from, &head, signed));
+            Action::Announce { offer, from } => {
+                let (head, revision) = (&offer.head, offer.revision);
+                let signed = shared.recent.sign(head, revision).map_err(|e| e.to_string())?;
+                let delta = from.and_then(|from| shared.recent.delta(from, head, signed));
                 delta.map_or(FromControl::Head(signed), FromControl::Delta)
             }
         };

@@ -63,11 +63,20 @@ impl Index {
 #[derive(Default)]
 struct State {
     heads: VecDeque<Arc<Head>>,
+    /// Older ones that some data planes are to get.
+    held: Vec<Arc<Head>>,
     index: Option<Index>,
     signed: Option<SignedHead>,
     /// A thousand data planes ask for the same.
     delta: Option<Delta>,
     pack: Option<(ConfigHash, Bytes)>,
+}
+
+impl State {
+    /// Returns all heads, the newest first.
+    fn all(&self) -> impl Iterator<Item = &Arc<Head>> {
+        self.heads.iter().rev().chain(&self.held)
+    }
 }
 
 impl Recent {
@@ -101,13 +110,19 @@ impl Recent {
         heads.push_back(head);
     }
 
-    /// Signs a head.
-    pub(super) fn sign(&self, head: &Head) -> Result<SignedHead, KeyError> {
+    /// Remembers heads until others are to be.
+    pub(super) fn hold(&self, heads: Vec<Arc<Head>>) {
+        self.lock().held = heads;
+    }
+
+    /// Signs a head under a revision.
+    pub(super) fn sign(&self, head: &Head, revision: u64) -> Result<SignedHead, KeyError> {
         let mut state = self.lock();
-        if let Some(signed) = state.signed.filter(|signed| signed.seq == head.seq) {
+        let is_it = |it: &SignedHead| (it.revision, it.seq) == (revision, head.seq);
+        if let Some(signed) = state.signed.filter(is_it) {
             return Ok(signed);
         }
-        let signed = self.signer.sign(head.seq, head.config_hash)?;
+        let signed = self.signer.sign_revised(revision, head.seq, head.config_hash)?;
         state.signed = Some(signed);
         Ok(signed)
     }
@@ -122,7 +137,7 @@ impl Recent {
             {
                 return Some(delta.clone());
             }
-            state.heads.iter().rev().find(|head| head.config_hash == from)?.clone()
+            state.all().find(|head| head.config_hash == from)?.clone()
         };
         let changes = base.snapshot.config().diff(&self.catalog, head.snapshot.config());
         let bytes: usize = changes.iter().map(change_bytes).sum();
@@ -135,7 +150,7 @@ impl Recent {
     }
 
     fn find(&self, hash: ConfigHash) -> Option<Arc<Head>> {
-        self.lock().heads.iter().rev().find(|head| head.config_hash == hash).cloned()
+        self.lock().all().find(|head| head.config_hash == hash).cloned()
     }
 
     /// Returns the pack of a recent config.
@@ -161,9 +176,11 @@ impl Recent {
         }
         let found: Option<Vec<_>> = {
             let mut state = self.lock();
-            let State { heads, index, .. } = &mut *state;
+            let State { heads, index, held, .. } = &mut *state;
             let index = index.get_or_insert_with(|| Index::of(heads));
-            hashes.iter().map(|hash| index.nodes.get(hash).cloned()).collect()
+            let old = |hash| held.iter().find_map(|head| head.snapshot.tree().node(hash));
+            let find = |hash| index.nodes.get(hash).cloned().or_else(|| old(hash));
+            hashes.iter().map(find).collect()
         };
         let bytes: Vec<_> = found?.iter().map(|node| node.bytes()).collect();
         match bytes.as_slice() {

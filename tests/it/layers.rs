@@ -19,6 +19,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("fleet", 2),
     ("router", 2),
     ("balancer", 2),
+    ("promotion", 3),
     ("runtime", 3),
     ("admin", 4),
     ("wire", 4),

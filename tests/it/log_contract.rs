@@ -15,6 +15,7 @@ use hybridctl::domain::hash::{ConfigHash, NodeHash};
 use hybridctl::domain::kinds::{route, service};
 use hybridctl::domain::role::AdminRole;
 use hybridctl::log::memory::MemoryLog;
+use hybridctl::log::promotions::PromotionRow;
 use hybridctl::log::row::Row;
 use hybridctl::log::sqlite::SqliteLog;
 use hybridctl::log::tokens::{CreateTokenError, Token, TokenStore, Wanted};
@@ -97,6 +98,33 @@ contract!(
     [sqlite_tokens SqlitePlace, postgres_tokens Schema],
     [tokens_are_shared_and_revoked_for_good, of_tokens_in_use_one_has_a_name]
 );
+
+contract!(
+    [sqlite_promotions SqlitePlace, postgres_promotions Schema],
+    [of_two_decisions_with_one_number_the_first_stays]
+);
+
+async fn of_two_decisions_with_one_number_the_first_stays(
+    one: Arc<dyn LogDatabase>,
+    other: Arc<dyn LogDatabase>,
+) {
+    let row = |id, decision: &str| PromotionRow {
+        id,
+        at: DateTime::from_timestamp_millis(1_700_000_000_123).unwrap(),
+        actor: "ann".into(),
+        source: "cli".into(),
+        reason: (id == 2).then(|| "because".into()),
+        decision: decision.into(),
+    };
+    assert!(one.promotions(0).await.unwrap().is_empty());
+    assert!(one.record_promotion(&row(1, "{\"a\":1}")).await.unwrap());
+    assert!(!other.record_promotion(&row(1, "{}")).await.unwrap(), "taken");
+    assert!(other.record_promotion(&row(2, "{}")).await.unwrap());
+    let all = [row(1, "{\"a\":1}"), row(2, "{}")];
+    assert_eq!(one.promotions(0).await.unwrap(), all);
+    assert_eq!(other.promotions(1).await.unwrap(), all[1..]);
+    assert!(one.promotions(2).await.unwrap().is_empty());
+}
 
 /// Makes `count` rows after `tip`; each names a config hash of its own.
 fn rows(mut tip: Tip, count: u64) -> Vec<Row> {

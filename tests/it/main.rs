@@ -20,6 +20,7 @@ mod offline;
 mod postgres;
 mod postgres_tls;
 mod process;
+mod promotion;
 mod schemas;
 mod several_cps;
 mod snapshot_cli;

@@ -66,7 +66,10 @@ fn tables_are_made_listed_and_dropped_in_kongs_words() {
         assert_eq!(node.says("migrations up", 0), "Database is already up-to-date\n");
         assert_eq!(node.says("migrations finish", 0), "No pending migrations to finish\n");
         let listed = node.says("migrations list", 0);
-        assert_eq!(listed, "Executed migrations:\n  log: 001_log, 002_admin_tokens\n");
+        assert_eq!(
+            listed,
+            "Executed migrations:\n  log: 001_log, 002_admin_tokens, 003_promotions\n"
+        );
         let status = node.says("migrations status", 0);
         assert!(status.contains(r#""needs_bootstrap":false"#), "{status}");
         assert!(node.says("migrations reset", 1).contains("--yes"));

@@ -7,6 +7,7 @@ mod entity;
 mod field;
 mod node;
 mod operation;
+mod promotion;
 #[cfg(test)]
 mod tests;
 
@@ -94,6 +95,7 @@ impl Named {
 
 fn operation(catalog: &Catalog, place: &Place, method: &str) -> Value {
     match place {
+        Place::Pin(_) => promotion::pin(method),
         Place::Fixed(fixed) => node::fixed(*fixed, method),
         Place::Info(info) => node::info(info, method),
         Place::Schema(schema) => node::schema(schema, method),

@@ -59,6 +59,9 @@ pub(super) fn fixed(fixed: Fixed, method: &str) -> Value {
             operation("Refuse filter chains, which need wasm", TAG, [], WRITE_ERRORS)
         }
         Fixed::Rollback => rollback(),
+        Fixed::Freeze | Fixed::Unfreeze | Fixed::Pins | Fixed::Rollout => {
+            super::promotion::fixed(fixed, method)
+        }
     }
 }
 

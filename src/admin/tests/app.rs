@@ -21,6 +21,7 @@ use crate::domain::role::AdminRole;
 use crate::fleet::Fleet;
 use crate::log::sqlite::SqliteLog;
 use crate::log::tokens::TokenStore;
+use crate::promotion::keeper::Keeper;
 use crate::settings::Role;
 use crate::telemetry::Guard;
 use crate::telemetry::counter::Snapshot;
@@ -104,9 +105,12 @@ impl App {
             Some(roles) => Auth::on(Some(log.clone()), roles, clock.clone()).await.unwrap(),
         };
         let tokens: Arc<dyn TokenStore> = log.clone();
-        let (writer, task) = Writer::open(log, catalog, Clock::System).await.unwrap();
+        let opened = Writer::open(log.clone(), catalog, Clock::System).await;
+        let (writer, task) = opened.unwrap();
         let task = tokio::spawn(task.run(std::future::pending()));
         let fleet = Arc::new(Fleet::new(600));
+        let promotion =
+            Keeper::open(log, writer.clone(), fleet.clone(), Clock::System).await.unwrap();
         let node = NodeInfo {
             id: Clock::System.id(),
             role: if options.database_off { Role::Traditional } else { Role::ControlPlane },
@@ -117,6 +121,7 @@ impl App {
         let admin = Admin::new(Parts {
             writer,
             fleet: Some(fleet.clone()),
+            promotion: Some(Arc::new(promotion)),
             node,
             status: status_source(),
             log: Arc::new(Guard::silent(Level::Notice)),

@@ -84,6 +84,7 @@ async fn data_planes_are_listed_in_pages() {
             applied_hash: None,
             applied_seq: None,
             rejected: None,
+            refused: None,
             connected: true,
             lag_ms: None,
         });

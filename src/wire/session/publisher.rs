@@ -3,15 +3,14 @@
 //! Invariants:
 //! - at most one head is under way to a data plane; newer heads replace each other in one slot;
 //! - a delta starts from the config that the data plane said it serves;
-//! - a head that was rejected is not sent again.
+//! - a config that was rejected is not sent again, until another one was served.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::CloseReason;
 use crate::domain::hash::ConfigHash;
+use crate::promotion::view::Offer;
 use crate::wire::frame::{FromData, Hello, PROTOCOL, Position, Rejected};
-use crate::writer::Head;
 
 /// When a peer is given up. All are settable so that tests need not wait.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +41,7 @@ pub enum Action {
     /// Send a head: as a delta from this config if the driver can, else by hash.
     Announce {
         /// The head.
-        head: Arc<Head>,
+        offer: Offer,
         /// What the data plane serves.
         from: Option<ConfigHash>,
     },
@@ -52,8 +51,11 @@ pub enum Action {
     Joined(Box<Hello>),
     /// The data plane serves this, and how long the head took; none for what it had anyway.
     Applied(Option<Position>, Option<Duration>),
-    /// The data plane refused a head; for the fleet.
-    Rejected(Rejected),
+    /// The data plane refused a head of this revision; for the fleet.
+    Rejected(Rejected, u64),
+    /// The data plane would not believe a head that it is to get, because it serves a newer one of
+    /// the same revision: heads have to be signed anew.
+    Restate(u64),
     /// End the session.
     Close(CloseReason),
 }
@@ -66,26 +68,27 @@ pub struct Publisher {
     joined: bool,
     applied: Option<Position>,
     rejected: Option<ConfigHash>,
-    newest: Arc<Head>,
-    /// Whether the newest head has yet to be sent: the one slot.
+    /// What the data plane is to get; nothing before that is known.
+    newest: Option<Offer>,
+    /// Whether that has yet to be sent: the one slot.
     waiting: bool,
     /// The head that was sent and not answered, and when it was sent.
-    under_way: Option<(Arc<Head>, Instant)>,
+    under_way: Option<(Offer, Instant)>,
     heard_at: Instant,
     spoke_at: Instant,
 }
 
 impl Publisher {
-    /// Begins a session with the newest head in its slot.
-    pub fn new(timing: Timing, head: Arc<Head>, now: Instant) -> Self {
+    /// Begins a session with nothing in its slot.
+    pub fn new(timing: Timing, now: Instant) -> Self {
         Self {
             timing,
             epoch: 0,
             joined: false,
             applied: None,
             rejected: None,
-            newest: head,
-            waiting: true,
+            newest: None,
+            waiting: false,
             under_way: None,
             heard_at: now,
             spoke_at: now,
@@ -97,9 +100,9 @@ impl Publisher {
         Self { epoch, ..self }
     }
 
-    /// There is a newer head.
-    pub fn head(&mut self, head: Arc<Head>, now: Instant) -> Vec<Action> {
-        self.newest = head;
+    /// The data plane is to get this now.
+    pub fn offer(&mut self, offer: Offer, now: Instant) -> Vec<Action> {
+        self.newest = Some(offer);
         self.waiting = true;
         self.announce(now)
     }
@@ -159,11 +162,13 @@ impl Publisher {
             .map(|position| position.config_hash)
             .or_else(|| rejected.as_ref().map(|rejected| rejected.config_hash));
         let mut lag = None;
+        let mut revision = 0;
         // An answer to a head of before it was replaced leaves the newer one under way.
-        if let Some((head, at)) = &self.under_way
-            && answered == Some(head.config_hash)
+        if let Some((offer, at)) = &self.under_way
+            && answered == Some(offer.head.config_hash)
         {
             lag = Some(now.duration_since(*at));
+            revision = offer.revision;
             self.under_way = None;
         }
         let mut actions = Vec::new();
@@ -174,7 +179,7 @@ impl Publisher {
         }
         if let Some(rejected) = rejected {
             self.rejected = Some(rejected.config_hash);
-            actions.push(Action::Rejected(rejected));
+            actions.push(Action::Rejected(rejected, revision));
         }
         actions.extend(self.announce(now));
         actions
@@ -193,15 +198,25 @@ impl Publisher {
         if !self.joined || self.under_way.is_some() || !self.waiting {
             return Vec::new();
         }
+        let Some(offer) = self.newest.clone() else { return Vec::new() };
         self.waiting = false;
-        let head = self.newest.clone();
-        let served = Position { epoch: self.epoch, seq: head.seq, config_hash: head.config_hash };
-        if self.applied == Some(served) || self.rejected == Some(head.config_hash) {
+        let (seq, config_hash) = (offer.head.seq, offer.head.config_hash);
+        let (epoch, revision) = (self.epoch, offer.revision);
+        let served = Position { epoch, seq, config_hash, revision };
+        if self.applied == Some(served) || self.rejected == Some(config_hash) {
             return Vec::new();
         }
-        self.under_way = Some((head.clone(), now));
+        let is_behind = |applied: Position| {
+            (applied.epoch, applied.revision) == (served.epoch, served.revision)
+                && (applied.seq > seq || (applied.seq == seq && applied.config_hash != config_hash))
+        };
+        // A newest head that is behind is this control plane's: it has yet to hear of the newer one.
+        if offer.hold.is_some() && self.applied.is_some_and(is_behind) {
+            return vec![Action::Restate(offer.revision)];
+        }
+        self.under_way = Some((offer.clone(), now));
         self.spoke_at = now;
-        vec![Action::Announce { head, from: self.applied.map(|position| position.config_hash) }]
+        vec![Action::Announce { offer, from: self.applied.map(|position| position.config_hash) }]
     }
 }
 
@@ -213,15 +228,19 @@ fn violation(what: &str) -> Vec<Action> {
 mod tests {
     use super::*;
     use crate::domain::event::Seq;
+    use crate::promotion::state::Hold;
+    use crate::writer::Head;
+    use std::sync::Arc;
     use uuid::Uuid;
 
-    fn head(seq: u64) -> Arc<Head> {
+    fn head(seq: u64) -> Offer {
         let config_hash = ConfigHash([seq as u8; 32]);
-        Arc::new(Head { seq: Seq(seq), config_hash, ..Head::empty() })
+        let head = Arc::new(Head { seq: Seq(seq), config_hash, ..Head::empty() });
+        Offer { revision: 0, head, hold: None }
     }
 
     fn position(seq: u64) -> Position {
-        Position { epoch: 0, seq: Seq(seq), config_hash: ConfigHash([seq as u8; 32]) }
+        Position { epoch: 0, seq: Seq(seq), config_hash: ConfigHash([seq as u8; 32]), revision: 0 }
     }
 
     fn hello(applied: Option<Position>) -> FromData {
@@ -239,13 +258,14 @@ mod tests {
 
     fn announced(actions: &[Action]) -> Option<u64> {
         actions.iter().find_map(|action| match action {
-            Action::Announce { head, .. } => Some(head.seq.0),
+            Action::Announce { offer, .. } => Some(offer.head.seq.0),
             _ => None,
         })
     }
 
     fn joined(applied: Option<Position>, now: Instant) -> (Publisher, Option<u64>) {
-        let mut publisher = Publisher::new(Timing::default(), head(1), now);
+        let mut publisher = Publisher::new(Timing::default(), now);
+        assert_eq!(announced(&publisher.offer(head(1), now)), None, "before the hello");
         let actions = publisher.frame(hello(applied), now);
         (publisher, announced(&actions))
     }
@@ -260,7 +280,8 @@ mod tests {
     #[test]
     fn a_data_plane_of_an_earlier_epoch_is_told_of_the_new_one() {
         let now = Instant::now();
-        let mut publisher = Publisher::new(Timing::default(), head(1), now).in_epoch(1);
+        let mut publisher = Publisher::new(Timing::default(), now).in_epoch(1);
+        publisher.offer(head(1), now);
         assert_eq!(announced(&publisher.frame(hello(Some(position(1))), now)), Some(1));
         let position = Position { epoch: 1, ..position(1) };
         assert_eq!(announced(&publisher.frame(FromData::Applied(position), now)), None);
@@ -272,8 +293,8 @@ mod tests {
     fn newer_heads_replace_each_other_while_one_is_under_way() {
         let now = Instant::now();
         let (mut publisher, _) = joined(None, now);
-        assert_eq!(announced(&publisher.head(head(2), now)), None);
-        assert_eq!(announced(&publisher.head(head(3), now)), None);
+        assert_eq!(announced(&publisher.offer(head(2), now)), None);
+        assert_eq!(announced(&publisher.offer(head(3), now)), None);
         assert_eq!(announced(&publisher.frame(FromData::Applied(position(1)), now)), Some(3));
     }
 
@@ -282,7 +303,7 @@ mod tests {
         let now = Instant::now();
         let (mut publisher, _) = joined(None, now);
         let rejected = FromData::Rejected(Rejected {
-            config_hash: head(1).config_hash,
+            config_hash: head(1).head.config_hash,
             phase: "compile".into(),
             entity: None,
             pointer: None,
@@ -291,7 +312,7 @@ mod tests {
         assert_eq!(announced(&publisher.frame(rejected, now)), None);
         let heartbeat = FromData::Heartbeat { applied: None };
         assert_eq!(announced(&publisher.frame(heartbeat, now)), None);
-        assert_eq!(announced(&publisher.head(head(2), now)), Some(2));
+        assert_eq!(announced(&publisher.offer(head(2), now)), Some(2));
     }
 
     #[test]
@@ -301,6 +322,17 @@ mod tests {
         let heartbeat = |p| FromData::Heartbeat { applied: Some(p) };
         assert_eq!(announced(&publisher.frame(heartbeat(position(1)), now)), None);
         assert_eq!(announced(&publisher.frame(heartbeat(position(9)), now)), Some(1));
+    }
+
+    #[test]
+    fn a_data_plane_goes_back_only_under_a_new_revision() {
+        let now = Instant::now();
+        let held = |revision| Offer { revision, hold: Some(Hold::Freeze), ..head(5) };
+        let mut publisher = Publisher::new(Timing::default(), now);
+        publisher.offer(held(0), now);
+        let actions = publisher.frame(hello(Some(position(9))), now);
+        assert!(matches!(actions.last(), Some(Action::Restate(0))), "{actions:?}");
+        assert_eq!(announced(&publisher.offer(held(1), now)), Some(5));
     }
 
     #[test]
@@ -316,7 +348,7 @@ mod tests {
         assert_eq!(closes(publisher.tick(later(46))), Some(CloseReason::Silent));
         publisher.frame(FromData::Unknown, later(299));
         assert_eq!(closes(publisher.tick(later(301))), Some(CloseReason::Lagging));
-        let mut early = Publisher::new(Timing::default(), head(1), now);
+        let mut early = Publisher::new(Timing::default(), now);
         let reason = closes(early.frame(FromData::Unknown, now));
         assert!(matches!(reason, Some(CloseReason::Violation(_))));
     }

@@ -1,8 +1,8 @@
 //! The data plane's side of one session: which heads to believe, and which to obtain.
 //!
 //! Invariants:
-//! - a head is believed if its cluster is the pinned one, its signature verifies and it is of a
-//!   later epoch, or of a newer position, than what is served;
+//! - a head is believed if its cluster is the pinned one, its signature verifies and it is newer
+//!   than what is served, by epoch, then by revision, then by position;
 //! - one head is obtained at a time; newer ones replace each other in one slot;
 //! - a config that was rejected is not obtained again.
 
@@ -187,7 +187,8 @@ pub fn believe(
     let key = VerifyKey::parse(&pin.public_key).map_err(|_| "the pinned key is damaged")?;
     key.verify(&head.signed_message(), &head.signature.0)
         .map_err(|_| "its signature does not verify")?;
-    if !head.may_follow(applied.map(|p| (p.epoch, p.seq, p.config_hash))) {
+    let served = applied.map(|p| (p.epoch, p.revision, p.seq, p.config_hash));
+    if !head.may_follow(served) {
         return Err("its position is not newer than what is served");
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! One follower against heads of every kind, and many of both sides against a bad network.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,11 @@ use uuid::Uuid;
 
 use super::*;
 use crate::domain::event::Seq;
+use crate::log::promotions::PromotionRow;
 use crate::pki::ed25519::SigningKey;
+use crate::promotion::decision::{Decision, Peer, Selector};
+use crate::promotion::view::{Offer, View};
+use crate::promotion::{self, order};
 use crate::snapshot::head::Signer;
 use crate::wire::session::publisher::{self, Publisher};
 use crate::writer::Head;
@@ -40,6 +44,11 @@ impl ClusterKey {
     fn signed_in(&self, epoch: u64, seq: Seq, config_hash: ConfigHash) -> SignedHead {
         let signer = Signer { cluster_id: self.id, epoch, key: self.key.clone() };
         signer.sign(seq, config_hash).unwrap()
+    }
+
+    fn revised(&self, revision: u64, seq: Seq, config_hash: ConfigHash) -> SignedHead {
+        let signer = Signer { cluster_id: self.id, epoch: 0, key: self.key.clone() };
+        signer.sign_revised(revision, seq, config_hash).unwrap()
     }
 }
 
@@ -74,7 +83,7 @@ fn obtained(actions: &[Action]) -> Option<u64> {
 fn only_signed_newer_heads_of_the_pinned_cluster_are_believed() {
     let now = Instant::now();
     let (cluster, stranger) = (ClusterKey::new(1), ClusterKey::new(1));
-    let applied = Position { epoch: 0, seq: Seq(5), config_hash: ConfigHash([5; 32]) };
+    let applied = Position { epoch: 0, seq: Seq(5), config_hash: ConfigHash([5; 32]), revision: 0 };
     let memory = || Memory { pin: Some(cluster.pin()), applied: Some(applied), rejected: None };
     let mut moved = cluster.head(6, 6);
     moved.seq = Seq(7);
@@ -166,8 +175,29 @@ fn the_newest_of_several_heads_is_obtained_next() {
     assert_eq!(obtained(&follower.applied(cluster.head(1, 1), now)), Some(4));
 }
 
+#[test]
+fn a_head_of_an_older_revision_is_a_replay() {
+    let now = Instant::now();
+    let cluster = ClusterKey::new(1);
+    let hash = |n| ConfigHash([n; 32]);
+    let mut follower = follower(&cluster, Memory::default(), now);
+    let (newest, pinned) = (cluster.head(9, 9), cluster.revised(1, Seq(5), hash(5)));
+    follower.frame(FromControl::Head(newest), now);
+    follower.applied(newest, now);
+    assert_eq!(obtained(&follower.frame(FromControl::Head(pinned), now)), Some(5));
+    follower.applied(pinned, now);
+    let replayed = follower.frame(FromControl::Head(newest), now);
+    assert!(matches!(replayed[..], [Action::Distrust(..)]), "{replayed:?}");
+    let unpinned = cluster.revised(2, Seq(9), hash(9));
+    assert_eq!(obtained(&follower.frame(FromControl::Head(unpinned), now)), Some(9));
+    follower.applied(unpinned, now);
+    let replayed = follower.frame(FromControl::Head(pinned), now);
+    assert!(matches!(replayed[..], [Action::Distrust(..)]), "{replayed:?}");
+}
+
 /// One data plane and its link in the simulation.
 struct Plane {
+    labels: BTreeMap<String, String>,
     memory: Memory,
     link: Option<(Publisher, Follower)>,
     up: VecDeque<FromData>,
@@ -180,6 +210,7 @@ struct World {
     now: Instant,
     head: Arc<Head>,
     published: Vec<ConfigHash>,
+    view: View,
     planes: Vec<Plane>,
 }
 
@@ -193,20 +224,75 @@ impl World {
         };
         self.published.push(config_hash);
         self.head = Arc::new(Head { seq, config_hash, ..Head::empty() });
+        self.view.heads.insert(seq, self.head.clone());
+        self.offer();
+    }
+
+    /// Tells every session what its data plane is to get.
+    fn offer(&mut self) {
         for i in 0..self.planes.len() {
-            let (head, now) = (self.head.clone(), self.now);
+            let offer = self.offer_for(i);
+            let now = self.now;
             if let Some((publisher, _)) = &mut self.planes[i].link {
-                let actions = publisher.head(head, now);
+                let actions = publisher.offer(offer, now);
                 self.control_does(i, actions);
             }
         }
     }
 
+    fn offer_for(&self, i: usize) -> Offer {
+        let peer = Peer { id: Uuid::from_u128(i as u128), labels: self.planes[i].labels.clone() };
+        self.view.offer(&peer, &self.head).unwrap()
+    }
+
+    fn decide(&mut self, decision: &Decision) {
+        self.view.state.fold(&PromotionRow {
+            id: self.view.state.tip + 1,
+            at: Default::default(),
+            actor: String::new(),
+            source: String::new(),
+            reason: None,
+            decision: serde_json::to_string(decision).unwrap(),
+        });
+        self.offer();
+    }
+
+    /// An operator freezes, unfreezes, pins or unpins.
+    fn order(&mut self) {
+        let newest = promotion::decision::Position::of(&self.head);
+        let any = self.rng.random_range(0..=self.head.seq.0);
+        let at = promotion::decision::Position::of(&self.view.heads[&Seq(any)]);
+        let state = &self.view.state;
+        let decision = match self.rng.random_range(0..4) {
+            0 => order::freeze(state, newest, None).unwrap(),
+            1 => order::unfreeze(state),
+            2 => {
+                let labels = BTreeMap::from([("tier".to_owned(), "edge".to_owned())]);
+                let who = match self.rng.random_bool(0.5) {
+                    true => Selector::Labels(labels),
+                    false => Selector::NodeId(Uuid::from_u128(self.rng.random_range(0..4))),
+                };
+                order::pin(state, who, at).unwrap()
+            }
+            _ => state.pins.keys().next().and_then(|pin| order::unpin(state, *pin).unwrap()),
+        };
+        if let Some(decision) = decision {
+            self.decide(&decision);
+        }
+    }
+
     fn connect(&mut self, i: usize) {
         let (now, timing) = (self.now, Timing::default());
+        if self.rng.random_bool(0.5) {
+            let tier = if self.rng.random_bool(0.5) { "edge" } else { "core" };
+            self.planes[i].labels = BTreeMap::from([("tier".to_owned(), tier.to_owned())]);
+        }
+        let offer = self.offer_for(i);
+        let mut publisher = Publisher::new(timing, now);
+        publisher.offer(offer, now);
         let plane = &mut self.planes[i];
         let (follower, first) = Follower::new(timing, plane.memory.clone(), hello(), now);
-        plane.link = Some((Publisher::new(timing, self.head.clone(), now), follower));
+        plane.link = Some((publisher, follower));
         plane.up.clear();
         plane.down.clear();
         self.data_does(i, vec![first]);
@@ -226,12 +312,16 @@ impl World {
                     let welcome = Welcome { protocol: PROTOCOL, pin: self.cluster.pin() };
                     self.planes[i].down.push_back(FromControl::Welcome(welcome));
                 }
-                publisher::Action::Announce { head, .. } => {
-                    let signed = self.cluster.signed(head.seq, head.config_hash);
+                publisher::Action::Announce { offer, .. } => {
+                    let (seq, hash) = (offer.head.seq, offer.head.config_hash);
+                    let signed = self.cluster.revised(offer.revision, seq, hash);
                     self.planes[i].down.push_back(FromControl::Head(signed));
                 }
                 publisher::Action::Heartbeat => {
                     self.planes[i].down.push_back(FromControl::Heartbeat);
+                }
+                publisher::Action::Restate(revision) if self.view.state.revision == revision => {
+                    self.decide(&Decision::Restated { node_id: Uuid::from_u128(i as u128) });
                 }
                 publisher::Action::Close(_) => self.disconnect(i),
                 _ => {}
@@ -246,7 +336,8 @@ impl World {
                 Action::Obtain { head, .. } => {
                     assert!(self.published.contains(&head.config_hash), "never published");
                     let served = self.planes[i].link.as_ref().and_then(|l| l.1.memory.applied);
-                    assert!(served.is_none_or(|p| p.seq < head.seq), "seq falls");
+                    let order = |p: Position| (p.revision, p.seq) < (head.revision, head.seq);
+                    assert!(served.is_none_or(order), "revision and seq fall");
                     let now = self.now;
                     if let Some((_, follower)) = &mut self.planes[i].link {
                         let actions = follower.applied(head, now);
@@ -287,6 +378,24 @@ impl World {
         }
     }
 
+    /// Time passes and nothing is lost, so that everyone gets where it is to be.
+    fn settle(&mut self, seed: u64) {
+        for _ in 0..200 {
+            self.now += Duration::from_secs(5);
+            for i in 0..self.planes.len() {
+                self.tick(i);
+                for _ in 0..8 {
+                    self.deliver(i, false);
+                }
+            }
+        }
+        for (i, plane) in self.planes.iter().enumerate() {
+            let served = plane.link.as_ref().and_then(|(_, follower)| follower.memory.applied);
+            let wanted = self.offer_for(i).head.config_hash;
+            assert_eq!(served.map(|p| p.config_hash), Some(wanted), "seed {seed}, plane {i}");
+        }
+    }
+
     fn tick(&mut self, i: usize) {
         let now = self.now;
         if let Some((publisher, follower)) = &mut self.planes[i].link {
@@ -301,6 +410,7 @@ impl World {
 
 fn simulate(seed: u64) {
     let planes = (0..4).map(|_| Plane {
+        labels: BTreeMap::new(),
         memory: Memory::default(),
         link: None,
         up: VecDeque::new(),
@@ -312,13 +422,16 @@ fn simulate(seed: u64) {
         now: Instant::now(),
         head: Arc::new(Head::empty()),
         published: vec![Head::empty().config_hash],
+        view: View::default(),
         planes: planes.collect(),
     };
+    world.view.heads.insert(Seq(0), world.head.clone());
     for _ in 0..300 {
         let i = world.rng.random_range(0..world.planes.len());
         match world.rng.random_range(0..20) {
             0 if world.head.seq.0 < 200 => world.publish(),
             1 => world.disconnect(i),
+            5 => world.order(),
             2..=4 => {
                 world.now += Duration::from_secs(world.rng.random_range(1..20));
                 world.tick(i);
@@ -326,16 +439,14 @@ fn simulate(seed: u64) {
             _ => world.deliver(i, true),
         }
     }
-    // Quiet: time passes and nothing is lost, so everyone gets there.
-    for _ in 0..200 {
-        world.now += Duration::from_secs(5);
-        for i in 0..world.planes.len() {
-            world.tick(i);
-            for _ in 0..8 {
-                world.deliver(i, false);
-            }
-        }
+    world.settle(seed);
+    // Without freeze and pins everyone gets to the newest.
+    let pins: Vec<_> = world.view.state.pins.keys().copied().collect();
+    let unpinned = pins.into_iter().map(|pin| Decision::Unpinned { pin });
+    for decision in unpinned.chain([Decision::Unfrozen]) {
+        world.decide(&decision);
     }
+    world.settle(seed);
     for plane in &world.planes {
         let served = plane.link.as_ref().and_then(|(_, follower)| follower.memory.applied);
         assert_eq!(served.map(|p| p.config_hash), Some(world.head.config_hash), "seed {seed}");
