@@ -91,12 +91,12 @@ impl Control {
         if settings.database == Database::Off {
             declare(settings, &writer, &clock).await?;
         } else {
-            tasks.spawn(Projector::new(log.clone(), writer.subscribe()).run(stopped(&tasks)));
+            tasks.spawn(Projector::new(log, writer.subscribe()).run(stopped(&tasks)));
         }
         tasks.spawn(end_log_levels(process_log.clone(), stopped(&tasks)));
         let fleet = Arc::new(Fleet::new(settings.cluster.data_plane_purge_delay.as_secs()));
         tasks.spawn(expire(fleet.clone(), clock.clone(), tasks.stopped()));
-        if settings.database != Database::Off {
+        if let Some(log) = stored.clone() {
             let janitor = janitor::Janitor::new(settings, log, fleet.clone(), clock.clone());
             tasks.spawn(janitor.run(tasks.stopped()));
         }

@@ -9,7 +9,8 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::domain::hash::ConfigHash;
 use crate::fleet::Fleet;
-use crate::log::EventLog;
+use crate::log::LogDatabase;
+use crate::promotion::keeper;
 use crate::settings::Settings;
 use crate::writer::gc::{self, GcError, Policy};
 
@@ -19,7 +20,7 @@ const PAUSE: Duration = Duration::from_secs(1800);
 
 /// What clears snapshots away.
 pub(super) struct Janitor {
-    log: Arc<dyn EventLog>,
+    log: Arc<dyn LogDatabase>,
     fleet: Arc<Fleet>,
     policy: Policy,
     clock: Clock,
@@ -28,7 +29,7 @@ pub(super) struct Janitor {
 impl Janitor {
     pub(super) fn new(
         settings: &Settings,
-        log: Arc<dyn EventLog>,
+        log: Arc<dyn LogDatabase>,
         fleet: Arc<Fleet>,
         clock: Clock,
     ) -> Self {
@@ -59,6 +60,7 @@ impl Janitor {
         let now = self.clock.now();
         let mut retained = gc::configs_of_data_planes(&*self.log, now).await?;
         retained.extend(self.served());
+        retained.extend(keeper::held(&*self.log).await?.iter().map(|held| held.config_hash));
         let cleared = gc::clear(&*self.log, self.policy, &retained, now, false).await?;
         if !cleared.snapshots.is_empty() || cleared.nodes > 0 {
             tracing::info!(

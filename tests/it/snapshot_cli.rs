@@ -131,6 +131,11 @@ async fn stored_snapshots_are_verified_and_cleared_away() {
         cluster.start_control().await;
     }
     assert_eq!(done(&cluster, "snapshot verify"), "2 stored snapshots, all whole.\n");
+    // What a pin refers to stays, however old it is.
+    let pin = json_of(&cluster, "pin set 2 --labels region=eu --json");
+    let spared = json_of(&cluster, "snapshot gc --keep 1 --age 0 --json");
+    assert_eq!(spared["snapshots_kept"], 2, "{spared}");
+    done(&cluster, &format!("pin remove {}", pin["id"]));
     let tried = json_of(&cluster, "snapshot gc --keep 1 --age 0 --dry-run --json");
     assert_eq!(tried["snapshots_removed"].as_array().unwrap().len(), 1);
     let cleared = json_of(&cluster, "snapshot gc --keep 1 --age 0 --json");

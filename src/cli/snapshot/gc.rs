@@ -8,6 +8,7 @@ use super::history;
 use crate::cli::JsonArgs;
 use crate::cli::output::Output;
 use crate::clock::Clock;
+use crate::promotion::keeper;
 use crate::writer::gc::{self, Policy};
 
 #[derive(Debug, clap::Args)]
@@ -36,7 +37,10 @@ pub(super) async fn run(args: Gc, out: &Output) -> anyhow::Result<()> {
             None => TimeDelta::from_std(settings.age).unwrap_or(TimeDelta::MAX),
         },
     };
-    let retained = gc::configs_of_data_planes(&**log, now).await.context("cannot read the log")?;
+    let mut retained =
+        gc::configs_of_data_planes(&**log, now).await.context("cannot read the log")?;
+    let held = keeper::held(&*target.open().await?).await.context("cannot read the pins")?;
+    retained.extend(held.iter().map(|held| held.config_hash));
     let cleared = gc::clear(&**log, policy, &retained, now, args.dry_run).await;
     let cleared = cleared.context("cannot clear snapshots away")?;
     if args.common.json {
