@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 
 use super::chunk::{ChunkDecoder, Piece};
-use super::connection::{Connection, take_front};
+use super::connection::Connection;
 use super::error::{Step, UpstreamError, UpstreamErrorKind};
 use super::pool::Pool;
 use super::response::ResponseFraming;
@@ -51,7 +51,7 @@ impl UpstreamBody {
                 let received = connection.buffer.len() as u64;
                 if received >= length {
                     let length = usize::try_from(length).unwrap_or(connection.buffer.len());
-                    let ready = take_front(&mut connection.buffer, length);
+                    let ready = connection.buffer.split_to(length).freeze();
                     give_back(pool, connection);
                     return Self { ready, live: None };
                 }
@@ -87,7 +87,7 @@ impl Live {
                 let length =
                     usize::try_from(*left).map_or(buffer.len(), |left| left.min(buffer.len()));
                 *left -= length as u64;
-                let data = take_front(buffer, length);
+                let data = buffer.split_to(length).freeze();
                 Ok(if *left == 0 { Next::Last(data) } else { Next::Data(data) })
             }
             State::UntilClose if !buffer.is_empty() => Ok(Next::Data(take_all(buffer))),
@@ -136,7 +136,7 @@ enum Next {
 
 fn take_all(buffer: &mut BytesMut) -> Bytes {
     let length = buffer.len();
-    take_front(buffer, length)
+    buffer.split_to(length).freeze()
 }
 
 impl UpstreamBody {

@@ -4,7 +4,7 @@ use std::io;
 use std::pin::pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -20,20 +20,6 @@ use super::timer::LazyTimer;
 const READ_MIN: usize = 8 * 1024;
 /// Room for one receive of a long body.
 const READ_MAX: usize = 64 * 1024;
-
-/// Up to how many bytes are copied out of a connection's buffer. Above, they are split off, and the
-/// next read needs a buffer of its own, which costs more than to copy a few bytes.
-const COPY_MAX: usize = 2 * 1024;
-
-/// Takes bytes off the front of a buffer.
-pub(super) fn take_front(buffer: &mut BytesMut, length: usize) -> Bytes {
-    if length > COPY_MAX {
-        return buffer.split_to(length).freeze();
-    }
-    let bytes = Bytes::copy_from_slice(buffer.get(..length).unwrap_or_default());
-    buffer.advance(bytes.len());
-    bytes
-}
 
 /// A connection that is either idle in a pool or owned by one exchange.
 #[derive(Debug)]

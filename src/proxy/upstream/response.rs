@@ -6,8 +6,6 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 
-use super::connection::take_front;
-
 /// Longest response head.
 pub(super) const HEAD_MAX: usize = 64 * 1024;
 const HEADERS_MAX: usize = 128;
@@ -72,7 +70,7 @@ pub(super) fn take_head(
     spans.clear();
     spans.extend(parsed.headers.iter().map(|field| Span::of(field, buffer)));
 
-    let bytes = take_front(buffer, length);
+    let bytes = buffer.split_to(length).freeze();
     let mut seen = Seen::default();
     let mut headers = HeaderMap::with_capacity(spans.len() + HEADERS_ADDED);
     for span in spans.iter() {
