@@ -29,7 +29,7 @@ pub(super) struct Recent {
     state: Mutex<State>,
 }
 
-/// Every node of the heads of late, by hash; made when the first one is asked for.
+/// Every node of the held heads and of those of late, by hash; made when the first one is asked for.
 struct Index {
     nodes: HashMap<NodeHash, Arc<Node>>,
     /// How many heads came since it was made; it still has the nodes of as many that are forgotten.
@@ -37,7 +37,7 @@ struct Index {
 }
 
 impl Index {
-    fn of(heads: &VecDeque<Arc<Head>>) -> Self {
+    fn of<'h>(heads: impl IntoIterator<Item = &'h Arc<Head>>) -> Self {
         let mut index = Self { nodes: HashMap::new(), added: 0 };
         let mut known: Option<&Head> = None;
         for head in heads {
@@ -112,7 +112,12 @@ impl Recent {
 
     /// Remembers heads until others are to be.
     pub(super) fn hold(&self, heads: Vec<Arc<Head>>) {
-        self.lock().held = heads;
+        let mut state = self.lock();
+        let names = |heads: &[Arc<Head>]| heads.iter().map(|it| it.config_hash).collect::<Vec<_>>();
+        if names(&state.held) != names(&heads) {
+            state.index = None;
+        }
+        state.held = heads;
     }
 
     /// Signs a head under a revision.
@@ -177,10 +182,8 @@ impl Recent {
         let found: Option<Vec<_>> = {
             let mut state = self.lock();
             let State { heads, index, held, .. } = &mut *state;
-            let index = index.get_or_insert_with(|| Index::of(heads));
-            let old = |hash| held.iter().find_map(|head| head.snapshot.tree().node(hash));
-            let find = |hash| index.nodes.get(hash).cloned().or_else(|| old(hash));
-            hashes.iter().map(find).collect()
+            let index = index.get_or_insert_with(|| Index::of(held.iter().chain(&*heads)));
+            hashes.iter().map(|hash| index.nodes.get(hash).cloned()).collect()
         };
         let bytes: Vec<_> = found?.iter().map(|node| node.bytes()).collect();
         match bytes.as_slice() {

@@ -21,7 +21,8 @@ fn pull(assembly: &mut Assembly, source: &Snapshot) -> usize {
             return asked;
         }
         for hash in missing {
-            assembly.feed(hash, source.tree().node(&hash).unwrap().bytes()).unwrap();
+            let node = source.tree().nodes().find(|node| node.hash() == hash).unwrap();
+            assembly.feed(hash, node.bytes()).unwrap();
             asked += 1;
         }
     }

@@ -11,7 +11,7 @@ use super::node::{Body, Node, cuts};
 use crate::domain::config::Config;
 use crate::domain::entity::{Entity, Key};
 use crate::domain::event::Change;
-use crate::domain::hash::{ConfigHash, NodeHash};
+use crate::domain::hash::ConfigHash;
 
 /// Above one change in this many entities a tree is built anew: cheaper than path by path.
 const REBUILD_SHARE: usize = 8;
@@ -50,11 +50,6 @@ impl Tree {
     /// Returns the root as a node.
     pub fn root_node(&self) -> &Arc<Node> {
         &self.root
-    }
-
-    /// Returns a node by its hash; looks through the whole tree.
-    pub fn node(&self, hash: &NodeHash) -> Option<Arc<Node>> {
-        self.nodes().find(|node| node.hash() == *hash)
     }
 
     /// Returns all nodes, a parent before its children.
