@@ -77,15 +77,15 @@ impl Fault {
     /// Sorts a result code of SQLite.
     fn of_result_code(code: i32) -> Self {
         match code & 0xff {
-            3 | 23 => Self::Denied,       // PERM, AUTH
-            5 | 6 | 15 => Self::Busy,     // BUSY, LOCKED, PROTOCOL
-            7 => Self::Exhausted,         // NOMEM
-            8 => Self::ReadOnly,          // READONLY
-            10 => Self::Disk,             // IOERR
-            11 | 26 => Self::Damaged,     // CORRUPT, NOTADB
-            13 => Self::Full,             // FULL
-            14 => Self::Unreachable,      // CANTOPEN
-            17 => Self::Unfit,            // SCHEMA
+            3 | 23 => Self::Denied,   // PERM, AUTH
+            5 | 6 | 15 => Self::Busy, // BUSY, LOCKED, PROTOCOL
+            7 => Self::Exhausted,     // NOMEM
+            8 => Self::ReadOnly,      // READONLY
+            10 => Self::Disk,         // IOERR
+            11 | 26 => Self::Damaged, // CORRUPT, NOTADB
+            13 => Self::Full,         // FULL
+            14 => Self::Unreachable,  // CANTOPEN
+            17 => Self::Unfit,        // SCHEMA
             _ => Self::Failed,
         }
     }

@@ -1,6 +1,17 @@
 //! What fails again and again, told of once when it begins and once when it is over.
 
+use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
+
+/// Returns whether a disk takes no writes at all now, whoever writes: it is full, read-only or
+/// broken. Who only leaves something behind for later goes on without.
+pub fn is_of_disk(error: &io::Error) -> bool {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => true,
+        ErrorKind::ReadOnlyFilesystem => true,
+        _ => error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()),
+    }
+}
 
 /// Whether something is failing.
 #[derive(Debug, Default)]

@@ -59,7 +59,16 @@ impl WriterTask {
         reachable: Arc<AtomicBool>,
     ) -> Self {
         let head = announce.borrow().clone();
-        Self { history, clock, waiting, announce, head, reachable, alarm: Alarm::default(), tried: Instant::now() }
+        Self {
+            history,
+            clock,
+            waiting,
+            announce,
+            head,
+            reachable,
+            alarm: Alarm::default(),
+            tried: Instant::now(),
+        }
     }
 
     /// Runs until `stop` resolves or all handles are gone; waiting writes are finished first.
@@ -131,16 +140,13 @@ impl WriterTask {
             return answer(batch, plan.heads);
         };
         self.alarm.raise(&error, "written");
-        let settled = match self.settle().await {
-            Ok(()) => self.holds(&plan).await,
-            Err(error) => Err(error),
-        };
-        match settled {
+        let settled = self.settle().await;
+        match (self.holds(&plan).await, settled) {
             // They are there although the answer was lost.
-            Ok(true) => answer(batch, plan.heads),
-            Ok(false) => fail(batch, error, WriteError::Unavailable),
-            Err(_) if error.fault().is_refusal() => fail(batch, error, WriteError::Unavailable),
-            Err(_) => fail(batch, error, WriteError::InDoubt),
+            (Ok(true), _) => answer(batch, plan.heads),
+            (Ok(false), Ok(())) => fail(batch, error, WriteError::Unavailable),
+            _ if error.fault().is_refusal() => fail(batch, error, WriteError::Unavailable),
+            _ => fail(batch, error, WriteError::InDoubt),
         }
     }
 
