@@ -50,6 +50,18 @@ impl Fault {
         }
     }
 
+    /// Sorts an error of the library that speaks to the database.
+    pub(super) fn of(error: &sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Database(error) => Self::of_database(&**error),
+            sqlx::Error::Io(error) => Self::of_system(error),
+            sqlx::Error::PoolTimedOut => Self::Busy,
+            sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => Self::Unreachable,
+            sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => Self::Unreachable,
+            _ => Self::Failed,
+        }
+    }
+
     fn of_system(error: &io::Error) -> Self {
         match error.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::Full,
@@ -136,8 +148,8 @@ impl StorageError {
     /// Returns what is wrong with the database.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Database(error) => of_driver(error),
-            Self::Migrate(sqlx::migrate::MigrateError::Execute(error)) => of_driver(error),
+            Self::Database(error) => Fault::of(error),
+            Self::Migrate(sqlx::migrate::MigrateError::Execute(error)) => Fault::of(error),
             Self::Migrate(_) | Self::Schema(_) => Fault::Unfit,
             Self::Damaged { .. } => Fault::Damaged,
         }
@@ -153,17 +165,6 @@ impl AppendError {
             Self::Unreadable(_) => Fault::Unfit,
             Self::Lost { .. } => Fault::Lost,
         }
-    }
-}
-
-fn of_driver(error: &sqlx::Error) -> Fault {
-    match error {
-        sqlx::Error::Database(error) => Fault::of_database(&**error),
-        sqlx::Error::Io(error) => Fault::of_system(error),
-        sqlx::Error::PoolTimedOut => Fault::Busy,
-        sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => Fault::Unreachable,
-        sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => Fault::Unreachable,
-        _ => Fault::Failed,
     }
 }
 
