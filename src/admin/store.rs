@@ -67,7 +67,7 @@ pub enum StoreError {
     )]
     InDoubt(#[source] Arc<AppendError>),
     /// What the database holds could not be read, or something beside the log not be written.
-    #[error("the database cannot be used: {}; what needs it not still works", .0.fault())]
+    #[error("the database cannot be used: {}; try again later", .0.fault())]
     Read(#[from] StorageError),
     /// An event is not what this version writes.
     #[error("cannot read an event of the log")]

@@ -36,6 +36,8 @@ pub enum Fault {
     Unfit,
     /// Acknowledged events are not in it any more.
     Lost,
+    /// It answers that it does not do this.
+    Refused,
     /// Anything else.
     Failed,
 }
@@ -45,7 +47,7 @@ impl Fault {
     pub fn is_refusal(self) -> bool {
         match self {
             Self::Full | Self::ReadOnly | Self::Busy | Self::Exhausted | Self::Denied => true,
-            Self::Unfit | Self::Lost => true,
+            Self::Unfit | Self::Lost | Self::Refused => true,
             Self::Disk | Self::Unreachable | Self::Slow | Self::Damaged | Self::Failed => false,
         }
     }
@@ -79,10 +81,10 @@ impl Fault {
     }
 
     fn of_database(error: &dyn DatabaseError) -> Self {
-        let Some(code) = error.code() else { return Self::Failed };
+        let Some(code) = error.code() else { return Self::Refused };
         match error.try_downcast_ref::<PgDatabaseError>() {
             Some(_) => Self::of_sqlstate(&code),
-            None => code.parse().map_or(Self::Failed, Self::of_result_code),
+            None => code.parse().map_or(Self::Refused, Self::of_result_code),
         }
     }
 
@@ -98,7 +100,7 @@ impl Fault {
             13 => Self::Full,         // FULL
             14 => Self::Unreachable,  // CANTOPEN
             17 => Self::Unfit,        // SCHEMA
-            _ => Self::Failed,
+            _ => Self::Refused,
         }
     }
 
@@ -119,7 +121,7 @@ impl Fault {
                 Some("58" | "F0") => Self::Disk,
                 Some("28") => Self::Denied,
                 Some("XX") => Self::Damaged,
-                _ => Self::Failed,
+                _ => Self::Refused,
             },
         }
     }
@@ -137,8 +139,9 @@ impl fmt::Display for Fault {
             Self::Exhausted => "the database is out of memory, files or connections",
             Self::Denied => "the database denies access",
             Self::Damaged => "the database is damaged",
-            Self::Unfit => "the database is of another version",
+            Self::Unfit => "the database holds what this version cannot read",
             Self::Lost => "the database has lost acknowledged events",
+            Self::Refused => "the database refuses it",
             Self::Failed => "the database failed",
         })
     }
@@ -187,8 +190,8 @@ mod tests {
             (26, Fault::Damaged),
             (14, Fault::Unreachable),
             (7, Fault::Exhausted),
-            (1, Fault::Failed),
-            (19, Fault::Failed),
+            (1, Fault::Refused),
+            (19, Fault::Refused),
         ];
         for (code, fault) in cases {
             assert_eq!(Fault::of_result_code(code), fault, "{code}");
@@ -215,8 +218,8 @@ mod tests {
             ("28P01", Fault::Denied),
             ("42501", Fault::Denied),
             ("42P01", Fault::Unfit),
-            ("23505", Fault::Failed),
-            ("é", Fault::Failed),
+            ("23505", Fault::Refused),
+            ("é", Fault::Refused),
         ];
         for (code, fault) in cases {
             assert_eq!(Fault::of_sqlstate(code), fault, "{code}");

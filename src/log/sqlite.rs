@@ -2,7 +2,8 @@
 //!
 //! Write-ahead log with `synchronous=FULL`: a commit is on the disk before it answers. The writing
 //! connection is thrown away after any failure. The next one first moves the whole write-ahead log
-//! into the database file, so that pages of which the system lost a failed `fsync` are written again.
+//! into the database file, so that pages of which the system lost a failed `fsync` are written again,
+//! and what a failed commit left behind is cut off before another process could take it for one.
 
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};

@@ -40,7 +40,7 @@ enum Mode {
 struct Faulty {
     log: SqliteLog,
     mode: Mutex<Mode>,
-    error: fn() -> sqlx::Error,
+    error: Make,
 }
 
 impl Faulty {
@@ -88,7 +88,7 @@ impl SqlDatabase for Faulty {
 }
 
 /// A writer on a database that is sound yet, and holds one event.
-async fn start(directory: &Directory, error: fn() -> sqlx::Error) -> (Arc<Faulty>, Writer) {
+async fn start(directory: &Directory, error: Make) -> (Arc<Faulty>, Writer) {
     let log = SqliteLog::open(&directory.path().join("log.db")).await.unwrap();
     let faulty = Arc::new(Faulty { log, mode: Mutex::new(Mode::Sound), error });
     let catalog = Arc::new(Catalog::new(Vec::new()));
@@ -117,8 +117,10 @@ fn system(number: i32) -> sqlx::Error {
     sqlx::Error::Io(Error::from_raw_os_error(number))
 }
 
+type Make = fn() -> sqlx::Error;
+
 /// Each error, what it is called, and whether a write that failed by it may be there.
-const CASES: &[(fn() -> sqlx::Error, Fault, bool)] = &[
+const CASES: &[(Make, Fault, bool)] = &[
     (|| sqlx::Error::Io(ErrorKind::StorageFull.into()), Fault::Full, false),
     (|| sqlx::Error::Io(ErrorKind::ReadOnlyFilesystem.into()), Fault::ReadOnly, false),
     (|| sqlx::Error::PoolTimedOut, Fault::Busy, false),
