@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::domain::decide::Fresh;
+use crate::failpoint;
 use crate::pki::ed25519::VerifyKey;
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
@@ -38,6 +39,7 @@ pub(super) fn load(settings: &Settings, catalog: &Catalog, clock: &Clock) -> any
         .with_context(|| format!("the cluster's pin {} is unusable", pin_path.display()))?;
     let mut id = || clock.id();
     let mut fresh = Fresh { at: clock.now(), id: &mut id };
+    failpoint::hit("start.load");
     let (cached, skipped) = file::load_newest(catalog, directory, &mut fresh);
     for (path, error) in skipped {
         tracing::error!(path = %path.display(), "cached configuration {error}, ignoring");
@@ -109,6 +111,7 @@ pub(super) fn keep(
     pin: Pin,
 ) {
     let bytes = file::encode(catalog, snapshot, Some((head, pin.public_key)));
+    failpoint::hit("cache.encoded");
     if let Err(error) = file::store(directory, &bytes) {
         tracing::error!(%error, "unable to write config cache file");
     }

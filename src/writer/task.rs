@@ -12,6 +12,7 @@ use super::{Head, WriteError};
 use crate::clock::Clock;
 use crate::domain::decide::Fresh;
 use crate::domain::shrink::Shrink;
+use crate::failpoint;
 use crate::log::row::Row;
 use crate::log::{AppendError, StorageError};
 
@@ -111,13 +112,16 @@ impl WriterTask {
         }
         match self.append(&mut batch).await {
             Ok(plan) => {
+                failpoint::hit("writer.appended");
                 self.reachable.store(true, Ordering::Relaxed);
                 self.publish(plan.last);
+                failpoint::hit("writer.published");
                 for (job, head) in batch.into_iter().zip(plan.heads) {
                     match head {
                         Ok(head) => job.accept(head),
                         Err(error) => job.fail(error),
                     }
+                    failpoint::hit("writer.answered");
                 }
             }
             Err(error) => {
@@ -139,6 +143,7 @@ impl WriterTask {
         loop {
             attempts += 1;
             let plan = self.decide(batch);
+            failpoint::hit("writer.decided");
             let log = self.history.log();
             let appended = match plan.rows.as_slice() {
                 // To answer that there is nothing to do is a promise too.
@@ -148,6 +153,7 @@ impl WriterTask {
             match appended {
                 Ok(()) => return Ok(plan),
                 Err(AppendError::Conflict { .. }) if attempts < ATTEMPTS_MAX => {
+                    failpoint::hit("writer.conflict");
                     self.catch_up().await.map_err(ReplayError::into_append_error)?;
                 }
                 Err(error) => return Err(error),

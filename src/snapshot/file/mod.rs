@@ -25,6 +25,8 @@ use crate::domain::decide::{self, Fresh};
 use crate::domain::declarative;
 use crate::domain::entity::Entity;
 use crate::domain::hash::ConfigHash;
+use crate::failpoint;
+use crate::pki::file::{Access, write_new};
 
 /// The name of the newest generation.
 pub const FILE_NAME: &str = "config.json.gz";
@@ -201,31 +203,26 @@ fn declarative_error(text: &str) -> FileError {
 /// Writes a new generation: on disk, whole, readable by its owner alone, or not at all.
 pub fn store(directory: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = directory.join(format!("{FILE_NAME}.new"));
-    write_private(&temporary, bytes)?;
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    write_new(&temporary, bytes, Access::Private)?;
     let generation = |number: usize| match number {
         0 => directory.join(FILE_NAME),
         number => directory.join(format!("{FILE_NAME}.{number}")),
     };
     for number in (1..GENERATIONS).rev() {
+        failpoint::hit("cache.shift");
         match fs::rename(generation(number - 1), generation(number)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
     }
+    failpoint::hit("cache.shifted");
     fs::rename(&temporary, generation(0))?;
+    failpoint::hit("cache.renamed");
     File::open(directory)?.sync_all()
-}
-
-/// Writes a file that only its owner can read, and fsyncs it.
-pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }
 
 /// Returns the newest generation that verifies, and what was wrong with those that were skipped.
