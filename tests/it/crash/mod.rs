@@ -64,6 +64,13 @@ impl Record {
         command.env("HYBRIDCTL_FAIL_RECORD", &self.path);
     }
 
+    /// Adds what was reached to another record.
+    fn append_to(&self, other: &Self) {
+        let mut all = fs::read_to_string(&other.path).unwrap_or_default();
+        all.push_str(&fs::read_to_string(&self.path).unwrap());
+        fs::write(&other.path, all).unwrap();
+    }
+
     /// Returns how often each failpoint was reached.
     fn hits(&self) -> BTreeMap<String, usize> {
         let mut hits = BTreeMap::new();
