@@ -112,7 +112,7 @@ impl SqlDatabase for SqliteLog {
         // A statement alone is a transaction of its own: `BEGIN` and `COMMIT` would each be
         // handed to SQLite's thread and back.
         if let [statement] = statements.as_slice() {
-            failpoint::hit("sqlite.statement");
+            failpoint::hit("sqlite.alone");
             let done = statement.query::<Sqlite>().execute(&mut connection).await;
             failpoint::hit("sqlite.committed");
             let refused = |error: &sqlx::Error| {
@@ -126,7 +126,7 @@ impl SqlDatabase for SqliteLog {
         let mut written = 0;
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
         for statement in &statements {
-            failpoint::hit("sqlite.statement");
+            failpoint::hit("sqlite.within");
             let done = statement.query::<Sqlite>().execute(&mut *transaction).await?;
             written += done.rows_affected();
         }

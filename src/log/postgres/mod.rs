@@ -157,11 +157,13 @@ impl Server {
     ) -> Result<u64, sqlx::Error> {
         // A statement alone is a transaction of its own.
         if let [statement] = statements {
+            failpoint::hit("postgres.alone");
             return self.run(connection, statement).await;
         }
         let mut written = 0;
         let mut transaction = self.in_time(connection.begin()).await?;
         for statement in statements {
+            failpoint::hit("postgres.within");
             written += self.run(&mut transaction, statement).await?;
         }
         failpoint::hit("postgres.commit");
@@ -174,9 +176,7 @@ impl Server {
         connection: &mut PgConnection,
         statement: &Statement<'_>,
     ) -> Result<u64, sqlx::Error> {
-        failpoint::hit("postgres.statement");
         let done = self.in_time(statement.query::<Postgres>().execute(connection)).await?;
-        failpoint::hit("postgres.executed");
         Ok(done.rows_affected())
     }
 
@@ -206,7 +206,7 @@ impl SqlDatabase for PostgresLog {
     async fn transact(&self, statements: Vec<Statement<'_>>) -> Result<u64, sqlx::Error> {
         let mut lent = self.lend().await?;
         let written = self.server.run_all(&mut lent.connection, &statements).await;
-        failpoint::hit("postgres.ended");
+        failpoint::hit("postgres.committed");
         lent.settle(written)
     }
 

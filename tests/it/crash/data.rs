@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use super::{Point, Record, at_each, was_killed};
+use super::{Point, Record, at_each, was_killed, within};
 use crate::harness::{Cluster, Directory, poll};
 use crate::http::{self, Upstream};
 
@@ -26,6 +26,9 @@ const READY_WITHIN: Duration = Duration::from_secs(2);
 
 /// How many configs a run obtains: the one that it finds, and those that come while it runs.
 const CONFIGS: usize = 3;
+
+/// How many hits of each failpoint are tried.
+const HITS: usize = 11;
 
 /// Services that make the first config some nodes large.
 const SERVICES: usize = 120;
@@ -173,9 +176,8 @@ impl Place {
 
         // Without a control plane: it has nothing but what the crash left.
         let nobody = [("KONG_CLUSTER_CONTROL_PLANE", "127.0.0.1:9")];
-        let start = self.cluster.start_data_in(&name, &nobody);
-        let started = tokio::time::timeout(READY_WITHIN, start).await;
-        assert!(started.is_ok(), "{from:?} {point}: no start in time");
+        let started = within(READY_WITHIN, self.cluster.start_data_in(&name, &nobody)).await;
+        assert!(started.is_some(), "{from:?} {point}: no start in time");
         let hash = self.cluster.data.as_ref().unwrap().config_hash().to_hex();
         let version = *self.versions.get(&hash).unwrap_or_else(|| panic!("{point}: runs {hash}"));
         let acknowledged = self.acknowledged(id).map_or(0, |seq| seq.0 as usize);
@@ -229,7 +231,7 @@ async fn a_killed_data_plane_starts_on_the_old_config_or_the_new_one() {
         let status = place.run(&name, id, |command| own.attach(command)).await;
         assert!(status.success(), "{status}");
         own.append_to(&record);
-        points.extend(own.points().into_iter().map(|point| (from, point)));
+        points.extend(own.points_of(|_| true, HITS).into_iter().map(|point| (from, point)));
     }
     let folders = ["src/wire/", "src/runtime/", "src/planes/", "src/snapshot/"];
     record.expect_all_of(&folders, &["mirror.head"]);

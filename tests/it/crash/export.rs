@@ -10,11 +10,14 @@ use hybridctl::clock::Clock;
 use hybridctl::planes::control::Control;
 use serde_json::json;
 
-use super::{Point, Record, at_each, was_killed};
+use super::{Point, Record, at_each, was_killed, within};
 use crate::harness::{Cluster, Directory};
 
 /// Services that make a snapshot some nodes large.
 const SERVICES: usize = 120;
+
+/// How many hits of each failpoint are tried.
+const HITS: usize = 11;
 
 /// How long a control plane may take to start after a crash.
 const RESTART_WITHIN: Duration = Duration::from_secs(3);
@@ -104,7 +107,7 @@ impl Place {
         own.attach(&mut command);
         assert!(command.status().unwrap().success(), "{line}");
         own.append_to(record);
-        own.points_of(|name| !name.starts_with("sqlite."), super::HITS)
+        own.points_of(|name| !name.starts_with("sqlite."), HITS)
     }
 
     fn crash(&self, line: &str, file: &str, point: &Point) -> bool {
@@ -189,7 +192,7 @@ async fn a_start_that_died_while_it_made_a_certificate_does_not_hinder_the_next(
         let mut settings = hybridctl::settings::Settings::load(&sources).unwrap();
         settings.prepare().unwrap();
         let start = Control::start(&settings, Clock::System);
-        let started = tokio::time::timeout(RESTART_WITHIN, start).await.unwrap();
+        let started = within(RESTART_WITHIN, start).await.expect("a start in time");
         started.unwrap_or_else(|why| panic!("{point}: {why:#}")).stop().await;
         true
     });

@@ -18,7 +18,7 @@ use hybridctl::writer::history::History;
 use serde_json::json;
 
 use super::workload::{self, Part, Told};
-use super::{Point, Record, at_each, failpoints, was_killed};
+use super::{Point, Record, at_each, failpoints, was_killed, within};
 use crate::harness::Directory;
 use crate::http;
 use crate::postgres::Schema;
@@ -45,6 +45,12 @@ impl Kind {
         }
     }
 }
+
+/// What failpoints between the statements of a transaction are called: there every hit counts.
+const WITHIN: &str = ".within";
+
+/// How many hits of the other failpoints are tried.
+const HITS: usize = 8;
 
 /// How many hits of a database's failpoints are tried while many nodes are stored, which takes long.
 const MANY_NODES_HITS: usize = 4;
@@ -156,9 +162,8 @@ impl Run {
             let loaded = history.load(stored).await;
             loaded.unwrap_or_else(|why| panic!("{point}: the snapshot at {}: {why:?}", stored.seq));
         }
-        let start = Control::start(&settings, Clock::System);
-        let started = tokio::time::timeout(RESTART_WITHIN, start).await;
-        let control = started.unwrap_or_else(|_| panic!("{point}: no restart in time")).unwrap();
+        let started = within(RESTART_WITHIN, Control::start(&settings, Clock::System)).await;
+        let control = started.unwrap_or_else(|| panic!("{point}: no restart in time")).unwrap();
         let before = control.writer.head();
         let audited = audit::verify(&history).await;
         let audited = audited.unwrap_or_else(|why| panic!("{point}: {why:?}"));
@@ -229,9 +234,11 @@ async fn crash_everywhere(kind: Kind, other: Kind, except: &[&str]) {
 
     let own = failpoints(&[kind.folder()]);
     let slow = many_nodes.record.points_of(|name| own.contains(name), MANY_NODES_HITS);
-    let points: Vec<_> = whole.record.points().into_iter().map(|point| (point, &whole)).collect();
-    let points: Vec<_> =
-        points.into_iter().chain(slow.into_iter().map(|point| (point, &many_nodes))).collect();
+    let is_within = |name: &str| name.ends_with(WITHIN);
+    let mut points = whole.record.points_of(is_within, usize::MAX);
+    points.extend(whole.record.points_of(|name| !is_within(name), HITS));
+    let points = points.into_iter().map(|point| (point, &whole));
+    let points: Vec<_> = points.chain(slow.into_iter().map(|point| (point, &many_nodes))).collect();
     let count = points.len();
     let reached = at_each(points, |(point, whole)| Run::crash(&pair, point, whole)).await;
     eprintln!("{kind:?}: {reached} of {count} points reached");

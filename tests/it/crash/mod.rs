@@ -1,8 +1,8 @@
 //! Crashes: real processes that are killed at every step of their work, and what is there after.
 //!
 //! A scenario first runs to its end and records which failpoints it reaches, and how often. Then it
-//! runs again for one point after the other, in a place of its own, and is killed there. Each name
-//! is tried a number of times, spread over its hits; `CRASH_POINTS` sets how many (`0` for all).
+//! runs again for one point after the other, in a place of its own, and is killed there. Of each
+//! name some hits are tried, spread over all of them; `CRASH_POINTS` sets how many (`0` for all).
 //!
 //! To cover a new step of the product: put the failpoint there, and let a scenario get there. A
 //! failpoint that no scenario reaches fails its test.
@@ -18,16 +18,17 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 
 use crate::source::sources;
 
-/// How many hits of one name are tried, unless `CRASH_POINTS` says otherwise.
-const HITS: usize = 11;
-
 /// How many runs are under way at once: two cores are busy, and disks are waited for.
 const WIDTH: usize = 4;
+
+/// How fine the clock of [`within`] is.
+const TICK: Duration = Duration::from_millis(10);
 
 /// A moment at which a process dies: when it reaches a failpoint for the n-th time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,13 +81,8 @@ impl Record {
         hits
     }
 
-    /// Returns points of every name, spread evenly over its hits, the first and the last included.
-    fn points(&self) -> Vec<Point> {
-        self.points_of(|_| true, HITS)
-    }
-
     /// Returns points of some names, at the most so many of each unless `CRASH_POINTS` says
-    /// otherwise.
+    /// otherwise, spread evenly over the hits, the first and the last included.
     fn points_of(&self, wanted: impl Fn(&str) -> bool, most: usize) -> Vec<Point> {
         let told = std::env::var("CRASH_POINTS").ok().and_then(|count| count.parse().ok());
         let most = match told.unwrap_or(most) {
@@ -134,6 +130,23 @@ fn failpoints(folders: &[&str]) -> BTreeSet<String> {
 async fn at_each<P, F: Future<Output = bool>>(points: Vec<P>, run: impl Fn(P) -> F) -> usize {
     let runs = futures_util::stream::iter(points.into_iter().map(run));
     runs.buffer_unordered(WIDTH).filter(|reached| std::future::ready(*reached)).count().await
+}
+
+/// Waits for something as long as `limit` says, by a clock that goes as slowly as everything else
+/// where the machine is busy.
+async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let end = async {
+        for _ in 0..limit.as_millis() / TICK.as_millis() {
+            ticks.tick().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = end => None,
+    }
 }
 
 /// Returns whether a process was killed where it should be, and fails if it ended otherwise than
