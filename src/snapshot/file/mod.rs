@@ -203,11 +203,7 @@ fn declarative_error(text: &str) -> FileError {
 /// Writes a new generation: on disk, whole, readable by its owner alone, or not at all.
 pub fn store(directory: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = directory.join(format!("{FILE_NAME}.new"));
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    write_new(&temporary, bytes, Access::Private)?;
+    write_private(&temporary, bytes)?;
     let generation = |number: usize| match number {
         0 => directory.join(FILE_NAME),
         number => directory.join(format!("{FILE_NAME}.{number}")),
@@ -223,6 +219,15 @@ pub fn store(directory: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::rename(&temporary, generation(0))?;
     failpoint::hit("cache.renamed");
     File::open(directory)?.sync_all()
+}
+
+/// Writes a file that only its owner can read, and fsyncs it.
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    write_new(path, bytes, Access::Private)
 }
 
 /// Returns the newest generation that verifies, and what was wrong with those that were skipped.

@@ -19,7 +19,8 @@ use crate::postgres::Schema;
 const WRITES: usize = 6;
 
 /// The steps of one write in the order in which they come, as far as every database has them.
-const STEPS: [&str; 4] = ["writer.decided", "writer.appended", "writer.published", "writer.answered"];
+const STEPS: [&str; 4] =
+    ["writer.decided", "writer.appended", "writer.published", "writer.answered"];
 
 async fn put(admin: SocketAddr, number: usize) -> bool {
     let header = [("Content-Type", "application/json")];

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use hybridctl::clock::Clock;
 use hybridctl::domain::event::Seq;
-use hybridctl::log::row::Row;
 use hybridctl::log::LogDatabase;
+use hybridctl::log::row::Row;
 use hybridctl::planes::control::Control;
 use hybridctl::planes::{self, database, identity};
 use hybridctl::settings::{Settings, Sources};
@@ -50,7 +50,7 @@ impl Kind {
 const WITHIN: &str = ".within";
 
 /// How many hits of the other failpoints are tried.
-const HITS: usize = 8;
+const HITS: usize = 6;
 
 /// How many hits of a database's failpoints are tried while many nodes are stored, which takes long.
 const MANY_NODES_HITS: usize = 4;
@@ -98,7 +98,8 @@ impl Run {
 
     /// Runs the process; it dies at a point, if there is one. Returns whether it did.
     async fn work(&self, record: Option<&Record>, point: Option<&Point>) -> bool {
-        let mut command = workload::command(&self.env, self.part, &self.directory.path().join("told"));
+        let mut command =
+            workload::command(&self.env, self.part, &self.directory.path().join("told"));
         command.stdout(Stdio::null());
         if let Some(record) = record {
             record.attach(&mut command);
@@ -229,7 +230,8 @@ async fn crash_everywhere(kind: Kind, other: Kind, except: &[&str]) {
     let whole = Run::whole(kind, Part::Everything, &pair).await;
     let many_nodes = Run::whole(kind, Part::ManyNodes, &pair).await;
     let others = failpoints(&[other.folder()]);
-    let except = others.iter().map(String::as_str).chain(except.iter().copied()).collect::<Vec<_>>();
+    let except =
+        others.iter().map(String::as_str).chain(except.iter().copied()).collect::<Vec<_>>();
     whole.record.expect_all_of(&["src/log/", "src/writer/"], &except);
 
     let own = failpoints(&[kind.folder()]);

@@ -271,9 +271,8 @@ impl Worker {
 }
 
 pub(super) async fn put(writer: Writer, entity: Entity) -> Arc<Head> {
-    let decide = move |_: &Config, _: &mut Fresh<'_>| {
-        Ok((vec![Change::Upserted(entity.clone())], ()))
-    };
+    let decide =
+        move |_: &Config, _: &mut Fresh<'_>| Ok((vec![Change::Upserted(entity.clone())], ()));
     writer.write(origin(), decide).await.unwrap().1
 }
 
