@@ -50,7 +50,7 @@ impl Kind {
 const WITHIN: &str = ".within";
 
 /// How many hits of the other failpoints are tried.
-const HITS: usize = 6;
+const HITS: usize = 7;
 
 /// How many hits of a database's failpoints are tried while many nodes are stored, which takes long.
 const MANY_NODES_HITS: usize = 4;
