@@ -9,7 +9,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
 use crate::clock::Clock;
-use crate::pki::file::{Access, write_new};
+use crate::pki::file::{Access, replace};
 use crate::pki::generate::listener_pair;
 use crate::pki::listener::{Clients, ListenerOptions, ListenerTls, Protocols};
 use crate::pki::pair::CertifiedPair;
@@ -129,11 +129,10 @@ fn generated(prefix: &Prefix, name: &str, clock: &Clock) -> anyhow::Result<Certi
     let (certificate, key) = (file("crt"), file("key"));
     if !certificate.exists() || !key.exists() {
         let pair = listener_pair(clock)?;
-        // Half a pair, left by a crash, is of no use.
+        // Half a pair, left by a crash, is of no use; and the key goes first.
         let _ = std::fs::remove_file(&certificate);
-        let _ = std::fs::remove_file(&key);
-        let kept = write_new(&key, &pair.key, Access::Private)
-            .and_then(|()| write_new(&certificate, &pair.certificate, Access::Public));
+        let kept = replace(&key, &pair.key, Access::Private)
+            .and_then(|()| replace(&certificate, &pair.certificate, Access::Public));
         match kept {
             Ok(()) => {}
             Err(error) if is_of_disk(&error) => {

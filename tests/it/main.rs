@@ -8,6 +8,7 @@ mod admin_auth;
 mod bad_input;
 mod both_planes;
 mod disk_faults;
+mod crash;
 mod durability;
 mod harness;
 mod history;
