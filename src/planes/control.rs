@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::certificates::Certificates;
 use super::identity;
 use super::janitor;
 use super::listen::{self, Face};
@@ -26,6 +27,7 @@ use crate::domain::event::{EventKind, Origin};
 use crate::fleet::Fleet;
 use crate::log::promotions::PromotionStore;
 use crate::log::tokens::TokenStore;
+use crate::pki::cluster::LiveIdentity;
 use crate::promotion::keeper::Keeper;
 use crate::settings::{Database, Listener, Role, Settings};
 use crate::telemetry::Guard;
@@ -52,6 +54,7 @@ pub struct Control {
     pub fleet: Arc<Fleet>,
     /// What the node counts; the data half of a traditional node adds its traffic.
     pub(super) counts: Counts,
+    settings: watch::Sender<Arc<Settings>>,
     tasks: Tasks,
 }
 
@@ -118,33 +121,46 @@ impl Control {
             (process_log, auth),
             &clock,
         );
+        let live = watch::Sender::new(Arc::new(settings.clone()));
+        let mut certificates = Certificates::new(live.subscribe(), &clock);
+        let mut started = (&mut tasks, &mut certificates);
         let admin =
-            serve_all(&mut tasks, settings, Face::Admin, admin_api.router(), (&counts, &clock))?;
+            serve_all(&mut started, settings, Face::Admin, admin_api.router(), (&counts, &clock))?;
         let mut status = Vec::new();
         // In a traditional node the data half serves it: it knows the traffic.
         if has_cluster {
             let status_api =
                 StatusApi::new(status_source, clock.clone(), Tells::read(&settings.proxy.headers))
                     .router();
-            status = serve_all(&mut tasks, settings, Face::Status, status_api, (&counts, &clock))?;
+            status =
+                serve_all(&mut started, settings, Face::Status, status_api, (&counts, &clock))?;
         }
         let mut addresses = Vec::new();
         if let Some(promotion) = promotion {
+            let identity = LiveIdentity::new(node::identity(settings)?);
+            certificates.add_cluster(identity.clone());
+            certificates.add_fleet(fleet.clone());
             let publication = Publication {
                 catalog,
                 heads: writer.subscribe(),
                 promotion,
                 fleet: fleet.clone(),
                 cluster,
-                identity: Arc::new(node::identity(settings)?),
+                identity,
                 clock,
                 timing: Timing::default(),
             };
             addresses = serve_cluster(&mut tasks, settings, publication)?;
         }
+        tasks.spawn(certificates.follow(tasks.stopped()));
         let head = writer.head();
         tracing::info!(seq = head.seq.0, config_hash = %head.config_hash, "control plane serves");
-        Ok(Self { admin, cluster: addresses, status, writer, fleet, counts, tasks })
+        Ok(Self { admin, cluster: addresses, status, writer, fleet, counts, settings: live, tasks })
+    }
+
+    /// Takes over the certificates that these settings name.
+    pub fn reload(&self, settings: &Settings) {
+        self.settings.send_replace(Arc::new(settings.clone()));
     }
 
     /// Stops everything; what was acknowledged is on disk already.
@@ -272,7 +288,7 @@ fn admin(
 
 /// Binds the listeners of a face and serves an API on them.
 pub(super) fn serve_all(
-    tasks: &mut Tasks,
+    (tasks, certificates): &mut (&mut Tasks, &mut Certificates),
     settings: &Settings,
     face: Face,
     app: Api,
@@ -283,7 +299,7 @@ pub(super) fn serve_all(
         let listener = listen::bind(wanted)?;
         addresses.push(listen::address(&listener)?);
         let tls = match wanted.ssl {
-            true => Some(listen::tls(settings, face, wanted.http2, clock)?),
+            true => Some(listen::tls(settings, face, wanted.http2, (clock, certificates))?),
             false => None,
         };
         tasks.spawn(serve(listener, tls, app.clone(), counts.api(), tasks.stopped()));

@@ -8,6 +8,7 @@ use rustls::ServerConfig;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
+use super::certificates::Certificates;
 use crate::clock::Clock;
 use crate::pki::file::{Access, write_new};
 use crate::pki::generate::listener_pair;
@@ -64,6 +65,15 @@ impl Face {
         }
     }
 
+    /// Returns what the face is called in logs.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Proxy => "proxy",
+            Self::Admin => "admin",
+            Self::Status => "status",
+        }
+    }
+
     /// Returns the listeners that the settings ask for.
     pub(super) fn listeners(self, settings: &Settings) -> &[Listener] {
         match self {
@@ -73,7 +83,7 @@ impl Face {
         }
     }
 
-    fn pairs(self, settings: &Settings) -> &[PemPair] {
+    fn own_pairs(self, settings: &Settings) -> &[PemPair] {
         match self {
             Self::Proxy => &settings.tls.proxy,
             Self::Admin => &settings.tls.admin,
@@ -82,20 +92,26 @@ impl Face {
     }
 }
 
-/// Builds the TLS side of a face's listeners; a pair is generated once when none is given.
+/// Reads the certificates of a face's listeners; a pair is generated once when none is given.
+pub(super) fn pairs(
+    settings: &Settings,
+    face: Face,
+    clock: &Clock,
+) -> anyhow::Result<Vec<CertifiedPair>> {
+    match face.own_pairs(settings) {
+        [] => Ok(vec![generated(&settings.prefix, face.default_name(), clock)?]),
+        pairs => pairs.iter().map(|pair| read_pair(&pair.cert, &pair.key)).collect(),
+    }
+}
+
+/// Builds the TLS side of a face's listeners, whose certificates are followed from then on.
 pub(super) fn tls(
     settings: &Settings,
     face: Face,
     http2: bool,
-    clock: &Clock,
+    (clock, certificates): (&Clock, &mut Certificates),
 ) -> anyhow::Result<Arc<ServerConfig>> {
-    let pairs = face.pairs(settings);
-    let pairs = match pairs {
-        [] => vec![generated(&settings.prefix, face.default_name(), clock)?],
-        pairs => {
-            pairs.iter().map(|pair| read_pair(&pair.cert, &pair.key)).collect::<Result<_, _>>()?
-        }
-    };
+    let pairs = pairs(settings, face, clock)?;
     let protocols = Protocols::parse(&settings.tls.protocols.join(" "))?;
     let options = ListenerOptions { http2, protocols, session_tickets: true };
     let tls = match (face, &settings.admin.clients) {
@@ -107,6 +123,7 @@ pub(super) fn tls(
         }
         _ => ListenerTls::new(&pairs, options, clock)?,
     };
+    certificates.add_listener(face, tls.certificates().clone());
     Ok(tls.config())
 }
 
