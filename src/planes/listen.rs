@@ -22,6 +22,7 @@ const BACKLOG: u32 = 16384;
 
 /// Binds a listener that one task accepts from.
 pub(super) fn bind(listener: &Listener) -> anyhow::Result<TcpListener> {
+    anyhow::ensure!(!listener.proxy_protocol, "proxy_protocol is not supported yet: {listener}");
     let bound = open(listener).with_context(|| format!("cannot listen on {}", listener.addr))?;
     Ok(TcpListener::from_std(bound)?)
 }

@@ -6,6 +6,8 @@ mod admin;
 mod cluster;
 mod postgres;
 mod proxying;
+#[cfg(test)]
+mod tests;
 
 use uuid::Uuid;
 
