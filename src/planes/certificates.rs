@@ -24,12 +24,9 @@ use crate::settings::{Pem, Settings};
 /// How often the files are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The settings that certificates are read by; a reload replaces them.
-pub(super) type LiveSettings = watch::Receiver<Arc<Settings>>;
-
 /// What a plane has that is replaced.
 pub(super) struct Certificates {
-    settings: LiveSettings,
+    settings: watch::Receiver<Arc<Settings>>,
     cluster: Option<LiveIdentity>,
     listeners: Vec<(Face, Arc<ListenerCertificates>)>,
     fleet: Option<Arc<Fleet>>,
@@ -37,14 +34,24 @@ pub(super) struct Certificates {
 }
 
 impl Certificates {
-    pub(super) fn new(settings: LiveSettings, clock: &Clock) -> Self {
+    /// Returns what is to be filled, and what tells it of new settings.
+    pub(super) fn new(settings: &Settings, clock: &Clock) -> (watch::Sender<Arc<Settings>>, Self) {
+        let (live, settings) = watch::channel(Arc::new(settings.clone()));
         let listeners = Vec::new();
-        Self { settings, cluster: None, listeners, fleet: None, clock: clock.clone() }
+        let clock = clock.clone();
+        (live, Self { settings, cluster: None, listeners, fleet: None, clock })
     }
 
-    /// Adds the pair of the cluster link.
-    pub(super) fn add_cluster(&mut self, identity: LiveIdentity) {
-        self.cluster = Some(identity);
+    /// Reads the pair of the cluster link, and whom the node trusts.
+    pub(super) fn add_cluster(&mut self) -> anyhow::Result<LiveIdentity> {
+        let identity = LiveIdentity::new(node::identity(&self.settings.borrow())?);
+        self.cluster = Some(identity.clone());
+        Ok(identity)
+    }
+
+    /// Returns the time that certificates are judged by.
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Adds the data planes whose certificates are watched for their end.

@@ -27,7 +27,6 @@ use crate::domain::event::{EventKind, Origin};
 use crate::fleet::Fleet;
 use crate::log::promotions::PromotionStore;
 use crate::log::tokens::TokenStore;
-use crate::pki::cluster::LiveIdentity;
 use crate::promotion::keeper::Keeper;
 use crate::settings::{Database, Listener, Role, Settings};
 use crate::telemetry::Guard;
@@ -79,12 +78,7 @@ impl Control {
         process_log: Arc<Guard>,
     ) -> anyhow::Result<Self> {
         let catalog = Arc::new(super::catalog(settings)?);
-        if settings.unsupported_plugins == UnsupportedPlugins::Store {
-            tracing::warn!(
-                "unsupported_plugins = store: plugins without a handler are accepted, and data \
-                 planes answer 503 to the requests that they apply to"
-            );
-        }
+        warn_of_stored_plugins(settings);
         let (log, stored) = database::open(settings).await?;
         let cluster = identity::signer(&*log, &clock).await?;
         let opened = Writer::open(log.clone(), catalog.clone(), clock.clone()).await;
@@ -121,24 +115,19 @@ impl Control {
             (process_log, auth),
             &clock,
         );
-        let live = watch::Sender::new(Arc::new(settings.clone()));
-        let mut certificates = Certificates::new(live.subscribe(), &clock);
+        let (live, mut certificates) = Certificates::new(settings, &clock);
         let mut started = (&mut tasks, &mut certificates);
-        let admin =
-            serve_all(&mut started, settings, Face::Admin, admin_api.router(), (&counts, &clock))?;
+        let admin = serve_all(&mut started, settings, Face::Admin, admin_api.router(), &counts)?;
         let mut status = Vec::new();
         // In a traditional node the data half serves it: it knows the traffic.
         if has_cluster {
             let status_api =
                 StatusApi::new(status_source, clock.clone(), Tells::read(&settings.proxy.headers))
                     .router();
-            status =
-                serve_all(&mut started, settings, Face::Status, status_api, (&counts, &clock))?;
+            status = serve_all(&mut started, settings, Face::Status, status_api, &counts)?;
         }
         let mut addresses = Vec::new();
         if let Some(promotion) = promotion {
-            let identity = LiveIdentity::new(node::identity(settings)?);
-            certificates.add_cluster(identity.clone());
             certificates.add_fleet(fleet.clone());
             let publication = Publication {
                 catalog,
@@ -146,7 +135,7 @@ impl Control {
                 promotion,
                 fleet: fleet.clone(),
                 cluster,
-                identity,
+                identity: certificates.add_cluster()?,
                 clock,
                 timing: Timing::default(),
             };
@@ -166,6 +155,15 @@ impl Control {
     /// Stops everything; what was acknowledged is on disk already.
     pub async fn stop(self) {
         self.tasks.stop().await;
+    }
+}
+
+fn warn_of_stored_plugins(settings: &Settings) {
+    if settings.unsupported_plugins == UnsupportedPlugins::Store {
+        tracing::warn!(
+            "unsupported_plugins = store: plugins without a handler are accepted, and data planes \
+             answer 503 to the requests that they apply to"
+        );
     }
 }
 
@@ -292,14 +290,14 @@ pub(super) fn serve_all(
     settings: &Settings,
     face: Face,
     app: Api,
-    (counts, clock): (&Counts, &Clock),
+    counts: &Counts,
 ) -> anyhow::Result<Vec<SocketAddr>> {
     let mut addresses = Vec::new();
     for wanted in face.listeners(settings) {
         let listener = listen::bind(wanted)?;
         addresses.push(listen::address(&listener)?);
         let tls = match wanted.ssl {
-            true => Some(listen::tls(settings, face, wanted.http2, (clock, certificates))?),
+            true => Some(listen::tls(settings, face, wanted.http2, certificates)?),
             false => None,
         };
         tasks.spawn(serve(listener, tls, app.clone(), counts.api(), tasks.stopped()));

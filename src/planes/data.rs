@@ -114,9 +114,8 @@ impl Data {
         }
 
         let (access_log, access) = open_access_log(&settings.proxy.access_log, settings)?;
-        let live = watch::Sender::new(Arc::new(settings.clone()));
-        let mut certificates = Certificates::new(live.subscribe(), &clock);
-        let server = proxy(settings, &handle, access_log, (&clock, &mut certificates))?;
+        let (live, mut certificates) = Certificates::new(settings, &clock);
+        let server = proxy(settings, &handle, access_log, &mut certificates)?;
         let mut tasks = Tasks::new();
         counts.add_traffic(traffic(&server));
         let writer = heads.clone().filter(|_| settings.database != Database::Off);
@@ -133,13 +132,11 @@ impl Data {
         }
         let status_api = status_api.router();
         let mut started = (&mut tasks, &mut certificates);
-        let status =
-            serve_all(&mut started, settings, Face::Status, status_api, (&counts, &clock))?;
+        let status = serve_all(&mut started, settings, Face::Status, status_api, &counts)?;
         tasks.spawn(sweep(handle.clone(), tasks.stopped()));
         let (state, link) = watch::channel(LinkState::default());
         if let Some(start) = start {
-            let identity = LiveIdentity::new(node::identity(settings)?);
-            certificates.add_cluster(identity.clone());
+            let identity = certificates.add_cluster()?;
             let tools = (tools, clock);
             let cluster = cluster_link(settings, catalog, start, &served, tools, identity)?;
             tasks.spawn(follow(cluster, state, tasks.stopped()));
@@ -221,13 +218,14 @@ fn proxy(
     settings: &Settings,
     handle: &Handle,
     access_log: Option<AccessLog>,
-    (clock, certificates): (&Clock, &mut Certificates),
+    certificates: &mut Certificates,
 ) -> anyhow::Result<ProxyServer> {
+    let clock = &certificates.clock().clone();
     let mut specs = Vec::new();
     for wanted in &settings.proxy.listen {
         anyhow::ensure!(!wanted.proxy_protocol, "proxy_protocol is not supported yet: {wanted}");
         let tls = match wanted.ssl {
-            true => Some(listen::tls(settings, Face::Proxy, wanted.http2, (clock, certificates))?),
+            true => Some(listen::tls(settings, Face::Proxy, wanted.http2, certificates)?),
             false => None,
         };
         let backlog = wanted.backlog.and_then(|backlog| i32::try_from(backlog).ok());

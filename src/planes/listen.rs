@@ -110,8 +110,9 @@ pub(super) fn tls(
     settings: &Settings,
     face: Face,
     http2: bool,
-    (clock, certificates): (&Clock, &mut Certificates),
+    certificates: &mut Certificates,
 ) -> anyhow::Result<Arc<ServerConfig>> {
+    let clock = certificates.clock();
     let pairs = pairs(settings, face, clock)?;
     let protocols = Protocols::parse(&settings.tls.protocols.join(" "))?;
     let options = ListenerOptions { http2, protocols, session_tickets: true };
