@@ -105,11 +105,11 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 impl Authorities {
-    /// Reads every certificate of every PEM text.
+    /// Reads every certificate of every PEM text, and of `more` those that can be read.
     ///
     /// # Errors
-    /// A text without certificates or with one that cannot be read, or no text at all.
-    pub fn from_pems(pems: &[String]) -> Result<Self, TlsError> {
+    /// A text without certificates or with one that cannot be read, or no certificate at all.
+    pub fn from_pems(pems: &[String], more: &[String]) -> Result<Self, TlsError> {
         let mut found = Self { anchors: Vec::new(), certificates: Vec::new() };
         for pem in pems {
             let chain = certificates(pem).map_err(TlsError::Trust)?;
@@ -117,18 +117,25 @@ impl Authorities {
                 return Err(TlsError::Trust("expected PEM text with CERTIFICATE blocks".into()));
             }
             for certificate in chain {
-                let anchor = anchor_from_trusted_cert(&certificate)
-                    .map_err(|error| TlsError::Trust(error.to_string()))?
-                    .to_owned();
-                let facts = Facts::parse(&certificate).map_err(TlsError::Trust)?;
-                found.anchors.push(anchor);
-                found.certificates.push((certificate, facts));
+                found.add(certificate).map_err(TlsError::Trust)?;
             }
+        }
+        for certificate in more.iter().flat_map(|pem| certificates(pem).unwrap_or_default()) {
+            // There is nobody who could mend it, and the others do not depend on it.
+            let _ = found.add(certificate);
         }
         if found.anchors.is_empty() {
             return Err(TlsError::Trust("nobody is trusted to vouch for the other side".into()));
         }
         Ok(found)
+    }
+
+    fn add(&mut self, certificate: CertificateDer<'static>) -> Result<(), String> {
+        let anchor = anchor_from_trusted_cert(&certificate).map_err(|error| error.to_string())?;
+        let (anchor, facts) = (anchor.to_owned(), Facts::parse(&certificate)?);
+        self.anchors.push(anchor);
+        self.certificates.push((certificate, facts));
+        Ok(())
     }
 
     /// Verifies what a peer presented, leaf first, for a purpose and at a moment.

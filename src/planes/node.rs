@@ -92,13 +92,11 @@ pub(super) fn identity(settings: &Settings) -> anyhow::Result<ClusterIdentity> {
 /// cluster's authorities alone.
 fn pki_trust(settings: &Settings) -> anyhow::Result<PkiTrust> {
     let is_data_plane = settings.role == Role::DataPlane;
-    let mut authorities = if is_data_plane { trust::pems(settings)? } else { Vec::new() };
-    if let Some(ca) = &settings.cluster.ca_cert {
-        authorities.push(listen::text(ca)?);
-    }
+    let authorities = settings.cluster.ca_cert.iter().map(listen::text);
     let verify_depth = usize::try_from(settings.tls.verify_depth).unwrap_or(usize::MAX);
     Ok(PkiTrust {
-        authorities,
+        authorities: authorities.collect::<Result<_, _>>()?,
+        more: if is_data_plane { trust::pems(settings)? } else { Vec::new() },
         server_name: settings.cluster.server_name.clone().filter(|_| is_data_plane),
         intermediates_max: if is_data_plane { verify_depth } else { INTERMEDIATES_MAX },
     })

@@ -40,8 +40,10 @@ impl Node {
         std::fs::read_to_string(self.prefix.join("logs/error.log")).unwrap_or_default()
     }
 
+    /// Returns how many lines of the log have all the parts of a text: `…` stands between them.
     fn count(&self, text: &str) -> usize {
-        self.log().matches(text).count()
+        let has = |line: &&str| text.split(" … ").all(|part| line.contains(part));
+        self.log().lines().filter(has).count()
     }
 
     /// Waits until the log has a text so many times.
@@ -282,9 +284,12 @@ async fn bad_files_and_refused_peers_are_logged_once() {
     let own = openssl::shared(path, "first", Key::Ec);
     let other = openssl::shared(path, "second", Key::Ec);
     tls.put("cp", &own);
+    tls.put("dp", &own);
     tls.trust(&[&own.0]);
     let (admin, cluster) = (free(), free());
     let control = control(path, (admin, cluster), &tls);
+    let plane = plane(path, "dp", (free(), cluster), &tls);
+    control.says("data plane connected", 1).await;
 
     // A certificate without its key: the reload is the operator's, so it is said at once.
     std::fs::copy(&other.0, tls.path("cp-own.crt")).unwrap();
@@ -307,7 +312,7 @@ async fn bad_files_and_refused_peers_are_logged_once() {
     assert_eq!(ask(cluster, None).await, "");
     control
         .says(
-            "ERROR [clustering] data plane failed to present client certificate during handshake",
+            "ERROR … [clustering] data plane failed to present client certificate during handshake",
             1,
         )
         .await;
@@ -315,11 +320,20 @@ async fn bad_files_and_refused_peers_are_logged_once() {
     assert_eq!(ask(cluster, Some(&stranger)).await, "");
     control
         .says(
-            "ERROR [clustering] data plane presented incorrect client certificate during handshake \
+            "ERROR … [clustering] data plane presented incorrect client certificate during handshake \
              (digest does not match the control plane certificate)",
             1,
         )
         .await;
+
+    // A data plane that was given its new certificate too early keeps its connection.
+    tls.put("dp", &stranger);
+    let stays = "cannot connect with the new certificate, the connection stays: ssl handshake \
+                 failed: 18: self-signed certificate (it is neither cluster_cert nor in \
+                 cluster_trusted_cert)";
+    plane.says(stays, 1).await;
+    assert_eq!(rows(admin).await[0]["connected"], true);
+    assert_eq!(control.count("data plane disconnected"), 0, "{}", control.log());
 }
 
 /// Both sides say that their own certificate runs out, the control plane also whose else does.
@@ -335,7 +349,7 @@ async fn certificates_that_run_out_are_named_in_the_log() {
     let (admin, cluster) = (free(), free());
     let nobody = free();
     let lonely = plane(path, "dp", (free(), nobody), &tls);
-    lonely.says("WARN [clustering] this node's cluster_cert expires in 5 days, at ", 1).await;
+    lonely.says("WARN … [clustering] this node's cluster_cert expires in 5 days, at ", 1).await;
     let connection = format!("connection to control plane wss://{nobody}/v1/");
     lonely.says(&connection, 1).await;
     let broken = format!(
@@ -345,7 +359,7 @@ async fn certificates_that_run_out_are_named_in_the_log() {
     drop(lonely);
 
     let control = control(path, (admin, cluster), &tls);
-    control.says("WARN [clustering] this node's cluster_cert expires in 19 days, at ", 1).await;
+    control.says("WARN … [clustering] this node's cluster_cert expires in 19 days, at ", 1).await;
     let _plane = plane(path, "dp", (free(), cluster), &tls);
-    control.says("WARN [clustering] certificate of data plane expires in 5 days, at ", 1).await;
+    control.says("WARN … [clustering] certificate of data plane expires in 5 days, at ", 1).await;
 }

@@ -28,6 +28,8 @@ pub enum ClusterTrust {
 pub struct PkiTrust {
     /// The authorities, PEM texts of one or more certificates each.
     pub authorities: Vec<String>,
+    /// More of them; one that cannot be read is passed over, as in the bundle of a system.
+    pub more: Vec<String>,
     /// The name that the control plane's certificate must have (`cluster_server_name`); the host
     /// that is connected to if there is none.
     pub server_name: Option<String>,
@@ -126,7 +128,7 @@ impl ClusterIdentity {
             ),
         };
         let trust = Trust::Authorities {
-            authorities: Authorities::from_pems(&trust.authorities)?,
+            authorities: Authorities::from_pems(&trust.authorities, &trust.more)?,
             server_name,
             intermediates_max: trust.intermediates_max,
         };

@@ -77,6 +77,7 @@ impl Ca {
 fn node((certificate, key): &(String, String), authorities: &[&Ca]) -> ClusterIdentity {
     let trust = PkiTrust {
         authorities: authorities.iter().map(|ca| ca.pem.clone()).collect(),
+        more: Vec::new(),
         server_name: None,
         intermediates_max: 3,
     };
@@ -213,6 +214,7 @@ fn leaves_that_openssl_takes_are_taken_where_a_root_issued_them() {
         let check = |authorities: &[&str]| {
             let trust = PkiTrust {
                 authorities: authorities.iter().map(|&pem| pem.to_owned()).collect(),
+                more: Vec::new(),
                 server_name: None,
                 intermediates_max: 3,
             };
@@ -228,6 +230,7 @@ fn leaves_that_openssl_takes_are_taken_where_a_root_issued_them() {
     let plane = |leaf: &str| {
         let trust = PkiTrust {
             authorities: roots.map(str::to_owned).to_vec(),
+            more: Vec::new(),
             server_name: None,
             intermediates_max: 1,
         };
@@ -242,6 +245,7 @@ fn several_authorities_vouch_at_once() {
     let (old, new) = (Ca::root("old", LONG), Ca::root("new", LONG));
     let bundle = PkiTrust {
         authorities: vec![format!("{}{}", old.pem, new.pem)],
+        more: Vec::new(),
         server_name: None,
         intermediates_max: 3,
     };
@@ -263,6 +267,7 @@ fn a_data_plane_counts_intermediates_by_its_own_depth() {
         let (certificate, key) = root.leaf("dp");
         let trust = PkiTrust {
             authorities: vec![root.pem.clone()],
+            more: Vec::new(),
             server_name: Some("cp.test".to_owned()),
             intermediates_max,
         };
@@ -320,6 +325,7 @@ fn identities_are_refused_with_the_reason() {
     let with = |authorities: &[&str], server_name: Option<&str>| {
         let trust = PkiTrust {
             authorities: authorities.iter().map(|&it| it.to_owned()).collect(),
+            more: Vec::new(),
             server_name: server_name.map(str::to_owned),
             intermediates_max: 3,
         };
@@ -327,6 +333,14 @@ fn identities_are_refused_with_the_reason() {
     };
     assert_eq!(with(&[&root.pem], Some("cp.test")), Ok(()));
     assert!(with(&[], None).unwrap_err().contains("nobody is trusted"));
+    let more = vec![
+        root.pem.clone(),
+        "-----BEGIN CERTIFICATE-----\nMAMBAQA=\n-----END \
+                                       CERTIFICATE-----\n"
+            .to_owned(),
+    ];
+    let trust = PkiTrust { authorities: vec![], more, server_name: None, intermediates_max: 3 };
+    assert!(ClusterIdentity::pki(&certificate, &key, trust).is_ok());
     assert!(with(&["no certificate"], None).unwrap_err().contains("CERTIFICATE blocks"));
     assert!(with(&[&root.pem], Some("a b")).unwrap_err().contains("is no host name"));
 }
