@@ -1,0 +1,32 @@
+//! Kong's dialect of the cluster link, `/v1/outlet`: data planes of Kong attach to our control
+//! plane, and our data plane attaches to a control plane of Kong (reference hybrid.md, section 4).
+//!
+//! A data plane introduces itself by `basic_info`, then pings with the hash that it serves; the
+//! control plane sends the whole configuration each time. [`session`] holds the rules without I/O,
+//! [`serve`] and [`attach`] drive them.
+//!
+//! Invariants:
+//! - a configuration of this dialect is signed by nobody: a data plane that has pinned a cluster
+//!   takes one only where its operator said so;
+//! - a data plane has at most one configuration under way, and the newest goes next;
+//! - nothing but the six frame types of a WebSocket is read, and none is put together of parts.
+
+pub mod introduction;
+pub mod session;
+pub mod websocket;
+
+use crate::domain::hash::ConfigHash;
+
+/// Where Kong's control planes listen for its data planes.
+pub const PATH: &str = "/v1/outlet";
+
+/// How many characters of a hash this dialect has.
+pub const HASH_LEN: usize = 32;
+
+/// What stands for the hash of a data plane that serves nothing.
+pub const ZERO_HASH: &str = "00000000000000000000000000000000";
+
+/// Returns a hash of ours in this dialect: its first 32 characters.
+pub fn short(hash: ConfigHash) -> String {
+    hash.hex().iter().take(HASH_LEN).map(|digit| char::from(*digit)).collect()
+}
