@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::identity;
 use super::janitor;
+use super::kong;
 use super::listen::{self, Face};
 use super::node::{self, Counts};
 use super::tasks::Tasks;
@@ -139,6 +140,7 @@ impl Control {
                 identity: Arc::new(node::identity(settings)?),
                 clock,
                 timing: Timing::default(),
+                kong: kong::terms(settings),
             };
             addresses = serve_cluster(&mut tasks, settings, publication)?;
         }

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use tokio::sync::watch;
 
 use super::control::serve_all;
+use super::kong;
 use super::listen::{self, Face};
 use super::node::{self, Counts, CountsReader};
 use super::origin::{self, Start};
@@ -31,14 +32,16 @@ use crate::proxy::listener::{ListenSpec, ProxyServer, ServeLimits};
 use crate::proxy::settings::{Network, OwnHeaders, ProxySettings};
 use crate::proxy::upstream::{Pool, PoolLimits};
 use crate::runtime::{CompileError, Handle, Tools};
-use crate::settings::{Database, Settings, TrustedAddress};
+use crate::settings::{ClusterProtocol, Database, Settings, TrustedAddress};
 use crate::snapshot::Snapshot;
+use crate::snapshot::file::KongOrigin;
 use crate::snapshot::head::SignedHead;
 use crate::telemetry::access::{AccessGuard, AccessLog, AccessTarget};
 use crate::telemetry::counter;
 use crate::wire::content::TlsLink;
 use crate::wire::follow::{Apply, Link, LinkState, follow};
 use crate::wire::frame::{Hello, PROTOCOL, Pin, Rejected};
+use crate::wire::kong::attach::ApplyUnsigned;
 use crate::wire::session::publisher::Timing;
 use crate::writer::Head;
 
@@ -334,7 +337,19 @@ fn cluster_link(
         plugins: plugins.collect(),
         applied: None,
     };
-    let Start { snapshot, memory, pin_path } = start;
+    let Start { snapshot, memory, pin_path, kong_hash } = start;
+    if memory.pin.is_some() && settings.cluster.protocol == ClusterProtocol::Kong {
+        tracing::warn!(
+            "cluster_protocol = kong: this data plane has pinned a cluster that signs its heads, and \
+             takes unsigned configurations all the same"
+        );
+    }
+    let kong = kong::attachment(
+        settings,
+        &hello,
+        kong_hash.unwrap_or_else(|| kong::hash(&snapshot)),
+        apply_unsigned(settings, catalog.clone(), served.clone(), tools.clone()),
+    );
     let mirror = settings.cluster.snapshot_mirror.as_deref();
     let mirror = mirror.map(|url| super::mirror::open(settings, url, &clock)).transpose()?;
     Ok(Link {
@@ -350,6 +365,7 @@ fn cluster_link(
         clock,
         timing: Timing::default(),
         retry: RETRY,
+        kong,
     })
 }
 
@@ -366,10 +382,7 @@ fn apply(settings: &Settings, catalog: Arc<Catalog>, served: Served, tools: Tool
             Ok(())
         };
         Box::pin(async move {
-            let done = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-                Err(CompileError { entity: None, reason: error.to_string() })
-            });
-            done.map_err(|error| Rejected {
+            run(work).await.map_err(|error| Rejected {
                 config_hash: head.config_hash,
                 phase: "compile".to_owned(),
                 entity: error.entity.map(|key| key.to_string()),
@@ -378,4 +391,35 @@ fn apply(settings: &Settings, catalog: Arc<Catalog>, served: Served, tools: Tool
             })
         })
     })
+}
+
+/// Does the same for a snapshot from a control plane of Kong.
+fn apply_unsigned(
+    settings: &Settings,
+    catalog: Arc<Catalog>,
+    served: Served,
+    tools: Tools,
+) -> ApplyUnsigned {
+    let directory = settings.prefix.path().to_owned();
+    Arc::new(move |snapshot: Arc<Snapshot>, origin: KongOrigin| {
+        let (catalog, served, tools) = (catalog.clone(), served.clone(), tools.clone());
+        let directory = directory.clone();
+        let work = move || {
+            served.serve(&snapshot, &tools)?;
+            tracing::info!(kong = origin.config_hash, config_hash = %snapshot.hash(),
+                "configuration served");
+            origin::keep_unsigned(&catalog, &directory, &snapshot, origin);
+            Ok(())
+        };
+        Box::pin(async move { run(work).await.map_err(|error| error.to_string()) })
+    })
+}
+
+/// Compiles off the request path.
+async fn run(
+    work: impl FnOnce() -> Result<(), CompileError> + Send + 'static,
+) -> Result<(), CompileError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(CompileError { entity: None, reason: error.to_string() }))
 }

@@ -10,9 +10,9 @@ use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::domain::decide::Fresh;
 use crate::pki::ed25519::VerifyKey;
-use crate::settings::Settings;
+use crate::settings::{ClusterProtocol, Settings};
 use crate::snapshot::Snapshot;
-use crate::snapshot::file::{self, Loaded};
+use crate::snapshot::file::{self, KongOrigin, Loaded};
 use crate::snapshot::head::SignedHead;
 use crate::wire::frame::{Pin, Position};
 use crate::wire::pin;
@@ -23,6 +23,8 @@ pub(super) struct Start {
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) memory: Memory,
     pub(super) pin_path: PathBuf,
+    /// What a control plane of Kong called it, if it came from one.
+    pub(super) kong_hash: Option<String>,
 }
 
 /// Finds what to start with.
@@ -43,14 +45,16 @@ pub(super) fn load(settings: &Settings, catalog: &Catalog, clock: &Clock) -> any
         tracing::error!(path = %path.display(), "cached configuration {error}, ignoring");
     }
     let mut memory = Memory { pin: pinned, applied: None, rejected: None };
+    let protocol = settings.cluster.protocol;
     if let Some(loaded) = cached
-        && let Some(snapshot) = accept(loaded, &mut memory)
+        && let kong_hash = loaded.kong.as_ref().map(|kong| kong.config_hash.clone())
+        && let Some(snapshot) = accept(loaded, &mut memory, protocol)
     {
         tracing::info!(config_hash = %snapshot.hash(), "found cached config, loading...");
-        return Ok(Start { snapshot: Arc::new(snapshot), memory, pin_path });
+        return Ok(Start { snapshot: Arc::new(snapshot), memory, pin_path, kong_hash });
     }
     let declared = declared(settings, catalog, &mut fresh)?.unwrap_or_default();
-    Ok(Start { snapshot: Arc::new(declared), memory, pin_path })
+    Ok(Start { snapshot: Arc::new(declared), memory, pin_path, kong_hash: None })
 }
 
 /// Reads the configuration that the settings declare, if they do.
@@ -84,8 +88,21 @@ pub(super) fn declared(
     Ok(Some(snapshot))
 }
 
-/// Takes over what a cache says of its cluster, if its signature holds.
-fn accept(loaded: Loaded, memory: &mut Memory) -> Option<Snapshot> {
+/// Takes over what a cache says of its cluster, if its signature holds. What came from a control
+/// plane of Kong has none, and is nothing for a data plane that has pinned a cluster, unless its
+/// operator wants it so.
+fn accept(loaded: Loaded, memory: &mut Memory, protocol: ClusterProtocol) -> Option<Snapshot> {
+    if let Some(kong) = &loaded.kong
+        && memory.pin.is_some()
+        && protocol != ClusterProtocol::Kong
+    {
+        tracing::error!(
+            control_plane = kong.control_plane,
+            "cached configuration is of a control plane of Kong and not signed by the cluster that \
+             this data plane has pinned, ignoring"
+        );
+        return None;
+    }
     let Some((head, public_key)) = loaded.origin else { return Some(loaded.snapshot) };
     let signed = VerifyKey::parse(&public_key)
         .and_then(|key| key.verify(&head.signed_message(), &head.signature.0));
@@ -108,8 +125,21 @@ pub(super) fn keep(
     head: SignedHead,
     pin: Pin,
 ) {
-    let bytes = file::encode(catalog, snapshot, Some((head, pin.public_key)));
-    if let Err(error) = file::store(directory, &bytes) {
+    store(directory, &file::encode(catalog, snapshot, Some((head, pin.public_key))));
+}
+
+/// Does the same for a configuration that a control plane of Kong sent.
+pub(super) fn keep_unsigned(
+    catalog: &Catalog,
+    directory: &Path,
+    snapshot: &Snapshot,
+    kong: KongOrigin,
+) {
+    store(directory, &file::encode_unsigned(catalog, snapshot, kong));
+}
+
+fn store(directory: &Path, bytes: &[u8]) {
+    if let Err(error) = file::store(directory, bytes) {
         tracing::error!(%error, "unable to write config cache file");
     }
 }

@@ -19,6 +19,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::frame::{FromControl, FromData, PROTOCOL, Pin, Welcome};
+use super::kong;
+use super::kong::introduction::Arguments;
+use super::kong::serve::{Outlets, Terms};
 use super::recent::Recent;
 use super::session::publisher::{Action, Publisher, Timing};
 use super::socket::{NODES, PATH, SNAPSHOTS, Socket, SocketError};
@@ -60,13 +63,17 @@ pub struct Publication {
     pub clock: Clock,
     /// When peers are given up.
     pub timing: Timing,
+    /// How data planes of Kong are served.
+    pub kong: Terms,
 }
 
-struct Shared {
-    publication: Publication,
-    recent: Recent,
+/// What all connections share.
+pub(super) struct Shared {
+    pub(super) publication: Publication,
+    pub(super) recent: Recent,
+    pub(super) outlets: Outlets,
     pin: Pin,
-    stop: watch::Receiver<bool>,
+    pub(super) stop: watch::Receiver<bool>,
 }
 
 /// Serves one cluster listener until `stop` turns true.
@@ -85,7 +92,8 @@ pub async fn publish(
     let public_key = signer.key.verify_key().to_string();
     let pin = Pin { cluster_id: signer.cluster_id, public_key };
     let recent = Recent::new(publication.catalog.clone(), signer);
-    let shared = Arc::new(Shared { publication, recent, pin, stop });
+    let outlets = Outlets::new(&publication);
+    let shared = Arc::new(Shared { publication, recent, outlets, pin, stop });
     let mut tasks = JoinSet::new();
     tasks.spawn(remember(shared.clone()));
     for listener in listeners {
@@ -189,7 +197,7 @@ fn answer(
     if request.method() != Method::GET {
         return plain(StatusCode::METHOD_NOT_ALLOWED);
     }
-    if path == PATH {
+    if path == PATH || path == kong::PATH {
         return upgrade(shared, request, peer, certificate);
     }
     let content = if let Some(hash) = path.strip_prefix(SNAPSHOTS) {
@@ -197,7 +205,7 @@ fn answer(
     } else if let Some(hash) = path.strip_prefix(NODES) {
         shared.recent.nodes(hash)
     } else {
-        tracing::warn!(%peer, path, "[clustering] nothing is served there; is it a Kong data plane?");
+        tracing::warn!(%peer, path, "[clustering] nothing is served there");
         None
     };
     content.map_or_else(|| plain(StatusCode::NOT_FOUND), immutable)
@@ -226,14 +234,11 @@ fn upgrade(
     peer: SocketAddr,
     certificate: &Arc<PeerCertificate>,
 ) -> Answer {
-    for (argument, what) in [("node_id", "id"), ("node_version", "version")] {
-        let query = request.uri().query().unwrap_or_default();
-        if !form_urlencoded::parse(query.as_bytes())
-            .any(|(name, value)| name == argument && !value.is_empty())
-        {
-            tracing::warn!(%peer, "[clustering] data plane didn't pass the {what}");
-            return plain(StatusCode::BAD_REQUEST);
-        }
+    let arguments = Arguments::parse(request.uri().query().unwrap_or_default());
+    if let Some(what) = arguments.missing() {
+        let suffix = arguments.suffix(peer.ip());
+        tracing::warn!("[clustering] data plane didn't pass the {what}{suffix}");
+        return plain(StatusCode::BAD_REQUEST);
     }
     let wanted = |name, value: &str| {
         let header =
@@ -249,10 +254,15 @@ fn upgrade(
         tracing::error!(%peer, "[clustering] failed to perform server side websocket handshake");
         return plain(StatusCode::BAD_REQUEST);
     };
+    let is_kong = request.uri().path() == kong::PATH;
     let upgraded = hyper::upgrade::on(&mut request);
     let (shared, certificate) = (shared.clone(), certificate.clone());
     tokio::spawn(async move {
         match upgraded.await {
+            Ok(upgraded) if is_kong => {
+                let from = (peer, &*certificate);
+                kong::serve::session(TokioIo::new(upgraded), &shared, from, arguments).await;
+            }
             Ok(upgraded) => {
                 let socket = Socket::server(TokioIo::new(upgraded)).await;
                 session(socket, &shared, peer, &certificate).await;
@@ -370,6 +380,7 @@ async fn perform(
                     version: hello.version,
                     labels: hello.labels,
                     cert_expires_at: known.certificate.not_after(),
+                    sync_status: "normal",
                     applied,
                 };
                 known.visit = Some(fleet.joined(arrival, now));

@@ -11,6 +11,8 @@ mod durability;
 mod harness;
 mod history;
 mod http;
+mod kong_dialect;
+mod kong_wire;
 mod layers;
 mod log_commands;
 mod log_contract;

@@ -2,8 +2,11 @@
 //! (reference hybrid.md, sections 3.4 and 4.2).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
+
+use super::compat::Suffix;
 
 /// The arguments of a request for the outlet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +42,13 @@ impl Arguments {
             (_, None) => Some("version"),
             _ => None,
         }
+    }
+
+    /// Returns what ends each log line about the data plane.
+    pub fn suffix(&self, ip: IpAddr) -> Suffix {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let (id, host) = (text(&self.node_id), text(&self.node_hostname));
+        Suffix::new(&id, &host, ip, self.node_version.as_deref())
     }
 }
 

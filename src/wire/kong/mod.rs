@@ -11,22 +11,20 @@
 //! - a data plane has at most one configuration under way, and the newest goes next;
 //! - nothing but the six frame types of a WebSocket is read, and none is put together of parts.
 
+pub mod attach;
+pub mod compat;
+pub mod dialect;
+mod guest;
 pub mod introduction;
+mod payload;
+pub mod serve;
 pub mod session;
+pub(super) mod stream;
+pub mod table;
 pub mod websocket;
-
-use crate::domain::hash::ConfigHash;
 
 /// Where Kong's control planes listen for its data planes.
 pub const PATH: &str = "/v1/outlet";
 
 /// How many characters of a hash this dialect has.
 pub const HASH_LEN: usize = 32;
-
-/// What stands for the hash of a data plane that serves nothing.
-pub const ZERO_HASH: &str = "00000000000000000000000000000000";
-
-/// Returns a hash of ours in this dialect: its first 32 characters.
-pub fn short(hash: ConfigHash) -> String {
-    hash.hex().iter().take(HASH_LEN).map(|digit| char::from(*digit)).collect()
-}

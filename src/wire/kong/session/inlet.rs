@@ -120,7 +120,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::wire::kong::ZERO_HASH;
+    use crate::wire::kong::table::ZERO_HASH;
 
     fn ping(hash: &str) -> Action {
         Action::Send(Frame::Ping(Bytes::copy_from_slice(hash.as_bytes())))

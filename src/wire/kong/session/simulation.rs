@@ -15,8 +15,8 @@ use crate::domain::event::Seq;
 use crate::domain::hash::ConfigHash;
 use crate::promotion::view::Offer;
 use crate::wire::kong::introduction::basic_info;
+use crate::wire::kong::table::{ZERO_HASH, config_hash};
 use crate::wire::kong::websocket::{Frame, Side};
-use crate::wire::kong::{ZERO_HASH, short};
 use crate::writer::Head;
 
 const LEN_MAX: usize = 1 << 20;
@@ -177,7 +177,7 @@ impl World {
         assert!(self.published.contains(&seq), "never published");
         assert!(link.disordered || seq >= plane.seq, "it falls though nothing was swapped");
         plane.seq = seq;
-        plane.hash = short(hash_of(seq));
+        plane.hash = config_hash(hash_of(seq));
         let actions = link.inlet.applied(plane.hash.clone(), now);
         self.data_does(i, actions);
     }
@@ -247,7 +247,7 @@ impl World {
                 }
             }
         }
-        let wanted = short(self.head.config_hash);
+        let wanted = config_hash(self.head.config_hash);
         for (i, plane) in self.planes.iter().enumerate() {
             assert_eq!(plane.hash, wanted, "seed {seed}, plane {i}");
             let told = plane.link.as_ref().map(|link| link.inlet.hash().to_owned());

@@ -14,9 +14,10 @@ use serde_json::Value;
 use super::{CloseReason, Timing};
 use crate::domain::hash::ConfigHash;
 use crate::promotion::view::Offer;
+use crate::wire::kong::HASH_LEN;
 use crate::wire::kong::introduction::{Introduction, IntroductionError};
+use crate::wire::kong::table::{ZERO_HASH, config_hash};
 use crate::wire::kong::websocket::Frame;
-use crate::wire::kong::{HASH_LEN, ZERO_HASH, short};
 
 /// The longest pause before what a data plane did not take is sent again.
 const REPEAT_MAX: Duration = Duration::from_secs(3600);
@@ -183,6 +184,12 @@ impl Outlet {
         }
     }
 
+    /// The connection broke; returns why the session ends if there is more to say than that.
+    pub fn broken(&self, error: &dyn std::fmt::Display) -> Option<CloseReason> {
+        let error = || IntroductionError::Frame(error.to_string());
+        (self.stage == Stage::Unknown).then(|| error().into())
+    }
+
     /// Time has passed.
     pub fn tick(&mut self, now: Instant) -> Vec<Action> {
         let since = |then: Instant| now.duration_since(then);
@@ -214,7 +221,7 @@ impl Outlet {
         self.pongs_due = self.pongs_due.saturating_add(1);
         let mut told = (None, None);
         if let Some(pushed) = &mut self.pushed {
-            if short(pushed.offer.head.config_hash) == hash {
+            if config_hash(pushed.offer.head.config_hash) == hash {
                 let lag = (!pushed.is_served).then(|| now.duration_since(pushed.began_at));
                 pushed.is_served = true;
                 self.refused = None;
@@ -242,7 +249,7 @@ impl Outlet {
         let text = |name| error?.get(name)?.as_str();
         let pushed = self.pushed.as_ref().map(|pushed| &pushed.offer);
         let pushed = pushed.filter(|pushed| {
-            text("config_hash").is_none_or(|hash| hash == short(pushed.head.config_hash))
+            text("config_hash").is_none_or(|hash| hash == config_hash(pushed.head.config_hash))
         });
         let name = text("name").unwrap_or("generic or unknown error");
         let reason = text("message").map_or_else(|| name.to_owned(), |it| format!("{name}: {it}"));

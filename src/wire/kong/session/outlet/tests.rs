@@ -15,7 +15,7 @@ fn offer(seq: u64) -> Offer {
 }
 
 fn hash(seq: u64) -> String {
-    short(offer(seq).head.config_hash)
+    config_hash(offer(seq).head.config_hash)
 }
 
 fn ping(hash: &str) -> Frame {
