@@ -109,8 +109,7 @@ impl Control {
             Some(store) => Some(promotion(store, &writer, &fleet, &clock, &mut tasks).await?),
             None => None,
         };
-        let auth = authentication(settings, stored.map(|it| it as _), &clock).await?;
-        tasks.spawn(auth.clone().follow(tasks.stopped()));
+        let auth = authentication(settings, stored.map(|it| it as _), &clock, &mut tasks).await?;
         let admin_api = admin(
             settings,
             &writer,
@@ -199,6 +198,7 @@ async fn authentication(
     settings: &Settings,
     tokens: Option<Arc<dyn TokenStore>>,
     clock: &Clock,
+    tasks: &mut Tasks,
 ) -> anyhow::Result<Arc<Auth>> {
     if !settings.admin.auth {
         return Ok(Arc::new(Auth::off()));
@@ -213,7 +213,9 @@ async fn authentication(
              `hybridctl token create --role admin --name NAME`"
         );
     }
-    Ok(Arc::new(auth))
+    let auth = Arc::new(auth);
+    tasks.spawn(auth.clone().follow(tasks.stopped()));
+    Ok(auth)
 }
 
 fn status(settings: &Settings, writer: &Writer, counts: &Counts) -> StatusSource {

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -14,7 +14,7 @@ use super::compat::{Suffix, SyncStatus, version};
 use super::introduction::{Arguments, Introduction};
 use super::serve::End;
 use super::session::CloseReason;
-use super::session::outlet::{Action, Failure, Outlet};
+use super::session::outlet::Failure;
 use super::stream::StreamError;
 use crate::domain::event::Seq;
 use crate::domain::hash::ConfigHash;
@@ -105,19 +105,17 @@ impl<'a> Guest<'a> {
         true
     }
 
-    /// Tells the session what its data plane is to get, once that is known.
+    /// Returns what the data plane is to get, once it introduced itself.
     pub(super) fn offer(
         &self,
-        outlet: &mut Outlet,
         heads: &mut watch::Receiver<Arc<Head>>,
         views: &mut watch::Receiver<Arc<View>>,
-    ) -> Vec<Action> {
+    ) -> Option<Offer> {
         // The view goes first: what it holds is no newer than the head then.
         let view = views.borrow_and_update().clone();
         let newest = heads.borrow_and_update().clone();
         self.shared.recent.remember(newest.clone());
-        let offer = self.unmet.as_ref().and_then(|_| view.offer(&self.peer, &newest));
-        offer.map_or_else(Vec::new, |offer| outlet.offer(offer, Instant::now()))
+        self.unmet.as_ref().and_then(|_| view.offer(&self.peer, &newest))
     }
 
     /// Says whether the data plane can run an offer; if not, why is logged and noted.

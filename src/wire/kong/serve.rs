@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::compat::plugins::PluginSet;
@@ -16,12 +17,13 @@ use super::introduction::Arguments;
 use super::payload::Payloads;
 use super::session::outlet::{Action, Outlet};
 use super::session::{CloseReason, Timing};
-use super::stream::{self, StreamError, Writer};
+use super::stream::{self, Reader, StreamError, Writer};
 use super::websocket::{Frame, Side};
 use crate::fleet::Refused;
 use crate::pki::cluster::PeerCertificate;
-use crate::promotion::view::Offer;
+use crate::promotion::view::{Offer, View};
 use crate::wire::publish::{Publication, Shared};
+use crate::writer::Head;
 
 /// How often a session looks at the time.
 const TICK: Duration = Duration::from_secs(1);
@@ -73,6 +75,17 @@ pub(super) enum End {
     Stopped,
 }
 
+/// A session under way.
+struct Session<'a, S> {
+    guest: Guest<'a>,
+    outlet: Outlet,
+    heads: watch::Receiver<Arc<Head>>,
+    views: watch::Receiver<Arc<View>>,
+    /// Who writes, while nothing is being sent.
+    idle: Option<Writer<S>>,
+    sending: Option<Sending<S>>,
+}
+
 /// Runs a session to its end.
 pub(in crate::wire) async fn session<S: AsyncRead + AsyncWrite + Send + 'static>(
     stream: S,
@@ -81,77 +94,100 @@ pub(in crate::wire) async fn session<S: AsyncRead + AsyncWrite + Send + 'static>
     arguments: Arguments,
 ) {
     let terms = shared.outlets.terms;
-    let mut guest = Guest::new(shared, peer, arguments);
     let opened = (BytesMut::new(), terms.payload_len_max);
     let clock = shared.publication.clock.clone();
     let (mut reader, writer) = stream::divide(stream, Side::Server, opened, clock);
-    let mut outlet = Outlet::new(terms.timing, Instant::now());
-    let mut idle = Some(writer);
-    let mut sending: Option<Sending<S>> = None;
-    let mut heads = shared.publication.heads.clone();
-    let mut views = shared.publication.promotion.subscribe();
-    let mut stop = shared.stop.clone();
-    let mut ticks = tokio::time::interval(TICK);
-    let end = loop {
-        let actions = tokio::select! {
-            frame = reader.receive() => match frame {
-                Ok(frame) => outlet.frame(frame, Instant::now()),
-                Err(error) => break outlet.broken(&error).map_or(End::Broken(error), End::Closed),
-            },
-            (writer, sent) = finished(&mut sending) => {
-                sending = None;
-                idle = Some(writer);
-                match sent {
-                    Sent::Whole => outlet.sent(Instant::now()),
-                    Sent::Withheld(refused) => {
-                        guest.withheld(refused);
-                        outlet.withheld(Instant::now())
+    let mut session = Session {
+        guest: Guest::new(shared, peer, arguments),
+        outlet: Outlet::new(terms.timing, Instant::now()),
+        heads: shared.publication.heads.clone(),
+        views: shared.publication.promotion.subscribe(),
+        idle: Some(writer),
+        sending: None,
+    };
+    let end = session.run(&mut reader).await;
+    session.guest.left(&end);
+    // A configuration that is being written cannot be cut short by a frame.
+    if let Some(mut writer) = session.idle {
+        let _ = timeout(TICK, writer.send(Frame::Close)).await;
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Send + 'static> Session<'_, S> {
+    async fn run(&mut self, reader: &mut Reader<S>) -> End {
+        let mut stop = self.guest.shared.stop.clone();
+        let mut ticks = tokio::time::interval(TICK);
+        loop {
+            let actions = tokio::select! {
+                frame = reader.receive() => match frame {
+                    Ok(frame) => self.outlet.frame(frame, Instant::now()),
+                    Err(error) => {
+                        let reason = self.outlet.broken(&error);
+                        return reason.map_or(End::Broken(error), End::Closed);
                     }
-                    Sent::Failed(error) => break End::Broken(error),
+                },
+                (writer, sent) = finished(&mut self.sending) => {
+                    self.sending = None;
+                    self.idle = Some(writer);
+                    match sent {
+                        Sent::Whole => self.outlet.sent(Instant::now()),
+                        Sent::Withheld(refused) => {
+                            self.guest.withheld(refused);
+                            self.outlet.withheld(Instant::now())
+                        }
+                        Sent::Failed(error) => return End::Broken(error),
+                    }
                 }
+                changed = self.heads.changed() => match changed {
+                    Ok(()) => self.offer(),
+                    Err(_) => return End::Stopped,
+                },
+                changed = self.views.changed() => match changed {
+                    Ok(()) => self.offer(),
+                    Err(_) => return End::Stopped,
+                },
+                _ = ticks.tick() => self.outlet.tick(Instant::now()),
+                _ = stop.wait_for(|stop| *stop) => return End::Stopped,
+            };
+            if let Err(end) = self.perform(actions) {
+                return end;
             }
-            changed = heads.changed() => match changed {
-                Ok(()) => guest.offer(&mut outlet, &mut heads, &mut views),
-                Err(_) => break End::Stopped,
-            },
-            changed = views.changed() => match changed {
-                Ok(()) => guest.offer(&mut outlet, &mut heads, &mut views),
-                Err(_) => break End::Stopped,
-            },
-            _ = ticks.tick() => outlet.tick(Instant::now()),
-            _ = stop.wait_for(|stop| *stop) => break End::Stopped,
-        };
+        }
+    }
+
+    /// Does what the session asks for; the error is how it ends.
+    fn perform(&mut self, actions: Vec<Action>) -> Result<(), End> {
         let mut actions = VecDeque::from(actions);
-        let mut over = None;
         while let Some(action) = actions.pop_front() {
+            let guest = &mut self.guest;
             match action {
                 Action::Judge(introduction) => {
                     if !guest.judge(&introduction) {
-                        over = Some(End::Refused);
-                        break;
+                        return Err(End::Refused);
                     }
                     // Labels decide what it is to get, and they are known now.
-                    actions.extend(guest.offer(&mut outlet, &mut heads, &mut views));
-                    actions.extend(outlet.accepted(Instant::now()));
+                    actions.extend(self.offer());
+                    actions.extend(self.outlet.accepted(Instant::now()));
                 }
                 Action::Push(offer) => match guest.check(&offer) {
-                    Ok(()) => sending = idle.take().map(|writer| push(writer, &guest, offer)),
-                    Err(()) => actions.extend(outlet.withheld(Instant::now())),
+                    Ok(()) => {
+                        self.sending = self.idle.take().map(|writer| push(writer, guest, offer));
+                    }
+                    Err(()) => actions.extend(self.outlet.withheld(Instant::now())),
                 },
-                Action::Pong => sending = idle.take().map(|writer| pong(writer, &guest)),
+                Action::Pong => self.sending = self.idle.take().map(|writer| pong(writer, guest)),
                 Action::Pinged { hash, served, lag } => guest.pinged(&hash, served, lag),
                 Action::Failed(failure) => guest.failed(failure),
-                Action::Close(reason) => over = Some(End::Closed(reason)),
+                Action::Close(reason) => return Err(End::Closed(reason)),
             }
         }
-        if let Some(end) = over {
-            break end;
-        }
-    };
-    guest.left(&end);
-    // A configuration that is being written cannot be cut short by a frame.
-    if let Some(mut writer) = idle {
-        let _ = timeout(TICK, writer.send(Frame::Close)).await;
+        Ok(())
+    }
+
+    /// Tells the machine what its data plane is to get.
+    fn offer(&mut self) -> Vec<Action> {
+        let offer = self.guest.offer(&mut self.heads, &mut self.views);
+        offer.map_or_else(Vec::new, |offer| self.outlet.offer(offer, Instant::now()))
     }
 }
 

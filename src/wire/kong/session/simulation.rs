@@ -11,7 +11,6 @@ use rand::{RngExt as _, SeedableRng as _};
 use super::Timing;
 use super::inlet::{self, Inlet};
 use super::outlet::{self, Outlet};
-use crate::domain::event::Seq;
 use crate::domain::hash::ConfigHash;
 use crate::promotion::view::Offer;
 use crate::wire::kong::introduction::basic_info;
@@ -78,7 +77,7 @@ struct World {
 
 fn hash_of(seq: u64) -> ConfigHash {
     // Every third config is one that was there before, as after a rollback.
-    ConfigHash([if seq % 3 == 0 { seq / 2 } else { seq } as u8; 32])
+    ConfigHash([if seq.is_multiple_of(3) { seq / 2 } else { seq } as u8; 32])
 }
 
 fn message(seq: u64) -> Bytes {
