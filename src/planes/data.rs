@@ -346,7 +346,7 @@ fn cluster_link(
     }
     let kong = kong::attachment(
         settings,
-        &hello,
+        (&catalog, &hello.labels),
         kong_hash.unwrap_or_else(|| kong::hash(&snapshot)),
         apply_unsigned(settings, catalog.clone(), served.clone(), tools.clone()),
     );

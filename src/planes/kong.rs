@@ -1,8 +1,10 @@
 //! Kong's dialect as the settings ask for it, on either plane.
 
+use std::collections::BTreeMap;
+
+use crate::domain::catalog::Catalog;
 use crate::settings::{ClusterProtocol, Settings};
 use crate::snapshot::Snapshot;
-use crate::wire::frame::Hello;
 use crate::wire::kong::attach::{ApplyUnsigned, Attachment};
 use crate::wire::kong::dialect::{Dialects, Protocol};
 use crate::wire::kong::introduction::basic_info;
@@ -23,7 +25,7 @@ pub(super) fn terms(settings: &Settings) -> Terms {
 /// Returns how a data plane attaches to a control plane of Kong; `hash` is what it serves.
 pub(super) fn attachment(
     settings: &Settings,
-    hello: &Hello,
+    (catalog, labels): (&Catalog, &BTreeMap<String, String>),
     hash: String,
     apply: ApplyUnsigned,
 ) -> Attachment {
@@ -32,9 +34,13 @@ pub(super) fn attachment(
         ClusterProtocol::Native => Protocol::Native,
         ClusterProtocol::Kong => Protocol::Kong,
     };
+    // A control plane of Kong sends nothing with a plugin that is not among these, so that what
+    // cannot run here leaves the last good configuration where it is.
+    let plugins = catalog.usable_plugins();
+    let plugins = plugins.map(|plugin| (plugin.name.to_owned(), plugin.version.to_owned()));
     Attachment {
         dialects: Dialects::new(protocol),
-        basic_info: basic_info(&hello.plugins, &settings.to_json(), &hello.labels).into(),
+        basic_info: basic_info(&plugins.collect(), &settings.to_json(), labels).into(),
         hash,
         payload_len_max: payload_len_max(settings),
         apply,

@@ -40,16 +40,14 @@ pub(super) fn load(settings: &Settings, catalog: &Catalog, clock: &Clock) -> any
         .with_context(|| format!("the cluster's pin {} is unusable", pin_path.display()))?;
     let mut id = || clock.id();
     let mut fresh = Fresh { at: clock.now(), id: &mut id };
-    let (cached, skipped) = file::load_newest(catalog, directory, &mut fresh);
+    let mut memory = Memory { pin: pinned, applied: None, rejected: None };
+    let protocol = settings.cluster.protocol;
+    let accept = |loaded: Loaded| accept(loaded, &mut memory, protocol);
+    let (cached, skipped) = file::load_newest(catalog, directory, &mut fresh, accept);
     for (path, error) in skipped {
         tracing::error!(path = %path.display(), "cached configuration {error}, ignoring");
     }
-    let mut memory = Memory { pin: pinned, applied: None, rejected: None };
-    let protocol = settings.cluster.protocol;
-    if let Some(loaded) = cached
-        && let kong_hash = loaded.kong.as_ref().map(|kong| kong.config_hash.clone())
-        && let Some(snapshot) = accept(loaded, &mut memory, protocol)
-    {
+    if let Some(Cached { snapshot, kong_hash }) = cached {
         tracing::info!(config_hash = %snapshot.hash(), "found cached config, loading...");
         return Ok(Start { snapshot: Arc::new(snapshot), memory, pin_path, kong_hash });
     }
@@ -88,10 +86,16 @@ pub(super) fn declared(
     Ok(Some(snapshot))
 }
 
+/// What a cache holds.
+struct Cached {
+    snapshot: Snapshot,
+    kong_hash: Option<String>,
+}
+
 /// Takes over what a cache says of its cluster, if its signature holds. What came from a control
 /// plane of Kong has none, and is nothing for a data plane that has pinned a cluster, unless its
 /// operator wants it so.
-fn accept(loaded: Loaded, memory: &mut Memory, protocol: ClusterProtocol) -> Option<Snapshot> {
+fn accept(loaded: Loaded, memory: &mut Memory, protocol: ClusterProtocol) -> Option<Cached> {
     if let Some(kong) = &loaded.kong
         && memory.pin.is_some()
         && protocol != ClusterProtocol::Kong
@@ -99,11 +103,13 @@ fn accept(loaded: Loaded, memory: &mut Memory, protocol: ClusterProtocol) -> Opt
         tracing::error!(
             control_plane = kong.control_plane,
             "cached configuration is of a control plane of Kong and not signed by the cluster that \
-             this data plane has pinned, ignoring"
+             this data plane has pinned, looking for an older one"
         );
         return None;
     }
-    let Some((head, public_key)) = loaded.origin else { return Some(loaded.snapshot) };
+    let kong_hash = loaded.kong.map(|kong| kong.config_hash);
+    let cached = Cached { snapshot: loaded.snapshot, kong_hash };
+    let Some((head, public_key)) = loaded.origin else { return Some(cached) };
     let signed = VerifyKey::parse(&public_key)
         .and_then(|key| key.verify(&head.signed_message(), &head.signature.0));
     let from = Pin { cluster_id: head.cluster_id, public_key };
@@ -114,7 +120,7 @@ fn accept(loaded: Loaded, memory: &mut Memory, protocol: ClusterProtocol) -> Opt
         return None;
     }
     memory.applied = Some(Position::from(head));
-    Some(loaded.snapshot)
+    Some(cached)
 }
 
 /// Writes the cache. The configuration is served whether or not that works.

@@ -1,6 +1,5 @@
 //! The control plane's driver: the cluster listener, its sessions, and content by hash.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -169,7 +168,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor, share
     };
     let service = service_fn(|request| {
         let answer = answer(&shared, request, peer, &certificate);
-        async move { Ok::<_, Infallible>(answer) }
+        async move { answer }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -187,15 +186,20 @@ async fn connection(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor, share
 
 type Answer = Response<Full<Bytes>>;
 
+/// The connection ends without an answer, as nginx's status 444 has it.
+#[derive(Debug, thiserror::Error)]
+#[error("ended without an answer")]
+struct Silence;
+
 fn answer(
     shared: &Arc<Shared>,
     request: Request<Incoming>,
     peer: SocketAddr,
     certificate: &Arc<PeerCertificate>,
-) -> Answer {
+) -> Result<Answer, Silence> {
     let path = request.uri().path();
     if request.method() != Method::GET {
-        return plain(StatusCode::METHOD_NOT_ALLOWED);
+        return Ok(plain(StatusCode::METHOD_NOT_ALLOWED));
     }
     if path == PATH || path == kong::PATH {
         return upgrade(shared, request, peer, certificate);
@@ -208,7 +212,7 @@ fn answer(
         tracing::warn!(%peer, path, "[clustering] nothing is served there");
         None
     };
-    content.map_or_else(|| plain(StatusCode::NOT_FOUND), immutable)
+    Ok(content.map_or_else(|| plain(StatusCode::NOT_FOUND), immutable))
 }
 
 fn plain(status: StatusCode) -> Answer {
@@ -233,12 +237,12 @@ fn upgrade(
     mut request: Request<Incoming>,
     peer: SocketAddr,
     certificate: &Arc<PeerCertificate>,
-) -> Answer {
+) -> Result<Answer, Silence> {
     let arguments = Arguments::parse(request.uri().query().unwrap_or_default());
     if let Some(what) = arguments.missing() {
         let suffix = arguments.suffix(peer.ip());
         tracing::warn!("[clustering] data plane didn't pass the {what}{suffix}");
-        return plain(StatusCode::BAD_REQUEST);
+        return Ok(plain(StatusCode::BAD_REQUEST));
     }
     let wanted = |name, value: &str| {
         let header =
@@ -251,8 +255,11 @@ fn upgrade(
         .map(|key| derive_accept_key(key.as_bytes()));
     let key = key.and_then(|key| HeaderValue::try_from(key).ok());
     let Some(key) = key.filter(|_| wanted(header::UPGRADE, "websocket")) else {
-        tracing::error!(%peer, "[clustering] failed to perform server side websocket handshake");
-        return plain(StatusCode::BAD_REQUEST);
+        let suffix = arguments.suffix(peer.ip());
+        tracing::error!(
+            "[clustering] failed to perform server side websocket handshake: it asks for none{suffix}"
+        );
+        return Err(Silence);
     };
     let is_kong = request.uri().path() == kong::PATH;
     let upgraded = hyper::upgrade::on(&mut request);
@@ -275,7 +282,7 @@ fn upgrade(
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::SEC_WEBSOCKET_ACCEPT, key);
-    answer
+    Ok(answer)
 }
 
 type ServerSocket = Socket<TokioIo<hyper::upgrade::Upgraded>>;

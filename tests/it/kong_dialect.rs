@@ -116,6 +116,16 @@ async fn who_does_not_say_who_it_is_gets_400() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_no_websocket_gets_no_answer() {
+    let cluster = control().await;
+    let address = cluster.control.as_ref().unwrap().cluster[0];
+    let mut wire = dial(address, cluster.directory.path()).await;
+    let request = "GET /v1/outlet?node_id=a&node_version=3.9.3 HTTP/1.1\r\nHost: x\r\n\r\n";
+    wire.write(request.as_bytes()).await;
+    assert_eq!(wire.receive().await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nonsense_is_answered_by_a_close_frame() {
     let cluster = control().await;
     let info = json!({"type": "basic_info", "plugins": "acl"}).to_string();
@@ -149,6 +159,42 @@ async fn a_frame_longer_than_cluster_max_payload_ends_the_session_before_it_is_r
     // The head alone: 4,194,305 bytes are to follow.
     wire.write(&[0x82, 0xff, 0, 0, 0, 0, 0, 0x40, 0, 1, 1, 2, 3, 4]).await;
     assert_eq!(wire.receive().await, Some((CLOSE, Vec::new())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_longer_than_cluster_max_payload_is_not_sent_and_the_reason_seen() {
+    let limit = ("KONG_CLUSTER_MAX_PAYLOAD".to_owned(), "4194304".to_owned());
+    let at_once = ("KONG_DB_UPDATE_FREQUENCY".to_owned(), "0".to_owned());
+    let store = ("KONG_UNSUPPORTED_PLUGINS".to_owned(), "store".to_owned());
+    let cluster = Cluster::without_data_with(vec![limit, at_once, store]).await;
+    let mut wire = introduced(&cluster).await;
+    wire.reconfigure().await;
+    assert_eq!(wire.receive().await, Some((PONG, Vec::new())));
+
+    // Nothing packs six bits a character any closer.
+    let mut state = 1_u32;
+    let noise = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        char::from(
+            b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_"
+                [(state >> 26) as usize],
+        )
+    });
+    let body: String = noise.take(7 << 20).collect();
+    let plugin = json!({"name": "request-termination", "config": {"body": body}});
+    let plugin = cluster.call("POST", "/plugins", &plugin).await;
+    assert_eq!(plugin.status, 201, "{}", &plugin.body[..200]);
+    let path = format!("/plugins/{}", plugin.json()["id"].as_str().unwrap());
+    let row = row(&cluster, |row| row["rejected"] != Value::Null).await;
+    assert!(row["rejected"].to_string().contains("payload too big"), "{row}");
+
+    assert_eq!(cluster.call("DELETE", &path, &Value::Null).await.status, 204);
+    cluster.put("/consumers/bob", json!({})).await;
+    let sent = poll(async || {
+        let message = wire.reconfigure().await;
+        (!message["config_table"]["consumers"].is_null()).then_some(())
+    });
+    assert!(sent.await.is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -288,7 +334,8 @@ async fn our_data_plane_follows_a_control_plane_of_kong_and_keeps_what_it_sent()
     assert!(kong.refuse().await.starts_with("GET /v1/hybrid?"), "the native path goes first");
     let (head, info, first, mut wire) = kong.welcome().await;
     let address = kong.listener.local_addr().unwrap();
-    let (id, host) = (&head[26..62], head.split(['=', '&']).nth(3).unwrap());
+    let arguments: Vec<_> = head.split(['=', '&']).collect();
+    let (id, host) = (arguments[1], arguments[3]);
     let key = head.split("Sec-WebSocket-Key: ").nth(1).unwrap().split("\r\n").next().unwrap();
     assert_eq!(
         head,
@@ -366,15 +413,28 @@ async fn a_data_plane_that_pinned_a_cluster_takes_nothing_unsigned() {
     let address = cluster.control.as_ref().unwrap().cluster[0];
     cluster.stop_data().await;
     cluster.stop_control().await;
-    let kong = Kong { listener: TcpListener::bind(address).await.unwrap(), cluster };
-    let Kong { listener, mut cluster } = kong;
+    let listener = TcpListener::bind(address).await.unwrap();
     cluster.start_data().await;
-    let kong = Kong { listener, cluster };
+    let mut kong = Kong { listener, cluster };
     for _ in 0..2 {
         let asked = kong.refuse().await;
         assert!(asked.starts_with("GET /v1/hybrid?"), "{asked}");
     }
     assert_eq!(http::get(kong.cluster.proxy(), "/a").await.unwrap().status, 200);
+
+    // Unless it is told to; and then not a moment longer.
+    kong.cluster.stop_data().await;
+    kong.cluster.start_data_in("dp", &[("KONG_CLUSTER_PROTOCOL", "kong")]).await;
+    let (_, _, hash, mut wire) = kong.welcome().await;
+    assert_ne!(hash, ZERO, "it serves something");
+    let one = "11111111111111111111111111111111";
+    wire.send_packed(&message(&blue, one)).await;
+    assert_eq!(ping(&mut wire).await, one);
+    kong.cluster.until("/h", |answer| answer.status == 200).await;
+    kong.cluster.stop_data().await;
+    kong.cluster.start_data().await;
+    assert_eq!(http::get(kong.cluster.proxy(), "/a").await.unwrap().status, 200);
+    assert_eq!(http::get(kong.cluster.proxy(), "/h").await.unwrap().status, 404);
 }
 
 #[tokio::test(flavor = "multi_thread")]

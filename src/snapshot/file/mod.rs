@@ -254,12 +254,14 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Returns the newest generation that verifies, and what was wrong with those that were skipped.
-pub fn load_newest(
+/// Returns what `accept` makes of the newest generation that verifies and that it accepts, and what
+/// was wrong with those that do not verify.
+pub fn load_newest<T>(
     catalog: &Catalog,
     directory: &Path,
     fresh: &mut Fresh<'_>,
-) -> (Option<Loaded>, Vec<(PathBuf, FileError)>) {
+    mut accept: impl FnMut(Loaded) -> Option<T>,
+) -> (Option<T>, Vec<(PathBuf, FileError)>) {
     let mut skipped = Vec::new();
     let names = std::iter::once(FILE_NAME.to_owned())
         .chain((1..GENERATIONS).map(|number| format!("{FILE_NAME}.{number}")));
@@ -271,7 +273,10 @@ pub fn load_newest(
             Err(error) => Err(FileError::Io(error)),
         };
         match loaded {
-            Ok(loaded) => return (Some(loaded), skipped),
+            Ok(loaded) => match accept(loaded) {
+                None => continue,
+                accepted => return (accepted, skipped),
+            },
             Err(error) => skipped.push((path, error)),
         }
     }
