@@ -76,6 +76,8 @@ pub struct Arrival {
     pub labels: BTreeMap<String, String>,
     /// When its certificate expires.
     pub cert_expires_at: DateTime<Utc>,
+    /// Whether it can be served, as [`DataPlaneRow::sync_status`].
+    pub sync_status: &'static str,
     /// What it serves.
     pub applied: Option<(Seq, ConfigHash)>,
 }
@@ -141,7 +143,7 @@ impl Fleet {
             last_seen: now,
             ttl_seconds: self.ttl_seconds,
             config_hash: hash_text(arrival.applied),
-            sync_status: "normal",
+            sync_status: arrival.sync_status,
             updated_at: now,
             labels: arrival.labels,
             cert_expires_at: Some(arrival.cert_expires_at.timestamp()),
@@ -187,6 +189,11 @@ impl Fleet {
         });
     }
 
+    /// Whether a data plane can be served has changed.
+    pub fn judged(&self, visit: Visit, sync_status: &'static str, now: DateTime<Utc>) {
+        self.update(visit, now, |row| row.sync_status = sync_status);
+    }
+
     /// A data plane's connection ended.
     pub fn left(&self, visit: Visit, now: DateTime<Utc>) {
         self.update(visit, now, |row| row.connected = false);
@@ -225,6 +232,7 @@ mod tests {
             version: "3.9.1".into(),
             labels: BTreeMap::new(),
             cert_expires_at: DateTime::UNIX_EPOCH,
+            sync_status: "normal",
             applied: None,
         }
     }
