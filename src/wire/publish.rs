@@ -17,11 +17,13 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::frame::{FromControl, FromData, PROTOCOL, Pin, Welcome};
+use super::frame::{FromControl, FromData, Hello, PROTOCOL, Pin, Welcome};
 use super::kong;
+use super::kong::compat::{Ours, Suffix, SyncStatus};
 use super::kong::introduction::Arguments;
 use super::kong::serve::{Outlets, Terms};
 use super::recent::Recent;
+use super::session::compared::Withheld;
 use super::session::publisher::{Action, Publisher, Timing};
 use super::socket::{NODES, PATH, SNAPSHOTS, Socket, SocketError};
 use crate::clock::Clock;
@@ -69,6 +71,7 @@ pub struct Publication {
 /// What all connections share.
 pub(super) struct Shared {
     pub(super) publication: Publication,
+    pub(super) ours: Arc<Ours>,
     pub(super) recent: Recent,
     pub(super) outlets: Outlets,
     pin: Pin,
@@ -91,8 +94,9 @@ pub async fn publish(
     let public_key = signer.key.verify_key().to_string();
     let pin = Pin { cluster_id: signer.cluster_id, public_key };
     let recent = Recent::new(publication.catalog.clone(), signer);
+    let ours = Arc::new(Ours::of(&publication.catalog));
     let outlets = Outlets::new(&publication);
-    let shared = Arc::new(Shared { publication, recent, outlets, pin, stop });
+    let shared = Arc::new(Shared { publication, ours, recent, outlets, pin, stop });
     let mut tasks = JoinSet::new();
     tasks.spawn(remember(shared.clone()));
     for listener in listeners {
@@ -298,8 +302,9 @@ async fn session(
     let mut views = shared.publication.promotion.subscribe();
     let mut stop = shared.stop.clone();
     let mut publisher = Publisher::new(shared.publication.timing, Instant::now())
-        .in_epoch(shared.publication.cluster.epoch);
-    let mut known = Known { address: peer, certificate, visit: None, plane: None };
+        .in_epoch(shared.publication.cluster.epoch)
+        .comparing(shared.ours.clone());
+    let mut known = Known { address: peer, certificate, visit: None, plane: None, suffix: None };
     let mut ticks = tokio::time::interval(TICK);
     let ended = loop {
         let actions = tokio::select! {
@@ -308,6 +313,7 @@ async fn session(
                     if let (FromData::Hello(hello), None) = (&frame, &known.plane) {
                         let plane = Peer { id: hello.node_id, labels: hello.labels.clone() };
                         known.plane = Some(plane);
+                        known.introduce(hello);
                         offer(&mut publisher, shared, &known, &mut heads, &mut views);
                     }
                     publisher.frame(frame, Instant::now())
@@ -346,6 +352,52 @@ struct Known<'a> {
     certificate: &'a PeerCertificate,
     visit: Option<Visit>,
     plane: Option<Peer>,
+    /// What lines about it end with; known once it has said who it is.
+    suffix: Option<Suffix>,
+}
+
+impl Known<'_> {
+    /// The data plane told who it is.
+    fn joined(&mut self, hello: Hello, status: SyncStatus, shared: &Shared) {
+        let (peer, publication) = (self.address, &shared.publication);
+        tracing::info!(%peer, node_id = %hello.node_id, hostname = hello.hostname,
+            "[clustering] data plane connected");
+        let applied = hello.applied.map(|p| (p.seq, p.config_hash));
+        let arrival = Arrival {
+            id: hello.node_id,
+            ip: peer.ip(),
+            hostname: hello.hostname,
+            version: hello.version,
+            labels: hello.labels,
+            cert_expires_at: self.certificate.not_after(),
+            sync_status: status.text(),
+            applied,
+        };
+        self.visit = Some(publication.fleet.joined(arrival, publication.clock.now()));
+    }
+
+    /// Notes what the session found out about the data plane.
+    fn note(&mut self, action: Action, shared: &Shared) {
+        let (fleet, now) = (&shared.publication.fleet, shared.publication.clock.now());
+        match (action, self.visit, &self.suffix) {
+            (Action::Joined(hello, status), ..) => self.joined(*hello, status, shared),
+            (Action::Judged(status), Some(visit), _) => fleet.judged(visit, status.text(), now),
+            (Action::Withheld(withheld), Some(visit), _) => {
+                let Withheld { config_hash, revision, why } = withheld;
+                let refused = Refused { config_hash, revision, reason: why.reason };
+                fleet.rejected(visit, refused, now);
+            }
+            (Action::Say(line), _, Some(suffix)) => line.log(suffix),
+            _ => {}
+        }
+    }
+
+    /// Notes how lines about the data plane end.
+    fn introduce(&mut self, hello: &Hello) {
+        let id = hello.node_id.to_string();
+        let version = Some(hello.version.as_str());
+        self.suffix = Some(Suffix::new(&id, &hello.hostname, self.address.ip(), version));
+    }
 }
 
 /// Tells the session what its data plane is to get.
@@ -376,21 +428,8 @@ async fn perform(
     let lag_max = shared.publication.timing.lag_max;
     for action in actions {
         let frame = match action {
-            Action::Joined(hello) => {
-                tracing::info!(%peer, node_id = %hello.node_id, hostname = hello.hostname,
-                    "[clustering] data plane connected");
-                let applied = hello.applied.map(|p| (p.seq, p.config_hash));
-                let arrival = Arrival {
-                    id: hello.node_id,
-                    ip: peer.ip(),
-                    hostname: hello.hostname,
-                    version: hello.version,
-                    labels: hello.labels,
-                    cert_expires_at: known.certificate.not_after(),
-                    sync_status: "normal",
-                    applied,
-                };
-                known.visit = Some(fleet.joined(arrival, now));
+            Action::Joined(..) | Action::Judged(_) | Action::Withheld(_) | Action::Say(_) => {
+                known.note(action, shared);
                 continue;
             }
             Action::Applied(position, lag) => {

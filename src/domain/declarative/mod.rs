@@ -2,8 +2,9 @@
 //! (reference hybrid.md, section 10; gateway-1, section A.10).
 //!
 //! [`parse`] reads what people and other tools write: nesting, names as references, absent ids
-//! and defaults; [`receive`] what Kong's control planes send. [`export`] writes the flat form, and [`read_flat`] reads exactly that back,
-//! adding nothing, so that an old export keeps its hash under a newer release's defaults.
+//! and defaults; [`receive`] what Kong's control planes send. [`export`] writes the flat form, and
+//! [`read_flat`] reads exactly that back, adding nothing, so that an old export keeps its hash
+//! under a newer release's defaults.
 
 mod id;
 mod parse;

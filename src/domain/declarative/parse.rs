@@ -318,9 +318,10 @@ impl Reader<'_> {
         self.unique.get(&(kind, field, text.to_owned())).copied()
     }
 
-    /// Returns a unique value as errors may tell it.
+    /// Returns a unique value as errors may tell it: those of plugins' kinds can be credentials.
     fn told<'t>(&self, schema: &Schema, text: &'t str) -> &'t str {
-        match self.source == Source::ControlPlane && schema.secret_key {
+        let mut brought = self.catalog.plugins().flat_map(|plugin| &plugin.kinds);
+        match self.source == Source::ControlPlane && brought.any(|it| it.kind == schema.kind) {
             true => "******",
             false => text,
         }

@@ -22,7 +22,6 @@ use crate::fleet::{Arrival, Refused, Visit};
 use crate::pki::cluster::PeerCertificate;
 use crate::promotion::decision::Peer;
 use crate::promotion::view::{Offer, View};
-use crate::settings::KONG_VERSION;
 use crate::wire::publish::Shared;
 use crate::writer::Head;
 
@@ -76,7 +75,8 @@ impl<'a> Guest<'a> {
         let suffix = &self.suffix;
         let theirs = self.arguments.node_version.clone().unwrap_or_default();
         self.peer.labels = introduction.labels.clone();
-        match version::check(KONG_VERSION, &theirs) {
+        let ours = &self.shared.ours;
+        match version::check(&ours.version, &theirs) {
             Ok(said) => said.iter().for_each(|line| line.log(suffix)),
             Err(line) => {
                 line.log(suffix);
@@ -90,10 +90,9 @@ impl<'a> Guest<'a> {
         let versions = introduction.plugins.iter();
         let data =
             PluginSet::of(versions.map(|(name, version)| (name.as_str(), version.as_deref())));
-        let control = &self.shared.outlets.plugins;
-        plugins::presence(control, &data).iter().for_each(|line| line.log(suffix));
-        self.unmet = Some(Unmet::of(control, &data));
-        self.downgrade = Downgrade::new(KONG_VERSION, &theirs).map(Arc::new);
+        plugins::presence(&ours.plugins, &data).iter().for_each(|line| line.log(suffix));
+        self.unmet = Some(Unmet::of(&ours.plugins, &data));
+        self.downgrade = Downgrade::new(&ours.version, &theirs).map(Arc::new);
         self.status = SyncStatus::Normal;
         if self.id.is_none() {
             tracing::error!(
@@ -120,11 +119,12 @@ impl<'a> Guest<'a> {
 
     /// Says whether the data plane can run an offer; if not, why is logged and noted.
     pub(super) fn check(&mut self, offer: &Offer) -> Result<(), ()> {
-        let config = offer.head.snapshot.config();
+        let snapshot = &offer.head.snapshot;
         let catalog = &self.shared.publication.catalog;
         let version = self.arguments.node_version.as_deref().unwrap_or_default();
-        let unmet = self.unmet.as_ref().map_or(Ok(()), |unmet| unmet.check(config));
-        let checked = unmet.and_then(|()| plugins::check_routes(catalog, config, version));
+        let unmet = self.unmet.as_ref().map_or(Ok(()), |it| self.shared.ours.check(it, snapshot));
+        let checked =
+            unmet.and_then(|()| plugins::check_routes(catalog, snapshot.config(), version));
         let Err(blocked) = checked else {
             self.set_status(SyncStatus::Normal);
             return Ok(());

@@ -11,7 +11,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::compat::plugins::PluginSet;
 use super::guest::Guest;
 use super::introduction::Arguments;
 use super::payload::Payloads;
@@ -40,17 +39,14 @@ pub struct Terms {
 /// What all sessions share.
 pub(in crate::wire) struct Outlets {
     terms: Terms,
-    /// The plugins that this control plane has.
-    pub(super) plugins: PluginSet,
     payloads: Arc<Payloads>,
 }
 
 impl Outlets {
     pub(in crate::wire) fn new(publication: &Publication) -> Self {
         let (catalog, clock) = (publication.catalog.clone(), publication.clock.clone());
-        let plugins = PluginSet::of_catalog(&catalog);
         let payloads = Payloads::new(catalog, publication.cluster.cluster_id, clock);
-        Self { terms: publication.kong, plugins, payloads: Arc::new(payloads) }
+        Self { terms: publication.kong, payloads: Arc::new(payloads) }
     }
 }
 

@@ -11,8 +11,63 @@ pub mod downgrade;
 pub mod plugins;
 pub mod version;
 
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use self::plugins::{Blocked, PluginSet, Unmet};
+use crate::domain::catalog::Catalog;
+use crate::domain::hash::ConfigHash;
+use crate::settings::KONG_VERSION;
+use crate::snapshot::Snapshot;
+
+/// What a control plane compares its data planes with.
+#[derive(Debug)]
+pub struct Ours {
+    /// The level of Kong that it implements.
+    pub version: String,
+    /// Its plugins.
+    pub plugins: PluginSet,
+    /// Which plugins the configs of late have: a thousand data planes are compared with the same.
+    configured: Mutex<VecDeque<(ConfigHash, Arc<BTreeSet<String>>)>>,
+}
+
+/// How many configs of late are kept.
+const CONFIGURED_MAX: usize = 4;
+
+impl Ours {
+    /// Makes what this control plane is.
+    pub fn of(catalog: &Catalog) -> Self {
+        let plugins = PluginSet::of_catalog(catalog);
+        Self { version: KONG_VERSION.to_owned(), plugins, configured: Mutex::default() }
+    }
+
+    /// Checks that a data plane can run all plugins of a snapshot.
+    ///
+    /// # Errors
+    ///
+    /// The first plugin by name that it cannot run.
+    pub fn check(&self, unmet: &Unmet, snapshot: &Snapshot) -> Result<(), Blocked> {
+        if unmet.is_empty() {
+            return Ok(());
+        }
+        // What is kept can be found again, so a poisoned lock is still good.
+        let mut kept = self.configured.lock().unwrap_or_else(PoisonError::into_inner);
+        let hash = snapshot.hash();
+        let names = match kept.iter().find(|(of, _)| *of == hash) {
+            Some((_, names)) => names.clone(),
+            None => {
+                let names = Arc::new(plugins::configured(snapshot.config()));
+                kept.truncate(CONFIGURED_MAX - 1);
+                kept.push_front((hash, names.clone()));
+                names
+            }
+        };
+        drop(kept);
+        unmet.check_names(&names)
+    }
+}
 
 /// Whether a data plane can be served: the column `sync_status` of the fleet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -124,13 +124,27 @@ impl Unmet {
     ///
     /// The first plugin by name that it cannot run.
     pub fn check(&self, config: &Config) -> Result<(), Blocked> {
-        if self.0.is_empty() {
+        if self.is_empty() {
             return Ok(());
         }
-        let configured: BTreeSet<_> = Left::out_of(config).plugins(config).collect();
+        self.check_names(&configured(config))
+    }
+
+    /// Returns whether a data plane can run whatever is configured.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Checks that a data plane can run the plugins of these names.
+    pub(super) fn check_names(&self, configured: &BTreeSet<String>) -> Result<(), Blocked> {
         let first = self.0.iter().find(|(name, _)| configured.contains(*name));
         first.map_or(Ok(()), |(_, blocked)| Err(blocked.clone()))
     }
+}
+
+/// Returns the names of the plugins that are sent to data planes.
+pub(super) fn configured(config: &Config) -> BTreeSet<String> {
+    Left::out_of(config).plugins(config).collect()
 }
 
 fn blocked(name: &str, ours: Option<&Version>, data: &PluginSet) -> Option<Blocked> {

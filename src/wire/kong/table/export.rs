@@ -22,6 +22,9 @@ use crate::wire::kong::compat::downgrade::{Downgrade, Said};
 /// leave the rest as it is.
 const SECTIONS: [&str; 5] = ["routes", "services", "plugins", "upstreams", "targets"];
 
+/// Kinds that Kong keeps to its control planes.
+const KEPT: [&str; 2] = ["oauth2_authorization_codes", "sessions"];
+
 /// The id of the one workspace, as that of Kong without a database.
 const WORKSPACE_ID: &str = "0dc6f45b-8f8d-40d2-a504-473544ee190b";
 
@@ -76,7 +79,7 @@ pub fn reconfigure(
     hashes.insert("config".into(), hash.as_str().into());
     hashes.extend(SECTIONS.map(|name| (name.to_owned(), ZERO_HASH.into())));
     let left = Left::out_of(snapshot.config());
-    for schema in catalog.schemas() {
+    for schema in catalog.schemas().filter(|schema| !KEPT.contains(&schema.kind.name())) {
         let entities = snapshot.config().of_kind(schema.kind, None);
         let rows = entities.filter(|entity| left.keeps(entity));
         let name = writer.list(schema.kind.name(), rows.map(|it| row(catalog, schema, it)));

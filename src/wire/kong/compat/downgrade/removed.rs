@@ -1,9 +1,12 @@
 //! The fields of plugins' configs that older data planes do not know, and their older names
 //! (reference hybrid.md, section 6.4).
 
+/// The names of plugins, with fields of their configs at dotted paths.
+type Fields = &'static [(&'static str, &'static [&'static str])];
+
 /// Fields by the version that brought them: data planes below it do not get them. The names of
 /// plugins have `_` for `-` here, as they do in the log lines.
-pub(super) const REMOVED: &[(u64, &[(&str, &[&str])])] = &[
+pub(super) const REMOVED: &[(u64, Fields)] = &[
     (
         3_001_000_000,
         &[

@@ -1,5 +1,7 @@
 //! Each row of the tables of sections 6.2 and 6.3, and the examples of the seed document.
 
+use std::sync::LazyLock;
+
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -9,6 +11,9 @@ use crate::domain::entity::{Entity, Kind};
 use crate::domain::kinds::route::Flavour;
 use crate::domain::kinds::{plugin, service};
 use crate::plugins;
+
+/// Plugins with their versions.
+type Named = &'static [(&'static str, &'static str)];
 
 fn set(plugins: &[(&str, &str)]) -> PluginSet {
     let version = |text: &'static str| (!text.is_empty()).then_some(text);
@@ -145,15 +150,16 @@ fn the_line_has_the_text_of_kong_and_the_reason_of_the_seed() {
     );
 }
 
+static CATALOG: LazyLock<Catalog> = LazyLock::new(|| plugins::catalog(|_| true));
+
 fn made(kind: Kind, body: Value) -> Entity {
-    let catalog = plugins::catalog(|_| true);
     let at = chrono::DateTime::from_timestamp(1_700_000_000, 0).unwrap();
     let mut fresh = Fresh { at, id: &mut || Uuid::from_u128(77) };
-    make(&catalog, kind, body.as_object().unwrap().clone(), &mut fresh).unwrap()
+    make(&CATALOG, kind, body.as_object().unwrap().clone(), &mut fresh).unwrap()
 }
 
 fn config(entities: impl IntoIterator<Item = Entity>) -> Config {
-    Config::of(&plugins::catalog(|_| true), entities)
+    Config::of(&CATALOG, entities)
 }
 
 fn id(n: u128) -> String {
@@ -192,7 +198,7 @@ fn configured_plugins_means_any_plugin_that_is_either_enabled_globally_or_config
 #[test]
 fn for_example_if_a_kong_gateway_oss_control_plane_has_plugin1_v1_1_1_and_plugin2_v2_1_0() {
     let control = set(&[("plugin1", "1.1.1"), ("plugin2", "2.1.0")]);
-    let cases: [(&str, &[(&str, &str)], bool); 5] = [
+    let cases: [(&str, Named, bool); 5] = [
         ("with plugin1 v1.1.2, and plugin2 not installed", &[("plugin1", "1.1.2")], true),
         (
             "with plugin1 v1.1.2, plugin2 v2.1.0, and plugin3 v9.8.1 installed",
