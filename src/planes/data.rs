@@ -38,6 +38,7 @@ use crate::snapshot::file::KongOrigin;
 use crate::snapshot::head::SignedHead;
 use crate::telemetry::access::{AccessGuard, AccessLog, AccessTarget};
 use crate::telemetry::counter;
+use crate::telemetry::trouble::is_of_disk;
 use crate::wire::content::TlsLink;
 use crate::wire::follow::{Apply, Link, LinkState, follow};
 use crate::wire::frame::{Hello, PROTOCOL, Pin, Rejected};
@@ -179,9 +180,14 @@ fn open_access_log(
         "/dev/stderr" => AccessTarget::Stderr,
         path => AccessTarget::File(settings.prefix.join(path)),
     };
-    let (log, guard) =
-        AccessLog::open(target, ACCESS_LOG_BYTES).context("cannot open proxy_access_log")?;
-    Ok((Some(log), Some(guard)))
+    match AccessLog::open(target, ACCESS_LOG_BYTES) {
+        Ok((log, guard)) => Ok((Some(log), Some(guard))),
+        Err(error) if is_of_disk(&error) => {
+            tracing::error!(%error, "cannot open proxy_access_log: requests are not logged");
+            Ok((None, None))
+        }
+        Err(error) => Err(error).context("cannot open proxy_access_log"),
+    }
 }
 
 fn proxy_settings(settings: &Settings, access_log: Option<AccessLog>) -> ProxySettings {
@@ -344,11 +350,12 @@ fn cluster_link(
              takes unsigned configurations all the same"
         );
     }
+    let cache = Arc::new(origin::Cache::new(settings.prefix.path()));
     let kong = kong::attachment(
         settings,
         (&catalog, &hello.labels),
         kong_hash.unwrap_or_else(|| kong::hash(&snapshot)),
-        apply_unsigned(settings, catalog.clone(), served.clone(), tools.clone()),
+        apply_unsigned(cache.clone(), catalog.clone(), served.clone(), tools.clone()),
     );
     let mirror = settings.cluster.snapshot_mirror.as_deref();
     let mirror = mirror.map(|url| super::mirror::open(settings, url, &clock)).transpose()?;
@@ -357,7 +364,7 @@ fn cluster_link(
         addresses: settings.cluster.control_planes.clone(),
         tls: TlsLink { config, server_name: identity.server_name() },
         hello,
-        apply: apply(settings, catalog.clone(), served.clone(), tools),
+        apply: apply(cache, catalog.clone(), served.clone(), tools),
         catalog,
         memory,
         snapshot,
@@ -370,15 +377,14 @@ fn cluster_link(
 }
 
 /// Serves a verified snapshot, then keeps it: compiling and writing happen off the request path.
-fn apply(settings: &Settings, catalog: Arc<Catalog>, served: Served, tools: Tools) -> Apply {
-    let directory = settings.prefix.path().to_owned();
+fn apply(cache: Arc<origin::Cache>, catalog: Arc<Catalog>, served: Served, tools: Tools) -> Apply {
     Arc::new(move |snapshot: Arc<Snapshot>, head: SignedHead, pin: Pin| {
         let (catalog, served, tools) = (catalog.clone(), served.clone(), tools.clone());
-        let directory = directory.clone();
+        let cache = cache.clone();
         let work = move || {
             served.serve(&snapshot, &tools)?;
             tracing::info!(seq = head.seq.0, config_hash = %head.config_hash, "configuration served");
-            origin::keep(&catalog, &directory, &snapshot, head, pin);
+            cache.keep(&catalog, &snapshot, head, pin);
             Ok(())
         };
         Box::pin(async move {
@@ -395,20 +401,19 @@ fn apply(settings: &Settings, catalog: Arc<Catalog>, served: Served, tools: Tool
 
 /// Does the same for a snapshot from a control plane of Kong.
 fn apply_unsigned(
-    settings: &Settings,
+    cache: Arc<origin::Cache>,
     catalog: Arc<Catalog>,
     served: Served,
     tools: Tools,
 ) -> ApplyUnsigned {
-    let directory = settings.prefix.path().to_owned();
     Arc::new(move |snapshot: Arc<Snapshot>, origin: KongOrigin| {
         let (catalog, served, tools) = (catalog.clone(), served.clone(), tools.clone());
-        let directory = directory.clone();
+        let cache = cache.clone();
         let work = move || {
             served.serve(&snapshot, &tools)?;
             tracing::info!(kong = origin.config_hash, config_hash = %snapshot.hash(),
                 "configuration served");
-            origin::keep_unsigned(&catalog, &directory, &snapshot, origin);
+            cache.keep_unsigned(&catalog, &snapshot, origin);
             Ok(())
         };
         Box::pin(async move { run(work).await.map_err(|error| error.to_string()) })
