@@ -262,5 +262,4 @@ fn names(list: &[u8], token: &str) -> bool {
 }
 
 #[cfg(test)]
-#[path = "head_tests.rs"]
 mod tests;

@@ -1,3 +1,5 @@
+//! Heads as clients send them, and as they should not.
+
 use proptest::prelude::*;
 
 use super::*;
