@@ -14,9 +14,10 @@ use tokio::time::timeout;
 use super::content::{ContentError, Pulled, Source, TlsLink};
 use super::frame::{Delta, FromControl, Hello, Pin, Rejected};
 use super::mirror::Mirror;
+use super::renewal::{ClientSocket, ConnectError, Renewal, connect};
 use super::session::follower::{Action, Follower, Memory};
 use super::session::publisher::Timing;
-use super::socket::{PATH, Socket, SocketError};
+use super::socket::{PATH, SocketError};
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::domain::event::decode_changes;
@@ -90,7 +91,11 @@ enum SessionError {
     #[error("{0}")]
     Socket(#[from] SocketError),
     #[error("{0}")]
+    Connect(#[from] ConnectError),
+    #[error("{0}")]
     Closed(#[from] super::session::CloseReason),
+    #[error("there is a new connection with the new certificate")]
+    Renewed,
     #[error("data plane stops")]
     Stopped,
 }
@@ -130,21 +135,30 @@ pub async fn follow(
     let pulled = Arc::new(Pulled::default());
     let mut failures = 0_u32;
     let mut turn = 0_usize;
+    let mut renewal = Renewal::new(link.tls.identity.subscribe());
     while !*stop.borrow() && !link.addresses.is_empty() {
         let address = link.addresses.iter().cycle().nth(turn % link.addresses.len()).cloned();
         let Some(address) = address else { return };
         turn = turn.wrapping_add(1);
         let began = Instant::now();
-        let ended = session(&mut link, &address, &pulled, &state, &mut stop).await;
-        if matches!(ended, SessionError::Stopped) {
-            return;
+        let around = (&pulled, &state, &mut renewal);
+        let ended = session(&mut link, &address, around, &mut stop).await;
+        match ended {
+            SessionError::Stopped => return,
+            SessionError::Renewed => {
+                // It is to the same control plane.
+                turn = turn.wrapping_sub(1);
+                continue;
+            }
+            _ => {}
         }
         failures = if began.elapsed() > GOOD_SESSION { 0 } else { failures.saturating_add(1) };
         let pause = pause(&link, failures);
+        let url = url(&link.hello, &address);
         tracing::warn!(
-            "[clustering] connection to control plane wss://{address}{PATH} broken: {ended} \
-             (retrying after {:.1} seconds)",
-            pause.as_secs_f64()
+            "[clustering] connection to control plane {url} broken: {ended} (retrying after {} \
+             seconds) [{address}]",
+            pause.as_secs_f64().ceil()
         );
         state.send_replace(LinkState { connected: false, last_error: Some(ended.to_string()) });
         tokio::select! {
@@ -152,6 +166,14 @@ pub async fn follow(
             _ = stop.wait_for(|stop| *stop) => return,
         }
     }
+}
+
+/// Where the WebSocket is, and who asks for it.
+fn url(hello: &Hello, address: &str) -> String {
+    format!(
+        "wss://{address}{PATH}?node_id={}&node_hostname={}&node_version={}",
+        hello.node_id, hello.hostname, hello.version
+    )
 }
 
 /// Doubles with each failure, and spreads a fleet that lost its control plane at once.
@@ -166,28 +188,21 @@ fn pause(link: &Link, failures: u32) -> Duration {
 async fn session(
     link: &mut Link,
     address: &str,
-    pulled: &Arc<Pulled>,
-    state: &watch::Sender<LinkState>,
+    (pulled, state, renewal): (&Arc<Pulled>, &watch::Sender<LinkState>, &mut Renewal),
     stop: &mut watch::Receiver<bool>,
 ) -> SessionError {
     let source = Source::new(address.to_owned(), link.tls.clone());
-    let hello = &link.hello;
-    let url = format!(
-        "wss://{address}{PATH}?node_id={}&node_hostname={}&node_version={}",
-        hello.node_id, hello.hostname, hello.version
-    );
-    let connecting = async {
-        let stream = source.connect().await?;
-        Ok::<_, SessionError>(Socket::client(&url, stream).await?)
-    };
-    let connected = tokio::select! {
-        connected = timeout(super::content::CONNECT_WITHIN, connecting) => connected,
-        _ = stop.wait_for(|stop| *stop) => return SessionError::Stopped,
+    let url = url(&link.hello, address);
+    let connected = match renewal.begin() {
+        Some(socket) => Ok(socket),
+        None => tokio::select! {
+            connected = connect(&source, &url) => connected,
+            _ = stop.wait_for(|stop| *stop) => return SessionError::Stopped,
+        },
     };
     let mut socket = match connected {
-        Ok(Ok(socket)) => socket,
-        Ok(Err(error)) => return error,
-        Err(_) => return ContentError::TimedOut.into(),
+        Ok(socket) => socket,
+        Err(error) => return error.into(),
     };
     failpoint::hit("link.connected");
     let (mut follower, first) =
@@ -195,7 +210,7 @@ async fn session(
     state.send_replace(LinkState { connected: true, last_error: None });
     tracing::info!("[clustering] connected to control plane {address}");
     let mut obtaining = Obtaining::default();
-    let peer = (&source, pulled, state);
+    let peer = (&source, pulled, state, (url.as_str(), &mut *renewal));
     let ended = run(link, peer, &mut socket, &mut follower, &mut obtaining, first, stop).await;
     // What is being put in force comes into force, session or not: the next one has to know.
     if let Some(Obtained::Served(head, snapshot)) = obtaining.finish().await {
@@ -203,15 +218,23 @@ async fn session(
         let _ = follower.applied(head, Instant::now());
     }
     link.memory = follower.memory;
-    let _ = timeout(TICK, socket.close()).await;
+    if matches!(ended, SessionError::Renewed) {
+        renewal.keep(socket);
+    } else {
+        renewal.welcomed().await;
+        let _ = timeout(TICK, socket.close()).await;
+    }
     ended
 }
 
-type ClientSocket = Socket<tokio_rustls::client::TlsStream<tokio::net::TcpStream>>;
-
 async fn run(
     link: &mut Link,
-    (source, pulled, state): (&Source, &Arc<Pulled>, &watch::Sender<LinkState>),
+    (source, pulled, state, (url, renewal)): (
+        &Source,
+        &Arc<Pulled>,
+        &watch::Sender<LinkState>,
+        (&str, &mut Renewal),
+    ),
     socket: &mut ClientSocket,
     follower: &mut Follower,
     obtaining: &mut Obtaining,
@@ -220,6 +243,7 @@ async fn run(
 ) -> SessionError {
     let mut ticks = tokio::time::interval(TICK);
     let mut actions = vec![first];
+    let mut heard = false;
     loop {
         for action in actions {
             match action {
@@ -249,10 +273,14 @@ async fn run(
                 Action::Close(reason) => return reason.into(),
             }
         }
+        if std::mem::take(&mut heard) {
+            renewal.welcomed().await;
+        }
         actions = tokio::select! {
             frame = socket.receive::<FromControl>() => match frame {
                 Ok(frame) => {
                     failpoint::hit("link.frame");
+                    heard = true;
                     follower.frame(frame, Instant::now())
                 }
                 Err(error) => return error.into(),
@@ -279,6 +307,7 @@ async fn run(
                     Obtained::Failed(error) => return error.into(),
                 }
             }
+            () = renewal.renewed(source, url) => return SessionError::Renewed,
             _ = ticks.tick() => follower.tick(Instant::now()),
             _ = stop.wait_for(|stop| *stop) => return SessionError::Stopped,
         };
