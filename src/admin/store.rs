@@ -13,11 +13,12 @@ use crate::domain::config::Config;
 use crate::domain::decide::{Decision, Fresh};
 use crate::domain::entity::Entity;
 use crate::domain::event::{Change, Event, Origin, Seq};
+use crate::log::checkpoint::Archived;
 use crate::log::moment::{Moment, ParseMomentError};
 use crate::log::row::RowError;
 use crate::log::{AppendError, StorageError};
 use crate::writer::filter::Filter;
-use crate::writer::history::AtError;
+use crate::writer::history::{AtError, ReplayError};
 use crate::writer::{Head, RollbackError, WriteError, Writer};
 
 /// An accepted write: what changes, and the entity to answer with.
@@ -195,6 +196,17 @@ impl Store {
         Ok(self.writer.history().resolve(moment).await?)
     }
 
+    /// Returns the position before the first event that was not moved to an archive.
+    pub(super) async fn floor(&self) -> Result<Seq, ApiError> {
+        Ok(self.writer.history().floor().await.map_err(StoreError::from)?)
+    }
+
+    /// Checks that no event after a position was moved to an archive.
+    pub(super) async fn expect_events(&self, after: Seq) -> Result<(), ApiError> {
+        self.writer.history().expect_events(after).await?;
+        Ok(())
+    }
+
     /// Returns a receiver that always holds the newest head.
     pub(super) fn heads(&self) -> watch::Receiver<Arc<Head>> {
         self.writer.subscribe()
@@ -214,6 +226,9 @@ impl Store {
     ) -> Result<Vec<Event>, ApiError> {
         let (history, len) = (self.writer.history(), u32::try_from(len).unwrap_or(u32::MAX));
         let rows = history.log().read(after, len).await.map_err(StoreError::from)?;
+        if rows.first().is_some_and(|first| first.seq > after.next()) {
+            history.expect_events(after).await?;
+        }
         let config = match filter.needs_config() && !rows.is_empty() {
             true => Some(self.at(Moment::Seq(after)).await?.snapshot.config().clone()),
             false => None,
@@ -227,8 +242,23 @@ impl From<AtError> for ApiError {
         match error {
             AtError::Replay(_) => StoreError::Rebuild(error).into(),
             AtError::Ambiguous(_) => Self::BadRequest(error.to_string()),
-            AtError::Beyond { .. } | AtError::Unknown(_) => Self::Missing(error.to_string()),
+            AtError::Archived(archived) => archived.into(),
+            AtError::Beyond { .. } | AtError::Unknown(_) | AtError::UnknownSince { .. } => {
+                Self::Missing(error.to_string())
+            }
         }
+    }
+}
+
+impl From<Archived> for ApiError {
+    fn from(archived: Archived) -> Self {
+        Self::Gone(archived)
+    }
+}
+
+impl From<ReplayError> for ApiError {
+    fn from(error: ReplayError) -> Self {
+        AtError::from(error).into()
     }
 }
 

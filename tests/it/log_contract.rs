@@ -296,7 +296,8 @@ async fn a_log_comes_from_a_file_and_goes_to_one(log: Arc<dyn EventLog>, other: 
     let rows = rows(Tip::START, 700);
     source.append(Tip::START, &rows).await.unwrap();
     let mut file = Vec::new();
-    transfer::export(&source, meta.clone(), &mut file, |_| {}).await.unwrap();
+    let header = transfer::Header::of(&source, meta.clone()).await.unwrap();
+    transfer::export(&source, &header, &[], &mut file, |_| {}).await.unwrap();
     let reader = || transfer::Reader::new(file.as_slice()).unwrap();
     reader().check().unwrap();
     transfer::import(&*log, reader(), 3, |_| {}).await.unwrap();
@@ -305,7 +306,8 @@ async fn a_log_comes_from_a_file_and_goes_to_one(log: Arc<dyn EventLog>, other: 
     let stored = other.meta(Meta { cluster_id: Uuid::nil(), ..meta.clone() }).await.unwrap();
     assert_eq!(stored, Meta { epoch: 3, ..meta.clone() });
     let mut back = Vec::new();
-    transfer::export(&*other, meta, &mut back, |_| {}).await.unwrap();
+    let header = transfer::Header::of(&*other, meta).await.unwrap();
+    transfer::export(&*other, &header, &[], &mut back, |_| {}).await.unwrap();
     assert_eq!(back, file);
 }
 
