@@ -47,7 +47,7 @@ pub enum ApiError {
     Missing(String),
     /// What the request speaks of was moved to an archive.
     #[error("{0}")]
-    Gone(Archived),
+    Gone(Box<Archived>),
     /// The path does not know this method.
     #[error("Method not allowed")]
     MethodNotAllowed,

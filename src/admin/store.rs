@@ -13,7 +13,6 @@ use crate::domain::config::Config;
 use crate::domain::decide::{Decision, Fresh};
 use crate::domain::entity::Entity;
 use crate::domain::event::{Change, Event, Origin, Seq};
-use crate::log::checkpoint::Archived;
 use crate::log::moment::{Moment, ParseMomentError};
 use crate::log::row::RowError;
 use crate::log::{AppendError, StorageError};
@@ -242,17 +241,11 @@ impl From<AtError> for ApiError {
         match error {
             AtError::Replay(_) => StoreError::Rebuild(error).into(),
             AtError::Ambiguous(_) => Self::BadRequest(error.to_string()),
-            AtError::Archived(archived) => archived.into(),
+            AtError::Archived(archived) => Self::Gone(archived),
             AtError::Beyond { .. } | AtError::Unknown(_) | AtError::UnknownSince { .. } => {
                 Self::Missing(error.to_string())
             }
         }
-    }
-}
-
-impl From<Archived> for ApiError {
-    fn from(archived: Archived) -> Self {
-        Self::Gone(archived)
     }
 }
 

@@ -21,7 +21,7 @@ pub struct Draft {
 
 enum Sink {
     Plain(BufWriter<File>),
-    Gzip(GzEncoder<BufWriter<File>>),
+    Gzip(Box<GzEncoder<BufWriter<File>>>),
 }
 
 impl Draft {
@@ -42,7 +42,7 @@ impl Draft {
     /// It cannot be made beside its place.
     pub fn gzip(path: &Path) -> io::Result<Self> {
         let (file, temporary) = create(path)?;
-        let sink = Sink::Gzip(GzEncoder::new(file, Compression::default()));
+        let sink = Sink::Gzip(Box::new(GzEncoder::new(file, Compression::default())));
         Ok(Self { sink, temporary, path: path.to_owned() })
     }
 

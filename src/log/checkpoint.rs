@@ -74,20 +74,20 @@ pub struct Archived {
 impl Archived {
     /// Looks for a position or a time among checkpoints, oldest first; none if it is after all of
     /// them.
-    pub fn find(checkpoints: &[Checkpoint], asked: Moment) -> Option<Self> {
+    pub fn find(checkpoints: &[Checkpoint], asked: Moment) -> Option<Box<Self>> {
         let newest = checkpoints.last()?;
         let holder = checkpoints.iter().find(|checkpoint| match asked {
             Moment::Seq(seq) => seq <= checkpoint.end.seq,
             Moment::Time(at) => at.timestamp_micros() <= checkpoint.end.at,
             Moment::Hash(_) => false,
         })?;
-        Some(Self {
+        Some(Box::new(Self {
             asked,
             archive: holder.archive.clone(),
             first: holder.first,
             last: holder.end.seq,
             oldest: newest.end.seq.next(),
-        })
+        }))
     }
 }
 

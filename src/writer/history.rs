@@ -31,7 +31,7 @@ pub enum ReplayError {
     Row(#[from] RowError),
     /// Events that it takes were moved away, and nothing is stored that stands for them.
     #[error(transparent)]
-    Archived(Archived),
+    Archived(Box<Archived>),
     /// A row is missing or does not follow the one before.
     #[error("event {0} does not follow the event before it")]
     Broken(Seq),
@@ -87,7 +87,7 @@ pub enum AtError {
     },
     /// It is before the first event that is still in the log, and not stored.
     #[error(transparent)]
-    Archived(Archived),
+    Archived(Box<Archived>),
     /// Several configs have such a hash.
     #[error("several configs have a hash that begins with {0}: give more characters")]
     Ambiguous(HashPrefix),
@@ -322,13 +322,25 @@ impl History {
             let rows = self.log.read(head.seq, limit).await?;
             match (rows.first(), rows.last()) {
                 (Some(first), _) if first.seq > head.seq.next() => {
-                    self.expect_events(head.seq).await.map_err(|error| name(error, until))?;
-                    return Err(ReplayError::Broken(first.seq));
+                    return Err(self.gap(head.seq.next(), until, first.seq).await?);
                 }
                 (_, Some(last)) => head = Arc::new(self.apply(&head, &rows, last)?),
                 (_, None) => return Ok(head),
             }
         }
+    }
+
+    /// Returns why `missing` is not there, on the way to `until`, though `found` is.
+    async fn gap(
+        &self,
+        missing: Seq,
+        until: Option<Seq>,
+        found: Seq,
+    ) -> Result<ReplayError, StorageError> {
+        let checkpoints = self.log.checkpoints().await?;
+        let find = |seq| Archived::find(&checkpoints, Moment::Seq(seq));
+        let archived = until.and_then(find).or_else(|| find(missing));
+        Ok(archived.map_or(ReplayError::Broken(found), ReplayError::Archived))
     }
 
     /// Applies rows that follow a head. The tree is hashed once, at the last of them.
@@ -377,16 +389,6 @@ pub fn assemble(
                 assembly.feed(hash, bytes.clone())?;
             }
         }
-    }
-}
-
-/// Has the error speak of the position that was asked for.
-fn name(error: ReplayError, until: Option<Seq>) -> ReplayError {
-    match (error, until) {
-        (ReplayError::Archived(archived), Some(until)) => {
-            ReplayError::Archived(Archived { asked: Moment::Seq(until), ..archived })
-        }
-        (error, _) => error,
     }
 }
 
