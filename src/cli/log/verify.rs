@@ -90,8 +90,11 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     tell(&audit.head, start, args.common.json)
 }
 
+/// An archive that is being read.
+type Archive = Reader<Box<dyn BufRead + Send>>;
+
 /// Opens archives, in the order of their events.
-fn open(paths: Vec<PathBuf>) -> anyhow::Result<Vec<(PathBuf, Reader<Box<dyn BufRead + Send>>)>> {
+fn open(paths: Vec<PathBuf>) -> anyhow::Result<Vec<(PathBuf, Archive)>> {
     let open = |path: PathBuf| {
         let file = archive::open(&path).map_err(FileError::from).and_then(Reader::new);
         let file = file.with_context(|| format!("cannot read {}", path.display()))?;

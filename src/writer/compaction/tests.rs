@@ -18,7 +18,7 @@ use crate::domain::kinds::service;
 use crate::log::memory::MemoryLog;
 use crate::log::moment::Moment;
 use crate::log::transfer::{self, Header, Reader};
-use crate::log::{EventLog, Meta, Tip, archive as files};
+use crate::log::{EventLog as _, Meta, Tip, archive as files};
 use crate::writer::audit::{self, Audit};
 use crate::writer::blame::blame;
 use crate::writer::filter::Filter;
