@@ -23,6 +23,77 @@ fn one(said: &str) -> Value {
     json_lines(said).remove(0)
 }
 
+/// What the control plane answers after events 1 to 7 went to an archive; of those 3 is pinned.
+async fn answers_say_where_the_past_is(cluster: &Cluster, first: &str, second: &str, third: &str) {
+    for (method, path, body, status) in [
+        ("GET", "/services?at=2".to_owned(), Value::Null, 410),
+        ("GET", "/services?at=2020-01-01".to_owned(), Value::Null, 410),
+        ("GET", "/services?at=7".to_owned(), Value::Null, 200),
+        ("GET", "/services?at=3".to_owned(), Value::Null, 200),
+        ("GET", format!("/services?at={third}"), Value::Null, 200),
+        ("GET", format!("/services?at={second}"), Value::Null, 404),
+        ("GET", "/events/2".to_owned(), Value::Null, 410),
+        ("GET", "/events/8".to_owned(), Value::Null, 200),
+        ("GET", "/events/11".to_owned(), Value::Null, 404),
+        ("GET", "/events?after=6".to_owned(), Value::Null, 410),
+        ("GET", "/events?after=6&follow=1".to_owned(), Value::Null, 410),
+        ("GET", "/events?since=2020-01-01&name=s".to_owned(), Value::Null, 200),
+        ("GET", "/snapshots".to_owned(), Value::Null, 200),
+        ("GET", "/snapshots/2".to_owned(), Value::Null, 410),
+        ("POST", "/rollback".to_owned(), json!({"to": 2}), 410),
+    ] {
+        let answer = cluster.call(method, &path, &body).await;
+        assert_eq!(answer.status, status, "{method} {path}: {}", answer.body);
+        if status == 410 {
+            let said = answer.json();
+            assert_eq!((&said["oldest"], &said["last"]), (&json!(8), &json!(7)), "{said}");
+            assert!(first.ends_with(said["archive"].as_str().unwrap()), "{said}");
+        }
+    }
+    let events = cluster.call("GET", "/events?size=2&before=10", &Value::Null).await.json();
+    assert_eq!((&events["oldest"], &events["next"]), (&json!(8), &Value::Null), "{events}");
+    let snapshots = cluster.call("GET", "/snapshots", &Value::Null).await.json();
+    assert_eq!(snapshots["data"].as_array().map(Vec::len), Some(3), "{snapshots}");
+}
+
+/// Moves events 8 to 11 away as well, and checks the log with both archives and with fewer.
+fn archives_follow_each_other(cluster: &Cluster, first: &str, noted: &str) {
+    let verify =
+        |more: &[&str]| hybridctl(cluster, "cp", &[&["log", "verify", "--json"], more].concat());
+    let (verified, said) = verify(&[]);
+    assert!(verified && one(&said)["after"] == 7, "{said}");
+    let again = ["log", "compact", "--json", "--before", "12"];
+    let again = one(&done(cluster, "cp", &again));
+    assert_eq!((&again["first"], &again["last"]), (&json!(8), &json!(11)));
+    let second = again["archive"].as_str().unwrap().to_owned();
+    let (verified, said) = verify(&["--archive", &second, first]);
+    assert!(verified && one(&said)["after"].is_null(), "{said}");
+    assert_eq!(one(&said)["events"], 13);
+    assert!(verify(&["--archive", first, &second, "--head", noted]).0);
+    let (verified, said) = verify(&["--head", noted]);
+    assert!(!verified && said.contains("give its --archive"), "{said}");
+    let (verified, said) = verify(&["--archive", first]);
+    assert!(!verified && said.contains("event 8 is missing"), "{said}");
+}
+
+/// What commands say after events 1 to 11 went to archives.
+fn commands_say_where_the_past_is(cluster: &Cluster) {
+    for (arguments, wrong) in [
+        (&["log", "replay", "--to", "2"][..], "2 is in the archive log-000000000001"),
+        (&["log", "show", "--seq", "2..9"], "the oldest event of this log is 12"),
+        (&["log", "bisect", "--good", "3", "--run", "true"], "4 is in the archive"),
+        (&["rollback", "9"], "9 is in the archive log-000000000008"),
+        (&["log", "compact"], "required"),
+    ] {
+        let (did, said) = hybridctl(cluster, "cp", arguments);
+        assert!(!did && said.contains(wrong), "{arguments:?}: {said}");
+    }
+    let shown = json_lines(&done(cluster, "cp", &["log", "show", "--json"]));
+    assert_eq!(shown.iter().map(|line| &line["seq"]).collect::<Vec<_>>(), [12, 13]);
+    let said = done(cluster, "cp", &["log", "blame", "routes", "a", "paths"]);
+    assert!(said.contains("paths: [\"/a\"]"), "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_is_compacted_beside_a_control_plane_and_verifies_with_its_archives() {
     let upstream = Upstream::start("blue").await;
@@ -56,36 +127,7 @@ async fn a_log_is_compacted_beside_a_control_plane_and_verifies_with_its_archive
     assert!(first.ends_with("/archives/log-000000000001-000000000007.jsonl.gz"), "{first}");
     assert_eq!(std::fs::metadata(&first).unwrap().permissions().mode() & 0o777, 0o600);
 
-    // The control plane says where the past is.
-    for (method, path, body, status) in [
-        ("GET", "/services?at=2".to_owned(), Value::Null, 410),
-        ("GET", "/services?at=2020-01-01".to_owned(), Value::Null, 410),
-        ("GET", "/services?at=7".to_owned(), Value::Null, 200),
-        ("GET", "/services?at=3".to_owned(), Value::Null, 200),
-        ("GET", format!("/services?at={third}"), Value::Null, 200),
-        ("GET", format!("/services?at={second}"), Value::Null, 404),
-        ("GET", "/events/2".to_owned(), Value::Null, 410),
-        ("GET", "/events/8".to_owned(), Value::Null, 200),
-        ("GET", "/events/11".to_owned(), Value::Null, 404),
-        ("GET", "/events?after=6".to_owned(), Value::Null, 410),
-        ("GET", "/events?after=6&follow=1".to_owned(), Value::Null, 410),
-        ("GET", "/events?since=2020-01-01&name=s".to_owned(), Value::Null, 200),
-        ("GET", "/snapshots".to_owned(), Value::Null, 200),
-        ("GET", "/snapshots/2".to_owned(), Value::Null, 410),
-        ("POST", "/rollback".to_owned(), json!({"to": 2}), 410),
-    ] {
-        let answer = cluster.call(method, &path, &body).await;
-        assert_eq!(answer.status, status, "{method} {path}: {}", answer.body);
-        if status == 410 {
-            let said = answer.json();
-            assert_eq!((&said["oldest"], &said["last"]), (&json!(8), &json!(7)), "{said}");
-            assert!(first.ends_with(said["archive"].as_str().unwrap()), "{said}");
-        }
-    }
-    let events = cluster.call("GET", "/events?size=2&before=10", &Value::Null).await.json();
-    assert_eq!((&events["oldest"], &events["next"]), (&json!(8), &Value::Null), "{events}");
-    let snapshots = cluster.call("GET", "/snapshots", &Value::Null).await.json();
-    assert_eq!(snapshots["data"].as_array().map(Vec::len), Some(3), "{snapshots}");
+    answers_say_where_the_past_is(&cluster, &first, &second, &third).await;
 
     // It goes on, back to what is stored as well, and its data planes follow.
     cluster.put("/services/t", json!({"host": "t.example"})).await;
@@ -95,37 +137,9 @@ async fn a_log_is_compacted_beside_a_control_plane_and_verifies_with_its_archive
     cluster.until("/a", |answer| answer.status == 200).await;
     cluster.converge().await;
 
-    let verify =
-        |more: &[&str]| hybridctl(&cluster, "cp", &[&["log", "verify", "--json"], more].concat());
-    let (verified, said) = verify(&[]);
-    assert!(verified && one(&said)["after"] == 7, "{said}");
-    let again = compact(&["--before", "12"]);
-    assert_eq!((&again["first"], &again["last"]), (&json!(8), &json!(11)));
-    let second = again["archive"].as_str().unwrap().to_owned();
-    let (verified, said) = verify(&["--archive", &second, &first]);
-    assert!(verified && one(&said)["after"].is_null(), "{said}");
-    assert_eq!(one(&said)["events"], 13);
     let noted = format!("7:{}", &moved["hash"].as_str().unwrap()[..12]);
-    assert!(verify(&["--archive", &first, &second, "--head", &noted]).0);
-    let (verified, said) = verify(&["--head", &noted]);
-    assert!(!verified && said.contains("give its --archive"), "{said}");
-    let (verified, said) = verify(&["--archive", &first]);
-    assert!(!verified && said.contains("event 8 is missing"), "{said}");
-
-    for (arguments, wrong) in [
-        (&["log", "replay", "--to", "2"][..], "2 is in the archive log-000000000001"),
-        (&["log", "show", "--seq", "2..9"], "the oldest event of this log is 12"),
-        (&["log", "bisect", "--good", "3", "--run", "true"], "4 is in the archive"),
-        (&["rollback", "9"], "9 is in the archive log-000000000008"),
-        (&["log", "compact"], "required"),
-    ] {
-        let (did, said) = hybridctl(&cluster, "cp", arguments);
-        assert!(!did && said.contains(wrong), "{arguments:?}: {said}");
-    }
-    let shown = json_lines(&done(&cluster, "cp", &["log", "show", "--json"]));
-    assert_eq!(shown.iter().map(|line| &line["seq"]).collect::<Vec<_>>(), [12, 13]);
-    let said = done(&cluster, "cp", &["log", "blame", "routes", "a", "paths"]);
-    assert!(said.contains("paths: [\"/a\"]"), "{said}");
+    archives_follow_each_other(&cluster, &first, &noted);
+    commands_say_where_the_past_is(&cluster);
     done(&cluster, "cp", &["log", "compact", "--keep-events", "1", "--vacuum"]);
     done(&cluster, "cp", &["snapshot", "gc", "--keep", "1", "--age", "0"]);
 
