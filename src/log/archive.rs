@@ -9,6 +9,8 @@ use flate2::Compression;
 use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
 
+use crate::failpoint;
+
 /// How a file in gzip's format begins.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
@@ -57,7 +59,9 @@ impl Draft {
             Sink::Gzip(encoder) => encoder.finish()?,
         };
         file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        failpoint::hit("export.synced");
         fs::rename(&self.temporary, &self.path)?;
+        failpoint::hit("export.renamed");
         let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
         File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
     }

@@ -83,6 +83,10 @@ impl EventLog for MemoryLog {
         Ok(())
     }
 
+    async fn settle(&self, _: Tip) -> Result<(), StorageError> {
+        Ok(())
+    }
+
     async fn read(&self, after: Seq, limit: u32) -> Result<Vec<Row>, StorageError> {
         let content = self.content();
         let skip = content.rows.partition_point(|row| row.seq <= after);

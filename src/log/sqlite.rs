@@ -2,9 +2,11 @@
 //!
 //! Write-ahead log with `synchronous=FULL`: a commit is on the disk before it answers. The writing
 //! connection is thrown away after any failure. The next one first moves the whole write-ahead log
-//! into the database file, so that pages of which the system lost a failed `fsync` are written again.
+//! into the database file, so that pages of which the system lost a failed `fsync` are written again,
+//! and what a failed commit left behind is cut off before another process could take it for one.
 
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,10 +17,12 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions as _, Connection as _, Sqlite};
 use tokio::sync::Mutex;
 
+use super::fault::Fault;
 use super::migrations::{self, Migrations, SchemaState};
 use super::sql::{SqlDatabase, Statement};
 use super::{EventLog as _, StorageError};
 use crate::domain::event::Seq;
+use crate::failpoint;
 
 /// How often the file is asked for new rows.
 pub const POLL_INTERVAL_MS: u64 = 100;
@@ -34,7 +38,7 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite")
 #[derive(Debug)]
 pub struct SqliteLog {
     path: PathBuf,
-    readers: SqlitePool,
+    readers: RwLock<SqlitePool>,
     /// Taken out for the time of a transaction, so that a failed one drops it.
     writer: Mutex<Option<SqliteConnection>>,
 }
@@ -50,10 +54,26 @@ impl SqliteLog {
 
     /// Opens a file whatever tables it has; it need not be there.
     pub fn unprepared(path: &Path) -> Self {
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS_MAX)
-            .connect_lazy_with(options(path).pragma("query_only", "on"));
+        let readers = RwLock::new(read_pool(path));
         Self { path: path.to_owned(), readers, writer: Mutex::new(None) }
+    }
+
+    fn readers(&self) -> SqlitePool {
+        self.readers.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Opens a writing connection. What was opened while the file took no writes keeps all that
+    /// follows from writing, so it goes.
+    async fn reconnect(&self) -> Result<SqliteConnection, sqlx::Error> {
+        let connection = reconnect(&self.path).await;
+        if connection.as_ref().is_err_and(|error| Fault::of(error) == Fault::ReadOnly) {
+            let stale = {
+                let mut readers = self.readers.write().unwrap_or_else(PoisonError::into_inner);
+                std::mem::replace(&mut *readers, read_pool(&self.path))
+            };
+            stale.close().await;
+        }
+        connection
     }
 
     /// Runs any statement on the file, as whoever tampers with it would.
@@ -62,6 +82,12 @@ impl SqliteLog {
         let mut connection = options(&self.path).connect().await.unwrap();
         sqlx::query(sql).execute(&mut connection).await.unwrap();
     }
+}
+
+fn read_pool(path: &Path) -> SqlitePool {
+    SqlitePoolOptions::new()
+        .max_connections(READERS_MAX)
+        .connect_lazy_with(options(path).pragma("query_only", "on"))
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {
@@ -99,19 +125,21 @@ impl SqlDatabase for SqliteLog {
     type Row = SqliteRow;
 
     async fn fetch(&self, statement: Statement<'_>) -> Result<Vec<SqliteRow>, sqlx::Error> {
-        statement.query::<Sqlite>().fetch_all(&self.readers).await
+        statement.query::<Sqlite>().fetch_all(&self.readers()).await
     }
 
     async fn transact(&self, statements: Vec<Statement<'_>>) -> Result<u64, sqlx::Error> {
         let mut slot = self.writer.lock().await;
         let mut connection = match slot.take() {
             Some(connection) => connection,
-            None => reconnect(&self.path).await?,
+            None => self.reconnect().await?,
         };
         // A statement alone is a transaction of its own: `BEGIN` and `COMMIT` would each be
         // handed to SQLite's thread and back.
         if let [statement] = statements.as_slice() {
+            failpoint::hit("sqlite.alone");
             let done = statement.query::<Sqlite>().execute(&mut connection).await;
+            failpoint::hit("sqlite.committed");
             let refused = |error: &sqlx::Error| {
                 error.as_database_error().is_some_and(|it| it.is_unique_violation())
             };
@@ -123,10 +151,13 @@ impl SqlDatabase for SqliteLog {
         let mut written = 0;
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
         for statement in &statements {
+            failpoint::hit("sqlite.within");
             let done = statement.query::<Sqlite>().execute(&mut *transaction).await?;
             written += done.rows_affected();
         }
+        failpoint::hit("sqlite.commit");
         transaction.commit().await?;
+        failpoint::hit("sqlite.committed");
         *slot = Some(connection);
         Ok(written)
     }
@@ -145,7 +176,7 @@ impl SqlDatabase for SqliteLog {
         if let Some(connection) = self.writer.lock().await.take() {
             let _ = connection.close().await;
         }
-        self.readers.close().await;
+        self.readers().close().await;
     }
 
     async fn wait(&self, after: Seq) -> Result<(), StorageError> {
@@ -170,8 +201,11 @@ impl Migrations for SqliteLog {
 
     async fn migrate(&self) -> Result<(), StorageError> {
         create_private(&self.path)?;
+        failpoint::hit("sqlite.created");
         let mut connection = options(&self.path).connect().await?;
+        failpoint::hit("sqlite.migrate");
         MIGRATIONS.run_direct(&mut connection).await.map_err(StorageError::Migrate)?;
+        failpoint::hit("sqlite.migrated");
         *self.writer.lock().await = Some(connection);
         Ok(())
     }

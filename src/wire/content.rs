@@ -20,6 +20,7 @@ use super::mirror::{Mirror, Turn};
 use super::socket::{BATCH_LEN, NODES, SNAPSHOTS};
 use crate::domain::catalog::Catalog;
 use crate::domain::hash::{ConfigHash, NodeHash};
+use crate::failpoint;
 use crate::snapshot::assembly::Assembly;
 use crate::snapshot::{Snapshot, VerifyError, pack};
 
@@ -114,6 +115,7 @@ impl Source {
             pulled.feed(&mut assembly)?;
             let missing = assembly.missing();
             if missing.is_empty() {
+                failpoint::hit("fetch.whole");
                 let snapshot = assembly.finish(catalog);
                 // Whole or not valid: in neither case are its nodes wanted again.
                 pulled.clear();
@@ -135,6 +137,7 @@ impl Source {
             if alone && (!has_base || missing.len() > NODES_MAX) {
                 return control.pack(catalog, wanted).await;
             }
+            failpoint::hit("fetch.nodes");
             for (hash, bytes) in control.nodes(&rest).await? {
                 assembly.feed(hash, bytes.clone())?;
                 pulled.keep(hash, bytes);
@@ -241,6 +244,7 @@ impl Control {
         wanted: ConfigHash,
     ) -> Result<Snapshot, ContentError> {
         let packed = self.ask(&format!("{SNAPSHOTS}{wanted}")).await?;
+        failpoint::hit("fetch.packed");
         Ok(pack::decode(catalog, wanted, &packed)?)
     }
 
@@ -260,6 +264,7 @@ impl Control {
 
     async fn ask(&mut self, path: &str) -> Result<Bytes, ContentError> {
         let asking = async {
+            failpoint::hit("fetch.ask");
             let request = Request::get(path)
                 .header(header::HOST, &self.address)
                 .body(Empty::new())

@@ -20,6 +20,7 @@ use super::socket::{PATH, Socket, SocketError};
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::domain::event::decode_changes;
+use crate::failpoint;
 use crate::snapshot::head::SignedHead;
 use crate::snapshot::{Snapshot, VerifyError};
 
@@ -188,6 +189,7 @@ async fn session(
         Ok(Err(error)) => return error,
         Err(_) => return ContentError::TimedOut.into(),
     };
+    failpoint::hit("link.connected");
     let (mut follower, first) =
         Follower::new(link.timing, link.memory.clone(), link.hello.clone(), Instant::now());
     state.send_replace(LinkState { connected: true, last_error: None });
@@ -222,12 +224,14 @@ async fn run(
         for action in actions {
             match action {
                 Action::Send(frame) => {
+                    failpoint::hit("link.send");
                     if let Err(error) = socket.send(&frame).await {
                         return error.into();
                     }
                 }
                 Action::Pin(pin) => keep_pin(link, &pin),
                 Action::Obtain { head, delta } => {
+                    failpoint::hit("link.obtain");
                     let pin = follower.memory.pin.clone();
                     obtaining.applies.store(false, Ordering::Release);
                     let applies = obtaining.applies.clone();
@@ -247,7 +251,10 @@ async fn run(
         }
         actions = tokio::select! {
             frame = socket.receive::<FromControl>() => match frame {
-                Ok(frame) => follower.frame(frame, Instant::now()),
+                Ok(frame) => {
+                    failpoint::hit("link.frame");
+                    follower.frame(frame, Instant::now())
+                }
                 Err(error) => return error.into(),
             },
             obtained = async {
@@ -279,6 +286,7 @@ async fn run(
 }
 
 fn keep_pin(link: &Link, pin: &Pin) {
+    failpoint::hit("link.pin");
     tracing::info!(cluster_id = %pin.cluster_id, "[clustering] cluster pinned");
     if let Err(error) = super::pin::store(&link.pin_path, pin) {
         tracing::error!(%error, path = %link.pin_path.display(), "[clustering] cannot keep the pin");
@@ -312,8 +320,11 @@ fn obtain(
             }
             Err(error) => return Obtained::Failed(error),
         };
+        failpoint::hit("obtain.verified");
         applies.store(true, Ordering::Release);
-        match apply(snapshot.clone(), head, pin).await {
+        let applied = apply(snapshot.clone(), head, pin).await;
+        failpoint::hit("obtain.applied");
+        match applied {
             Ok(()) => Obtained::Served(head, snapshot),
             Err(rejected) => Obtained::Rejected(rejected),
         }
@@ -329,6 +340,7 @@ fn by_delta(catalog: &Catalog, current: &Snapshot, delta: &Delta) -> Option<Snap
             return None;
         }
     };
+    failpoint::hit("obtain.delta");
     match current.verify_delta(catalog, &changes, delta.head.config_hash) {
         Ok(snapshot) => Some(snapshot),
         Err(error) => {

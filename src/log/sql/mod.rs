@@ -8,6 +8,7 @@ mod cells;
 mod compaction;
 mod event_log;
 mod promotions;
+mod settle;
 mod statement;
 mod sweep;
 #[cfg(test)]
