@@ -12,6 +12,7 @@
 //! To add a backend: a file or folder here ([`sql::SqlDatabase`]), its migrations, one line in
 //! `tests/it/log_contract.rs`.
 
+pub mod fleet;
 pub mod memory;
 pub mod migrations;
 pub mod moment;
@@ -31,6 +32,7 @@ use uuid::Uuid;
 use crate::domain::event::Seq;
 use crate::domain::hash::{ConfigHash, EventHash, GENESIS, NodeHash};
 
+use self::fleet::FleetStore;
 use self::migrations::SchemaError;
 use self::moment::HashPrefix;
 use self::promotions::PromotionStore;
@@ -71,17 +73,6 @@ impl std::fmt::Debug for Meta {
             .field("epoch", &self.epoch)
             .finish_non_exhaustive()
     }
-}
-
-/// A data plane as a control plane last saw it, shared between the control planes of a database.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct DataPlaneRow {
-    /// The id that the data plane calls itself by.
-    pub id: Uuid,
-    /// What is known of it, as JSON that its writer understands.
-    pub row: String,
-    /// When it is to be forgotten unless it is seen again.
-    pub expires_at: DateTime<Utc>,
 }
 
 /// A stored snapshot: which config, and the position that it was stored for.
@@ -215,17 +206,11 @@ pub trait EventLog: Send + Sync + std::fmt::Debug {
     /// Returns those of the nodes that are stored, in any order. Their bytes are not verified.
     async fn load_nodes(&self, hashes: &[NodeHash])
     -> Result<Vec<(NodeHash, Bytes)>, StorageError>;
-
-    /// Stores what is known of a data plane, over what was known before.
-    async fn store_data_plane(&self, plane: DataPlaneRow) -> Result<(), StorageError>;
-
-    /// Returns the data planes that have not expired, and forgets those that have.
-    async fn data_planes(&self, now: DateTime<Utc>) -> Result<Vec<DataPlaneRow>, StorageError>;
 }
 
 /// A database with all that a control plane keeps in one.
 #[async_trait]
-pub trait LogDatabase: EventLog + TokenStore + PromotionStore {
+pub trait LogDatabase: EventLog + TokenStore + PromotionStore + FleetStore {
     /// Closes it, so that whoever opens it next has the least to do.
     async fn close(&self);
 }

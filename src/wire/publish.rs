@@ -18,13 +18,13 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::frame::{FromControl, FromData, PROTOCOL, Pin, Welcome};
+use super::frame::{FromControl, FromData, PROTOCOL, Pin, Rejected, Welcome};
 use super::recent::Recent;
 use super::session::publisher::{Action, Publisher, Timing};
 use super::socket::{NODES, PATH, SNAPSHOTS, Socket, SocketError};
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
-use crate::fleet::{Arrival, Fleet, Refused, Visit};
+use crate::fleet::{Arrival, Dialect, Fleet, Refused, Visit};
 use crate::pki::TlsError;
 use crate::pki::cluster::{ClusterIdentity, PeerCertificate, check_peer, cluster_server_config};
 use crate::promotion::decision::Peer;
@@ -370,6 +370,7 @@ async fn perform(
                     version: hello.version,
                     labels: hello.labels,
                     cert_expires_at: known.certificate.not_after(),
+                    dialect: Dialect::Native,
                     applied,
                 };
                 known.visit = Some(fleet.joined(arrival, now));
@@ -387,8 +388,9 @@ async fn perform(
                     entity = rejected.entity, reason = rejected.reason,
                     "[clustering] data plane rejected the configuration");
                 if let Some(visit) = known.visit {
-                    let (config_hash, reason) = (rejected.config_hash, rejected.reason);
-                    fleet.rejected(visit, Refused { config_hash, revision, reason }, now);
+                    let Rejected { config_hash, phase, entity, pointer, reason } = rejected;
+                    let refused = Refused { config_hash, revision, phase, entity, pointer, reason };
+                    fleet.rejected(visit, refused, now);
                 }
                 continue;
             }

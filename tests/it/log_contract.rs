@@ -20,7 +20,7 @@ use hybridctl::log::row::Row;
 use hybridctl::log::sqlite::SqliteLog;
 use hybridctl::log::tokens::{CreateTokenError, Token, TokenStore, Wanted};
 use hybridctl::log::transfer;
-use hybridctl::log::{AppendError, DataPlaneRow, EventLog, LogDatabase, Meta, StoredSnapshot, Tip};
+use hybridctl::log::{AppendError, EventLog, LogDatabase, Meta, StoredSnapshot, Tip};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -90,7 +90,6 @@ contract!(
         nodes_are_removed_unless_a_snapshot_came,
         meta_is_made_once,
         a_log_comes_from_a_file_and_goes_to_one,
-        data_planes_are_shared_and_expire,
     ]
 );
 
@@ -307,22 +306,6 @@ async fn a_log_comes_from_a_file_and_goes_to_one(log: Arc<dyn EventLog>, other: 
     let mut back = Vec::new();
     transfer::export(&*other, meta, &mut back, |_| {}).await.unwrap();
     assert_eq!(back, file);
-}
-
-async fn data_planes_are_shared_and_expire(log: Arc<dyn EventLog>, other: Arc<dyn EventLog>) {
-    let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
-    let plane = |n: u128, row: &str, seconds| DataPlaneRow {
-        id: Uuid::from_u128(n),
-        row: row.into(),
-        expires_at: at(seconds),
-    };
-    log.store_data_plane(plane(1, "{}", 10)).await.unwrap();
-    log.store_data_plane(plane(2, "{}", 30)).await.unwrap();
-    log.store_data_plane(plane(2, "[]", 40)).await.unwrap();
-    let seen = other.data_planes(at(5)).await.unwrap();
-    assert_eq!(seen, [plane(1, "{}", 10), plane(2, "[]", 40)]);
-    assert_eq!(other.data_planes(at(10)).await.unwrap(), [plane(2, "[]", 40)]);
-    assert_eq!(log.data_planes(at(5)).await.unwrap().len(), 1, "forgotten for all");
 }
 
 fn token(n: u128, name: &str, expires_at: Option<i64>) -> Token {

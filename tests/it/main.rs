@@ -8,6 +8,8 @@ mod admin_auth;
 mod bad_input;
 mod both_planes;
 mod durability;
+mod fleet;
+mod fleet_store;
 mod harness;
 mod history;
 mod http;

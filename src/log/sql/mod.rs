@@ -6,6 +6,7 @@
 
 mod cells;
 mod event_log;
+mod fleet;
 mod promotions;
 mod statement;
 mod sweep;
