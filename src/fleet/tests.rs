@@ -237,6 +237,48 @@ async fn without_its_control_plane_a_data_plane_is_not_connected() {
 }
 
 #[tokio::test]
+async fn the_words_of_a_thousand_data_planes_are_one_transaction() {
+    let world = World::new();
+    let mut one = world.plane(1).await;
+    let join = |n| one.fleet.joined(Arrival { id: Uuid::from_u128(n), ..arrival() }, at(0));
+    let visits: Vec<_> = (1..=1000).map(join).collect();
+    for second in 1..5 {
+        for visit in &visits {
+            one.fleet.applied(*visit, served(1), None, at(second));
+        }
+    }
+    world.turn(&mut one).await;
+    let rows = world.store.data_planes(None).await.unwrap();
+    assert_eq!(rows.len(), 1000);
+    assert!(rows.iter().all(|row| row.revision == 1));
+    // With nothing to tell, nothing is written but a beat now and then.
+    for _ in 0..4 {
+        world.clock.advance(1000);
+        world.turn(&mut one).await;
+    }
+    assert_eq!(world.store.control_planes().await.unwrap()[0].beat, 1);
+    world.clock.advance(1000);
+    world.turn(&mut one).await;
+    assert_eq!(world.store.control_planes().await.unwrap()[0].beat, 2);
+}
+
+#[test]
+fn a_row_of_another_release_can_be_read() {
+    let fleet = Fleet::new(60);
+    fleet.joined(arrival(), at(0));
+    let mut row = serde_json::to_value(&fleet.rows(at(0))[0]).unwrap();
+    let columns = row.as_object_mut().unwrap();
+    columns.insert("column_to_come".into(), 1.into());
+    columns.insert("sync_status".into(), "status_to_come".into());
+    for absent in ["labels", "dialect", "lag_ms", "rejected", "cert_expires_at"] {
+        columns.remove(absent);
+    }
+    let read: DataPlaneRow = serde_json::from_value(row).unwrap();
+    assert_eq!((read.sync_status, read.dialect), ("unknown", Dialect::Native));
+    assert_eq!((read.labels.len(), read.cert_expires_at, read.hostname.as_str()), (0, None, "dp"));
+}
+
+#[tokio::test]
 async fn what_has_expired_is_purged_for_all() {
     let world = World::new();
     let (mut one, mut two) = (world.plane(1).await, world.plane(2).await);

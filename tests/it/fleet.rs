@@ -146,7 +146,7 @@ async fn the_command_line_tells_and_waits() {
     cluster.start_data_in("dp", &[("KONG_CLUSTER_DP_LABELS", "region:eu")]).await;
     cluster.put("/consumers/a", json!({})).await;
     let (code, said, error) = fleet(&cluster, "wait 1 --labels region=eu");
-    assert_eq!((code, &*said), (0, "1 data plane serve it.\n"), "{error}");
+    assert_eq!((code, &*said), (0, "1 data plane serves it.\n"), "{error}");
     let (code, said, _) = fleet(&cluster, "");
     assert_eq!(code, 0);
     assert!(said.starts_with("1 data plane: 1 in sync. The newest head is 1 "), "{said}");

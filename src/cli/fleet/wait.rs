@@ -89,7 +89,7 @@ pub(super) async fn run(args: Args, out: &Output) -> anyhow::Result<()> {
             Err(error) => return Err(error).context("cannot ask the control plane"),
         };
         let (code, text) = match progress {
-            Progress::Done => (0, format!("{} serve it.", count(seen.as_ref()))),
+            Progress::Done => (0, done(seen.as_ref())),
             Progress::Refused(why) => (REFUSED, why),
             Progress::Waits(why) if Instant::now() >= deadline => (LATE, why),
             Progress::Waits(why) => {
@@ -111,10 +111,10 @@ pub(super) async fn run(args: Args, out: &Output) -> anyhow::Result<()> {
     }
 }
 
-fn count(seen: Option<&Seen>) -> String {
+fn done(seen: Option<&Seen>) -> String {
     match seen.map_or(0, |seen| seen.connected().count()) {
-        1 => "1 data plane".to_owned(),
-        count => format!("{count} data planes"),
+        1 => "1 data plane serves it.".to_owned(),
+        count => format!("{count} data planes serve it."),
     }
 }
 
