@@ -36,6 +36,7 @@ use crate::snapshot::Snapshot;
 use crate::snapshot::head::SignedHead;
 use crate::telemetry::access::{AccessGuard, AccessLog, AccessTarget};
 use crate::telemetry::counter;
+use crate::telemetry::trouble::is_of_disk;
 use crate::wire::content::TlsLink;
 use crate::wire::follow::{Apply, Link, LinkState, follow};
 use crate::wire::frame::{Hello, PROTOCOL, Pin, Rejected};
@@ -176,9 +177,14 @@ fn open_access_log(
         "/dev/stderr" => AccessTarget::Stderr,
         path => AccessTarget::File(settings.prefix.join(path)),
     };
-    let (log, guard) =
-        AccessLog::open(target, ACCESS_LOG_BYTES).context("cannot open proxy_access_log")?;
-    Ok((Some(log), Some(guard)))
+    match AccessLog::open(target, ACCESS_LOG_BYTES) {
+        Ok((log, guard)) => Ok((Some(log), Some(guard))),
+        Err(error) if is_of_disk(&error) => {
+            tracing::error!(%error, "cannot open proxy_access_log: requests are not logged");
+            Ok((None, None))
+        }
+        Err(error) => Err(error).context("cannot open proxy_access_log"),
+    }
 }
 
 fn proxy_settings(settings: &Settings, access_log: Option<AccessLog>) -> ProxySettings {
@@ -355,14 +361,14 @@ fn cluster_link(
 
 /// Serves a verified snapshot, then keeps it: compiling and writing happen off the request path.
 fn apply(settings: &Settings, catalog: Arc<Catalog>, served: Served, tools: Tools) -> Apply {
-    let directory = settings.prefix.path().to_owned();
+    let cache = Arc::new(origin::Cache::new(settings.prefix.path()));
     Arc::new(move |snapshot: Arc<Snapshot>, head: SignedHead, pin: Pin| {
         let (catalog, served, tools) = (catalog.clone(), served.clone(), tools.clone());
-        let directory = directory.clone();
+        let cache = cache.clone();
         let work = move || {
             served.serve(&snapshot, &tools)?;
             tracing::info!(seq = head.seq.0, config_hash = %head.config_hash, "configuration served");
-            origin::keep(&catalog, &directory, &snapshot, head, pin);
+            cache.keep(&catalog, &snapshot, head, pin);
             Ok(())
         };
         Box::pin(async move {

@@ -2,7 +2,7 @@
 //! (the order is that of the documentation of hybrid mode); and the cache that it leaves.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 
@@ -14,6 +14,7 @@ use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::snapshot::file::{self, Loaded};
 use crate::snapshot::head::SignedHead;
+use crate::telemetry::trouble::Trouble;
 use crate::wire::frame::{Pin, Position};
 use crate::wire::pin;
 use crate::wire::session::follower::Memory;
@@ -100,16 +101,30 @@ fn accept(loaded: Loaded, memory: &mut Memory) -> Option<Snapshot> {
     Some(loaded.snapshot)
 }
 
-/// Writes the cache. The configuration is served whether or not that works.
-pub(super) fn keep(
-    catalog: &Catalog,
-    directory: &Path,
-    snapshot: &Snapshot,
-    head: SignedHead,
-    pin: Pin,
-) {
-    let bytes = file::encode(catalog, snapshot, Some((head, pin.public_key)));
-    if let Err(error) = file::store(directory, &bytes) {
-        tracing::error!(%error, "unable to write config cache file");
+/// Where the cache is left.
+pub(super) struct Cache {
+    directory: PathBuf,
+    trouble: Mutex<Trouble>,
+}
+
+impl Cache {
+    /// Returns the one in a directory.
+    pub(super) fn new(directory: &Path) -> Self {
+        Self { directory: directory.to_owned(), trouble: Mutex::default() }
+    }
+
+    /// Writes the cache. The configuration is served whether or not that works, and the next one
+    /// is kept if it can be.
+    pub(super) fn keep(&self, catalog: &Catalog, snapshot: &Snapshot, head: SignedHead, pin: Pin) {
+        let bytes = file::encode(catalog, snapshot, Some((head, pin.public_key)));
+        let stored = file::store(&self.directory, &bytes);
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        match stored {
+            Ok(()) if trouble.ends() => tracing::info!("config cache file is written again"),
+            Err(error) if trouble.begins() => {
+                tracing::error!(%error, "unable to write config cache file");
+            }
+            _ => {}
+        }
     }
 }

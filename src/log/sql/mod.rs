@@ -8,6 +8,7 @@ mod cells;
 mod event_log;
 mod fleet;
 mod promotions;
+mod settle;
 mod statement;
 mod sweep;
 #[cfg(test)]

@@ -216,7 +216,8 @@ pub fn store(directory: &Path, bytes: &[u8]) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// Writes a file that only its owner can read, and fsyncs it.
+/// Writes a file that only its owner can read, and fsyncs it; one that cannot be completed is
+/// removed again.
 pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
     match fs::remove_file(path) {
@@ -224,8 +225,10 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
         _ => {}
     }
     let mut file = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+    // What was begun on a full disk takes the room of what is written next.
+    file.write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .inspect_err(|_| drop(fs::remove_file(path)))
 }
 
 /// Returns the newest generation that verifies, and what was wrong with those that were skipped.
