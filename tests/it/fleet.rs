@@ -150,10 +150,7 @@ async fn the_command_line_tells_and_waits() {
     let (code, said, _) = fleet(&cluster, "");
     assert_eq!(code, 0);
     assert!(said.starts_with("1 data plane: 1 in sync. The newest head is 1 "), "{said}");
-    assert!(
-        said.contains("region=eu") && said.contains("its certificate expires in 29d"),
-        "{said}"
-    );
+    assert!(said.contains("its certificate expires in ") && said.contains("region=eu"), "{said}");
     assert!(fleet(&cluster, "--labels region=us").1.starts_with("0 data planes."));
     let (_, said, _) = fleet(&cluster, "--json");
     let said: Value = serde_json::from_str(&said).unwrap();
