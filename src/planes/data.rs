@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::sync::watch;
 
+use super::certificates::Certificates;
 use super::control::serve_all;
 use super::listen::{self, Face};
 use super::node::{self, Counts, CountsReader};
@@ -22,7 +23,7 @@ use crate::balancer::Resolver;
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::domain::hash::ConfigHash;
-use crate::pki::cluster::cluster_client_config;
+use crate::pki::cluster::{LiveIdentity, cluster_client_config};
 use crate::pki::upstream::{TrustStore, UpstreamOptions, upstream_client_config};
 use crate::plugins::state::PluginState;
 use crate::proxy::forward::Transport;
@@ -66,6 +67,7 @@ pub struct Data {
     server: ProxyServer,
     /// Dropped last, so that the last lines are written.
     access: Option<AccessGuard>,
+    settings: watch::Sender<Arc<Settings>>,
     tasks: Tasks,
 }
 
@@ -113,7 +115,8 @@ impl Data {
         }
 
         let (access_log, access) = open_access_log(&settings.proxy.access_log, settings)?;
-        let server = proxy(settings, &handle, access_log, &clock)?;
+        let (live, mut certificates) = Certificates::new(settings, &clock);
+        let server = proxy(settings, &handle, access_log, &mut certificates)?;
         let mut tasks = Tasks::new();
         counts.add_traffic(traffic(&server));
         let writer = heads.clone().filter(|_| settings.database != Database::Off);
@@ -129,18 +132,22 @@ impl Data {
             });
         }
         let status_api = status_api.router();
-        let status = serve_all(&mut tasks, settings, Face::Status, status_api, (&counts, &clock))?;
+        let mut started = (&mut tasks, &mut certificates);
+        let status = serve_all(&mut started, settings, Face::Status, status_api, &counts)?;
         tasks.spawn(sweep(handle.clone(), tasks.stopped()));
         let (state, link) = watch::channel(LinkState::default());
         if let Some(start) = start {
-            let cluster = cluster_link(settings, catalog, start, &served, tools, clock)?;
+            let identity = certificates.add_cluster()?;
+            let tools = (tools, clock);
+            let cluster = cluster_link(settings, catalog, start, &served, tools, identity)?;
             tasks.spawn(follow(cluster, state, tasks.stopped()));
         } else if let Some(heads) = heads {
             tasks.spawn(serve_heads(served, heads, tools, tasks.stopped()));
         }
+        tasks.spawn(certificates.follow(tasks.stopped()));
         let proxy = server.addresses().to_vec();
         tracing::info!(config_hash = %handle.load().config_hash, "data plane serves");
-        Ok(Self { proxy, status, handle, link, server, access, tasks })
+        Ok(Self { proxy, status, handle, link, server, access, settings: live, tasks })
     }
 
     /// Returns which config is served.
@@ -151,6 +158,11 @@ impl Data {
     /// Returns why the cluster link failed last, unless it works.
     pub fn last_link_error(&self) -> Option<String> {
         self.link.borrow().last_error.clone()
+    }
+
+    /// Takes over the certificates that these settings name.
+    pub fn reload(&self, settings: &Settings) {
+        self.settings.send_replace(Arc::new(settings.clone()));
     }
 
     /// Stops everything at once.
@@ -212,13 +224,14 @@ fn proxy(
     settings: &Settings,
     handle: &Handle,
     access_log: Option<AccessLog>,
-    clock: &Clock,
+    certificates: &mut Certificates,
 ) -> anyhow::Result<ProxyServer> {
+    let clock = &certificates.clock().clone();
     let mut specs = Vec::new();
     for wanted in &settings.proxy.listen {
         anyhow::ensure!(!wanted.proxy_protocol, "proxy_protocol is not supported yet: {wanted}");
         let tls = match wanted.ssl {
-            true => Some(listen::tls(settings, Face::Proxy, wanted.http2, clock)?),
+            true => Some(listen::tls(settings, Face::Proxy, wanted.http2, certificates)?),
             false => None,
         };
         let backlog = wanted.backlog.and_then(|backlog| i32::try_from(backlog).ok());
@@ -323,10 +336,9 @@ fn cluster_link(
     catalog: Arc<Catalog>,
     start: Start,
     served: &Served,
-    tools: Tools,
-    clock: Clock,
+    (tools, clock): (Tools, Clock),
+    identity: LiveIdentity,
 ) -> anyhow::Result<Link> {
-    let identity = node::identity(settings)?;
     let config = cluster_client_config(&identity, &clock)?;
     let plugins =
         catalog.plugins().map(|plugin| (plugin.name.to_owned(), plugin.version.to_owned()));
@@ -346,7 +358,7 @@ fn cluster_link(
     Ok(Link {
         mirror,
         addresses: settings.cluster.control_planes.clone(),
-        tls: TlsLink { config, server_name: identity.server_name() },
+        tls: TlsLink { config, identity },
         hello,
         apply: apply(settings, catalog.clone(), served.clone(), tools),
         catalog,

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::domain::decide::Fresh;
+use crate::failpoint;
 use crate::pki::ed25519::VerifyKey;
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
@@ -39,6 +40,7 @@ pub(super) fn load(settings: &Settings, catalog: &Catalog, clock: &Clock) -> any
         .with_context(|| format!("the cluster's pin {} is unusable", pin_path.display()))?;
     let mut id = || clock.id();
     let mut fresh = Fresh { at: clock.now(), id: &mut id };
+    failpoint::hit("start.load");
     let (cached, skipped) = file::load_newest(catalog, directory, &mut fresh);
     for (path, error) in skipped {
         tracing::error!(path = %path.display(), "cached configuration {error}, ignoring");
@@ -117,6 +119,7 @@ impl Cache {
     /// is kept if it can be.
     pub(super) fn keep(&self, catalog: &Catalog, snapshot: &Snapshot, head: SignedHead, pin: Pin) {
         let bytes = file::encode(catalog, snapshot, Some((head, pin.public_key)));
+        failpoint::hit("cache.encoded");
         let stored = file::store(&self.directory, &bytes);
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         match stored {
