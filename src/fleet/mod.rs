@@ -135,8 +135,30 @@ impl Fleet {
         lag: Option<Duration>,
         now: DateTime<Utc>,
     ) {
+        self.serves(visit, (None, applied), lag, now);
+    }
+
+    /// A data plane serves what it calls by this hash; which config that is may not be known.
+    pub fn reported(
+        &self,
+        visit: Visit,
+        (hash, applied): (&str, Option<(Seq, ConfigHash)>),
+        lag: Option<Duration>,
+        now: DateTime<Utc>,
+    ) {
+        self.serves(visit, (Some(hash), applied), lag, now);
+    }
+
+    fn serves(
+        &self,
+        visit: Visit,
+        (hash, applied): (Option<&str>, Option<(Seq, ConfigHash)>),
+        lag: Option<Duration>,
+        now: DateTime<Utc>,
+    ) {
         self.update(visit, now, News::Spoke, |row| {
-            row.serves(applied);
+            let text = || row.dialect.hash_text(applied.map(|(_, hash)| hash));
+            row.serves(hash.map_or_else(text, str::to_owned), applied);
             if let Some(lag) = lag {
                 row.lag_ms = u64::try_from(lag.as_millis()).ok();
                 row.rejected = None;
@@ -150,6 +172,11 @@ impl Fleet {
             row.rejected = Some(refused.clone());
             row.refused = Some(refused);
         });
+    }
+
+    /// Whether a data plane can be served has changed.
+    pub fn judged(&self, visit: Visit, sync_status: SyncStatus, now: DateTime<Utc>) {
+        self.update(visit, now, News::Spoke, |row| row.sync_status = sync_status);
     }
 
     /// A data plane's connection ended.

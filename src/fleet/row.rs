@@ -99,7 +99,8 @@ pub struct Refused {
     pub config_hash: ConfigHash,
     /// The revision under which it was announced.
     pub revision: u64,
-    /// Where it failed: `verify`, `compile`, or `crash` for one that brought the process down.
+    /// Where it failed: `verify` or `compile`; `crash` if it brought the process down;
+    /// `compatibility` or `send` if it was withheld; `apply` if a Kong data plane said no more.
     pub phase: String,
     /// The entity at fault, as `kind id`.
     pub entity: Option<String>,
@@ -124,6 +125,8 @@ pub struct Arrival {
     pub labels: BTreeMap<String, String>,
     /// When its certificate expires.
     pub cert_expires_at: DateTime<Utc>,
+    /// Whether it can be served: one of [`SYNC_STATUSES`].
+    pub sync_status: SyncStatus,
     /// How it speaks.
     pub dialect: Dialect,
     /// What it serves.
@@ -135,6 +138,14 @@ pub(super) const NOTHING: &str = "00000000000000000000000000000000";
 
 /// How much of a hash Kong's dialect has.
 const KONG_HASH_LEN: usize = 32;
+
+impl Refused {
+    /// Makes one that is about no single entity.
+    pub fn at(phase: &str, config_hash: ConfigHash, revision: u64, reason: String) -> Self {
+        let phase = phase.to_owned();
+        Self { config_hash, revision, phase, entity: None, pointer: None, reason }
+    }
+}
 
 impl Dialect {
     /// Returns the word for it.
@@ -167,7 +178,7 @@ impl DataPlaneRow {
             last_seen: now,
             ttl_seconds,
             config_hash: arrival.dialect.hash_text(hash),
-            sync_status: "normal",
+            sync_status: arrival.sync_status,
             updated_at: now,
             labels: arrival.labels,
             cert_expires_at: Some(arrival.cert_expires_at.timestamp()),
@@ -182,10 +193,10 @@ impl DataPlaneRow {
         }
     }
 
-    pub(super) fn serves(&mut self, applied: Option<(Seq, ConfigHash)>) {
+    pub(super) fn serves(&mut self, hash: String, applied: Option<(Seq, ConfigHash)>) {
         self.applied_hash = applied.map(|(_, hash)| hash);
         self.applied_seq = applied.map(|(seq, _)| seq);
-        self.config_hash = self.dialect.hash_text(self.applied_hash);
+        self.config_hash = hash;
         let serves = |refused: &Refused| Some(refused.config_hash) == self.applied_hash;
         if self.refused.as_ref().is_some_and(serves) {
             self.refused = None;

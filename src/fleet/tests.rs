@@ -19,6 +19,7 @@ fn arrival() -> Arrival {
         version: "3.9.1".into(),
         labels: [("region".to_owned(), "eu".to_owned())].into(),
         cert_expires_at: DateTime::UNIX_EPOCH,
+        sync_status: "normal",
         dialect: Dialect::Native,
         applied: None,
     }

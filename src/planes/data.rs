@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::certificates::Certificates;
 use super::control::serve_all;
+use super::kong;
 use super::listen::{self, Face};
 use super::node::{self, Counts, CountsReader};
 use super::origin::{self, Start};
@@ -32,8 +33,9 @@ use crate::proxy::listener::{ListenSpec, ProxyServer, ServeLimits};
 use crate::proxy::settings::{Network, OwnHeaders, ProxySettings};
 use crate::proxy::upstream::{Pool, PoolLimits};
 use crate::runtime::{CompileError, Handle, Tools};
-use crate::settings::{Database, Settings, TrustedAddress};
+use crate::settings::{ClusterProtocol, Database, Settings, TrustedAddress};
 use crate::snapshot::Snapshot;
+use crate::snapshot::file::KongOrigin;
 use crate::snapshot::head::SignedHead;
 use crate::telemetry::access::{AccessGuard, AccessLog, AccessTarget};
 use crate::telemetry::counter;
@@ -41,6 +43,7 @@ use crate::telemetry::trouble::is_of_disk;
 use crate::wire::content::TlsLink;
 use crate::wire::follow::{Apply, Link, LinkState, follow};
 use crate::wire::frame::{Hello, PROTOCOL, Pin, Rejected};
+use crate::wire::kong::attach::ApplyUnsigned;
 use crate::wire::session::publisher::Timing;
 use crate::writer::Head;
 
@@ -352,7 +355,20 @@ fn cluster_link(
         plugins: plugins.collect(),
         applied: None,
     };
-    let Start { snapshot, memory, pin_path } = start;
+    let Start { snapshot, memory, pin_path, kong_hash } = start;
+    if memory.pin.is_some() && settings.cluster.protocol == ClusterProtocol::Kong {
+        tracing::warn!(
+            "cluster_protocol = kong: this data plane has pinned a cluster that signs its heads, and \
+             takes unsigned configurations all the same"
+        );
+    }
+    let cache = Arc::new(origin::Cache::new(settings.prefix.path()));
+    let kong = kong::attachment(
+        settings,
+        (&catalog, &hello.labels),
+        kong_hash.unwrap_or_else(|| kong::hash(&snapshot)),
+        apply_unsigned(cache.clone(), catalog.clone(), served.clone(), tools.clone()),
+    );
     let mirror = settings.cluster.snapshot_mirror.as_deref();
     let mirror = mirror.map(|url| super::mirror::open(settings, url, &clock)).transpose()?;
     Ok(Link {
@@ -360,7 +376,7 @@ fn cluster_link(
         addresses: settings.cluster.control_planes.clone(),
         tls: TlsLink { config, identity },
         hello,
-        apply: apply(settings, catalog.clone(), served.clone(), tools),
+        apply: apply(cache, catalog.clone(), served.clone(), tools),
         catalog,
         memory,
         snapshot,
@@ -368,12 +384,12 @@ fn cluster_link(
         clock,
         timing: Timing::default(),
         retry: RETRY,
+        kong,
     })
 }
 
 /// Serves a verified snapshot, then keeps it: compiling and writing happen off the request path.
-fn apply(settings: &Settings, catalog: Arc<Catalog>, served: Served, tools: Tools) -> Apply {
-    let cache = Arc::new(origin::Cache::new(settings.prefix.path()));
+fn apply(cache: Arc<origin::Cache>, catalog: Arc<Catalog>, served: Served, tools: Tools) -> Apply {
     Arc::new(move |snapshot: Arc<Snapshot>, head: SignedHead, pin: Pin| {
         let (catalog, served, tools) = (catalog.clone(), served.clone(), tools.clone());
         let cache = cache.clone();
@@ -384,10 +400,7 @@ fn apply(settings: &Settings, catalog: Arc<Catalog>, served: Served, tools: Tool
             Ok(())
         };
         Box::pin(async move {
-            let done = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-                Err(CompileError { entity: None, reason: error.to_string() })
-            });
-            done.map_err(|error| Rejected {
+            run(work).await.map_err(|error| Rejected {
                 config_hash: head.config_hash,
                 phase: "compile".to_owned(),
                 entity: error.entity.map(|key| key.to_string()),
@@ -396,4 +409,34 @@ fn apply(settings: &Settings, catalog: Arc<Catalog>, served: Served, tools: Tool
             })
         })
     })
+}
+
+/// Does the same for a snapshot from a control plane of Kong.
+fn apply_unsigned(
+    cache: Arc<origin::Cache>,
+    catalog: Arc<Catalog>,
+    served: Served,
+    tools: Tools,
+) -> ApplyUnsigned {
+    Arc::new(move |snapshot: Arc<Snapshot>, origin: KongOrigin| {
+        let (catalog, served, tools) = (catalog.clone(), served.clone(), tools.clone());
+        let cache = cache.clone();
+        let work = move || {
+            served.serve(&snapshot, &tools)?;
+            tracing::info!(kong = origin.config_hash, config_hash = %snapshot.hash(),
+                "configuration served");
+            cache.keep_unsigned(&catalog, &snapshot, origin);
+            Ok(())
+        };
+        Box::pin(async move { run(work).await.map_err(|error| error.to_string()) })
+    })
+}
+
+/// Compiles off the request path.
+async fn run(
+    work: impl FnOnce() -> Result<(), CompileError> + Send + 'static,
+) -> Result<(), CompileError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(CompileError { entity: None, reason: error.to_string() }))
 }

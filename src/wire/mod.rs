@@ -10,10 +10,11 @@
 //! - garbage ends its connection and nothing else.
 
 mod address;
-mod asker;
+mod answer;
 pub mod content;
 pub mod follow;
 pub mod frame;
+pub mod kong;
 pub mod mirror;
 pub mod pin;
 pub mod publish;
