@@ -7,6 +7,7 @@ mod acknowledged;
 mod admin_auth;
 mod bad_input;
 mod both_planes;
+mod bucket;
 mod disk_faults;
 mod durability;
 mod harness;
