@@ -84,8 +84,7 @@ impl Control {
         }
         let (log, stored) = database::open(settings).await?;
         let cluster = identity::signer(&*log, &clock).await?;
-        let opened = Writer::open(log.clone(), catalog.clone(), clock.clone()).await;
-        let (writer, task) = opened.context("cannot read the log")?;
+        let (writer, task) = database::writer(settings, log.clone(), &catalog, &clock).await?;
         let mut tasks = Tasks::new();
         tasks.spawn(task.run(stopped(&tasks)));
         if settings.database == Database::Off {
@@ -139,6 +138,7 @@ impl Control {
                 identity: Arc::new(node::identity(settings)?),
                 clock,
                 timing: Timing::default(),
+                payload_bytes_max: super::payload_bytes_max(settings),
             };
             addresses = serve_cluster(&mut tasks, settings, publication)?;
         }

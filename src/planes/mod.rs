@@ -135,12 +135,16 @@ pub fn refuse_unsupported(settings: &Settings) -> anyhow::Result<()> {
     let refused = [
         (matches!(cluster.mtls, ClusterMtls::Pki), "cluster_mtls = pki"),
         (!matches!(cluster.ocsp, Ocsp::Off), "cluster_ocsp other than off"),
-        (cluster.proxy_server.is_some(), "cluster_use_proxy = on"),
     ];
     for (set, what) in refused {
         anyhow::ensure!(!set, "{what} is not supported by this release");
     }
     Ok(())
+}
+
+/// Returns `cluster_max_payload` as a length.
+fn payload_bytes_max(settings: &Settings) -> usize {
+    usize::try_from(settings.cluster.max_payload).unwrap_or(usize::MAX)
 }
 
 /// Builds the catalog of the plugins that the settings enable.

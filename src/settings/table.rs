@@ -94,7 +94,7 @@ pub const ALL: &[Property] = &[
     Property::new("cluster_server_name", Text, None),
     Property::new("cluster_ocsp", Enum(&["on", "off", "optional"]), Some("off")),
     Property::new("cluster_data_plane_purge_delay", Number, Some("1209600")),
-    Property::new("cluster_max_payload", Number, Some("16777216")).missing(),
+    Property::new("cluster_max_payload", Number, Some("16777216")),
     Property::new("cluster_use_proxy", Flag, Some("off")),
     Property::new("cluster_dp_labels", List, None),
     Property::new("cluster_rpc", Flag, Some("off")).missing(),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::content::{ContentError, Pulled, Source, TlsLink};
+use super::content::{ContentError, LinkStream, Pulled, Source, TlsLink};
 use super::frame::{Delta, FromControl, Hello, Pin, Rejected};
 use super::mirror::Mirror;
 use super::session::follower::{Action, Follower, Memory};
@@ -205,7 +205,7 @@ async fn session(
     ended
 }
 
-type ClientSocket = Socket<tokio_rustls::client::TlsStream<tokio::net::TcpStream>>;
+type ClientSocket = Socket<LinkStream>;
 
 async fn run(
     link: &mut Link,

@@ -18,3 +18,4 @@ pub mod publish;
 mod recent;
 pub mod session;
 mod socket;
+pub mod tunnel;

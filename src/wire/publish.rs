@@ -64,6 +64,8 @@ pub struct Publication {
     pub clock: Clock,
     /// When peers are given up.
     pub timing: Timing,
+    /// The largest message that is sent, in bytes (`cluster_max_payload`).
+    pub payload_bytes_max: usize,
 }
 
 struct Shared {
@@ -210,7 +212,16 @@ fn answer(
         tracing::warn!(%peer, path, "[clustering] nothing is served there; is it a Kong data plane?");
         None
     };
-    content.map_or_else(|| plain(StatusCode::NOT_FOUND), immutable)
+    match content {
+        None => plain(StatusCode::NOT_FOUND),
+        // There is a way in smaller messages, down to a single node.
+        Some(content) if content.len() > shared.publication.payload_bytes_max => {
+            tracing::debug!(%peer, bytes = content.len(),
+                "[clustering] content is larger than cluster_max_payload, it is left out");
+            plain(StatusCode::PAYLOAD_TOO_LARGE)
+        }
+        Some(content) => immutable(content),
+    }
 }
 
 fn plain(status: StatusCode) -> Answer {
