@@ -9,7 +9,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::sync::watch;
 
+use super::certificates::Certificates;
 use super::control::serve_all;
+use super::kong;
 use super::listen::{self, Face};
 use super::node::{self, Counts, CountsReader};
 use super::origin::{self, Start};
@@ -22,7 +24,7 @@ use crate::balancer::Resolver;
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::domain::hash::ConfigHash;
-use crate::pki::cluster::cluster_client_config;
+use crate::pki::cluster::{LiveIdentity, cluster_client_config};
 use crate::pki::upstream::{TrustStore, UpstreamOptions, upstream_client_config};
 use crate::plugins::state::PluginState;
 use crate::proxy::forward::Transport;
@@ -31,8 +33,9 @@ use crate::proxy::listener::{ListenSpec, ProxyServer, ServeLimits};
 use crate::proxy::settings::{Network, OwnHeaders, ProxySettings};
 use crate::proxy::upstream::{Pool, PoolLimits};
 use crate::runtime::{CompileError, Handle, Tools};
-use crate::settings::{Database, Settings, TrustedAddress};
+use crate::settings::{ClusterProtocol, Database, Settings, TrustedAddress};
 use crate::snapshot::Snapshot;
+use crate::snapshot::file::KongOrigin;
 use crate::snapshot::head::SignedHead;
 use crate::telemetry::access::{AccessGuard, AccessLog, AccessTarget};
 use crate::telemetry::counter;
@@ -40,6 +43,7 @@ use crate::telemetry::trouble::is_of_disk;
 use crate::wire::content::TlsLink;
 use crate::wire::follow::{Apply, Link, LinkState, follow};
 use crate::wire::frame::{Hello, PROTOCOL, Pin, Rejected};
+use crate::wire::kong::attach::ApplyUnsigned;
 use crate::wire::session::publisher::Timing;
 use crate::wire::tunnel::ForwardProxy;
 use crate::writer::Head;
@@ -67,6 +71,7 @@ pub struct Data {
     server: ProxyServer,
     /// Dropped last, so that the last lines are written.
     access: Option<AccessGuard>,
+    settings: watch::Sender<Arc<Settings>>,
     tasks: Tasks,
 }
 
@@ -114,7 +119,8 @@ impl Data {
         }
 
         let (access_log, access) = open_access_log(&settings.proxy.access_log, settings)?;
-        let server = proxy(settings, &handle, access_log, &clock)?;
+        let (live, mut certificates) = Certificates::new(settings, &clock);
+        let server = proxy(settings, &handle, access_log, &mut certificates)?;
         let mut tasks = Tasks::new();
         counts.add_traffic(traffic(&server));
         let writer = heads.clone().filter(|_| settings.database != Database::Off);
@@ -130,18 +136,22 @@ impl Data {
             });
         }
         let status_api = status_api.router();
-        let status = serve_all(&mut tasks, settings, Face::Status, status_api, (&counts, &clock))?;
+        let mut started = (&mut tasks, &mut certificates);
+        let status = serve_all(&mut started, settings, Face::Status, status_api, &counts)?;
         tasks.spawn(sweep(handle.clone(), tasks.stopped()));
         let (state, link) = watch::channel(LinkState::default());
         if let Some(start) = start {
-            let cluster = cluster_link(settings, catalog, start, &served, tools, clock)?;
+            let identity = certificates.add_cluster()?;
+            let tools = (tools, clock);
+            let cluster = cluster_link(settings, catalog, start, &served, tools, identity)?;
             tasks.spawn(follow(cluster, state, tasks.stopped()));
         } else if let Some(heads) = heads {
             tasks.spawn(serve_heads(served, heads, tools, tasks.stopped()));
         }
+        tasks.spawn(certificates.follow(tasks.stopped()));
         let proxy = server.addresses().to_vec();
         tracing::info!(config_hash = %handle.load().config_hash, "data plane serves");
-        Ok(Self { proxy, status, handle, link, server, access, tasks })
+        Ok(Self { proxy, status, handle, link, server, access, settings: live, tasks })
     }
 
     /// Returns which config is served.
@@ -152,6 +162,11 @@ impl Data {
     /// Returns why the cluster link failed last, unless it works.
     pub fn last_link_error(&self) -> Option<String> {
         self.link.borrow().last_error.clone()
+    }
+
+    /// Takes over the certificates that these settings name.
+    pub fn reload(&self, settings: &Settings) {
+        self.settings.send_replace(Arc::new(settings.clone()));
     }
 
     /// Stops everything at once.
@@ -213,13 +228,14 @@ fn proxy(
     settings: &Settings,
     handle: &Handle,
     access_log: Option<AccessLog>,
-    clock: &Clock,
+    certificates: &mut Certificates,
 ) -> anyhow::Result<ProxyServer> {
+    let clock = &certificates.clock().clone();
     let mut specs = Vec::new();
     for wanted in &settings.proxy.listen {
         anyhow::ensure!(!wanted.proxy_protocol, "proxy_protocol is not supported yet: {wanted}");
         let tls = match wanted.ssl {
-            true => Some(listen::tls(settings, Face::Proxy, wanted.http2, clock)?),
+            true => Some(listen::tls(settings, Face::Proxy, wanted.http2, certificates)?),
             false => None,
         };
         let backlog = wanted.backlog.and_then(|backlog| i32::try_from(backlog).ok());
@@ -324,10 +340,9 @@ fn cluster_link(
     catalog: Arc<Catalog>,
     start: Start,
     served: &Served,
-    tools: Tools,
-    clock: Clock,
+    (tools, clock): (Tools, Clock),
+    identity: LiveIdentity,
 ) -> anyhow::Result<Link> {
-    let identity = node::identity(settings)?;
     let config = cluster_client_config(&identity, &clock)?;
     let plugins =
         catalog.plugins().map(|plugin| (plugin.name.to_owned(), plugin.version.to_owned()));
@@ -341,7 +356,20 @@ fn cluster_link(
         plugins: plugins.collect(),
         applied: None,
     };
-    let Start { snapshot, memory, pin_path } = start;
+    let Start { snapshot, memory, pin_path, kong_hash } = start;
+    if memory.pin.is_some() && settings.cluster.protocol == ClusterProtocol::Kong {
+        tracing::warn!(
+            "cluster_protocol = kong: this data plane has pinned a cluster that signs its heads, and \
+             takes unsigned configurations all the same"
+        );
+    }
+    let cache = Arc::new(origin::Cache::new(settings.prefix.path()));
+    let kong = kong::attachment(
+        settings,
+        (&catalog, &hello.labels),
+        kong_hash.unwrap_or_else(|| kong::hash(&snapshot)),
+        apply_unsigned(cache.clone(), catalog.clone(), served.clone(), tools.clone()),
+    );
     let mirror = settings.cluster.snapshot_mirror.as_deref();
     let mirror = mirror.map(|url| super::mirror::open(settings, url, &clock)).transpose()?;
     Ok(Link {
@@ -349,12 +377,12 @@ fn cluster_link(
         addresses: settings.cluster.control_planes.clone(),
         tls: TlsLink {
             config,
-            server_name: identity.server_name(),
+            identity,
             proxy: forward_proxy(settings, &clock)?,
             payload_bytes_max: super::payload_bytes_max(settings),
         },
         hello,
-        apply: apply(settings, catalog.clone(), served.clone(), tools),
+        apply: apply(cache, catalog.clone(), served.clone(), tools),
         catalog,
         memory,
         snapshot,
@@ -362,6 +390,7 @@ fn cluster_link(
         clock,
         timing: Timing::default(),
         retry: RETRY,
+        kong,
     })
 }
 
@@ -378,8 +407,7 @@ fn forward_proxy(settings: &Settings, clock: &Clock) -> anyhow::Result<Option<Fo
 }
 
 /// Serves a verified snapshot, then keeps it: compiling and writing happen off the request path.
-fn apply(settings: &Settings, catalog: Arc<Catalog>, served: Served, tools: Tools) -> Apply {
-    let cache = Arc::new(origin::Cache::new(settings.prefix.path()));
+fn apply(cache: Arc<origin::Cache>, catalog: Arc<Catalog>, served: Served, tools: Tools) -> Apply {
     Arc::new(move |snapshot: Arc<Snapshot>, head: SignedHead, pin: Pin| {
         let (catalog, served, tools) = (catalog.clone(), served.clone(), tools.clone());
         let cache = cache.clone();
@@ -390,10 +418,7 @@ fn apply(settings: &Settings, catalog: Arc<Catalog>, served: Served, tools: Tool
             Ok(())
         };
         Box::pin(async move {
-            let done = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-                Err(CompileError { entity: None, reason: error.to_string() })
-            });
-            done.map_err(|error| Rejected {
+            run(work).await.map_err(|error| Rejected {
                 config_hash: head.config_hash,
                 phase: "compile".to_owned(),
                 entity: error.entity.map(|key| key.to_string()),
@@ -402,4 +427,34 @@ fn apply(settings: &Settings, catalog: Arc<Catalog>, served: Served, tools: Tool
             })
         })
     })
+}
+
+/// Does the same for a snapshot from a control plane of Kong.
+fn apply_unsigned(
+    cache: Arc<origin::Cache>,
+    catalog: Arc<Catalog>,
+    served: Served,
+    tools: Tools,
+) -> ApplyUnsigned {
+    Arc::new(move |snapshot: Arc<Snapshot>, origin: KongOrigin| {
+        let (catalog, served, tools) = (catalog.clone(), served.clone(), tools.clone());
+        let cache = cache.clone();
+        let work = move || {
+            served.serve(&snapshot, &tools)?;
+            tracing::info!(kong = origin.config_hash, config_hash = %snapshot.hash(),
+                "configuration served");
+            cache.keep_unsigned(&catalog, &snapshot, origin);
+            Ok(())
+        };
+        Box::pin(async move { run(work).await.map_err(|error| error.to_string()) })
+    })
+}
+
+/// Compiles off the request path.
+async fn run(
+    work: impl FnOnce() -> Result<(), CompileError> + Send + 'static,
+) -> Result<(), CompileError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(CompileError { entity: None, reason: error.to_string() }))
 }

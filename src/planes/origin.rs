@@ -9,10 +9,11 @@ use anyhow::Context as _;
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::domain::decide::Fresh;
+use crate::failpoint;
 use crate::pki::ed25519::VerifyKey;
-use crate::settings::Settings;
+use crate::settings::{ClusterProtocol, Settings};
 use crate::snapshot::Snapshot;
-use crate::snapshot::file::{self, Loaded};
+use crate::snapshot::file::{self, KongOrigin, Loaded};
 use crate::snapshot::head::SignedHead;
 use crate::telemetry::trouble::Trouble;
 use crate::wire::frame::{Pin, Position};
@@ -24,6 +25,8 @@ pub(super) struct Start {
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) memory: Memory,
     pub(super) pin_path: PathBuf,
+    /// What a control plane of Kong called it, if it came from one.
+    pub(super) kong_hash: Option<String>,
 }
 
 /// Finds what to start with.
@@ -39,19 +42,20 @@ pub(super) fn load(settings: &Settings, catalog: &Catalog, clock: &Clock) -> any
         .with_context(|| format!("the cluster's pin {} is unusable", pin_path.display()))?;
     let mut id = || clock.id();
     let mut fresh = Fresh { at: clock.now(), id: &mut id };
-    let (cached, skipped) = file::load_newest(catalog, directory, &mut fresh);
+    failpoint::hit("start.load");
+    let mut memory = Memory { pin: pinned, applied: None, rejected: None };
+    let protocol = settings.cluster.protocol;
+    let accept = |loaded: Loaded| accept(loaded, &mut memory, protocol);
+    let (cached, skipped) = file::load_newest(catalog, directory, &mut fresh, accept);
     for (path, error) in skipped {
         tracing::error!(path = %path.display(), "cached configuration {error}, ignoring");
     }
-    let mut memory = Memory { pin: pinned, applied: None, rejected: None };
-    if let Some(loaded) = cached
-        && let Some(snapshot) = accept(loaded, &mut memory)
-    {
+    if let Some(Cached { snapshot, kong_hash }) = cached {
         tracing::info!(config_hash = %snapshot.hash(), "found cached config, loading...");
-        return Ok(Start { snapshot: Arc::new(snapshot), memory, pin_path });
+        return Ok(Start { snapshot: Arc::new(snapshot), memory, pin_path, kong_hash });
     }
     let declared = declared(settings, catalog, &mut fresh)?.unwrap_or_default();
-    Ok(Start { snapshot: Arc::new(declared), memory, pin_path })
+    Ok(Start { snapshot: Arc::new(declared), memory, pin_path, kong_hash: None })
 }
 
 /// Reads the configuration that the settings declare, if they do.
@@ -85,9 +89,30 @@ pub(super) fn declared(
     Ok(Some(snapshot))
 }
 
-/// Takes over what a cache says of its cluster, if its signature holds.
-fn accept(loaded: Loaded, memory: &mut Memory) -> Option<Snapshot> {
-    let Some((head, public_key)) = loaded.origin else { return Some(loaded.snapshot) };
+/// What a cache holds.
+struct Cached {
+    snapshot: Snapshot,
+    kong_hash: Option<String>,
+}
+
+/// Takes over what a cache says of its cluster, if its signature holds. What came from a control
+/// plane of Kong has none, and is nothing for a data plane that has pinned a cluster, unless its
+/// operator wants it so.
+fn accept(loaded: Loaded, memory: &mut Memory, protocol: ClusterProtocol) -> Option<Cached> {
+    if let Some(kong) = &loaded.kong
+        && memory.pin.is_some()
+        && protocol != ClusterProtocol::Kong
+    {
+        tracing::error!(
+            control_plane = kong.control_plane,
+            "cached configuration is of a control plane of Kong and not signed by the cluster that \
+             this data plane has pinned, looking for an older one"
+        );
+        return None;
+    }
+    let kong_hash = loaded.kong.map(|kong| kong.config_hash);
+    let cached = Cached { snapshot: loaded.snapshot, kong_hash };
+    let Some((head, public_key)) = loaded.origin else { return Some(cached) };
     let signed = VerifyKey::parse(&public_key)
         .and_then(|key| key.verify(&head.signed_message(), &head.signature.0));
     let from = Pin { cluster_id: head.cluster_id, public_key };
@@ -98,7 +123,7 @@ fn accept(loaded: Loaded, memory: &mut Memory) -> Option<Snapshot> {
         return None;
     }
     memory.applied = Some(Position::from(head));
-    Some(loaded.snapshot)
+    Some(cached)
 }
 
 /// Where the cache is left.
@@ -116,8 +141,17 @@ impl Cache {
     /// Writes the cache. The configuration is served whether or not that works, and the next one
     /// is kept if it can be.
     pub(super) fn keep(&self, catalog: &Catalog, snapshot: &Snapshot, head: SignedHead, pin: Pin) {
-        let bytes = file::encode(catalog, snapshot, Some((head, pin.public_key)));
-        let stored = file::store(&self.directory, &bytes);
+        self.store(&file::encode(catalog, snapshot, Some((head, pin.public_key))));
+    }
+
+    /// Does the same for a configuration that a control plane of Kong sent.
+    pub(super) fn keep_unsigned(&self, catalog: &Catalog, snapshot: &Snapshot, kong: KongOrigin) {
+        self.store(&file::encode_unsigned(catalog, snapshot, kong));
+    }
+
+    fn store(&self, bytes: &[u8]) {
+        failpoint::hit("cache.encoded");
+        let stored = file::store(&self.directory, bytes);
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         match stored {
             Ok(()) if trouble.ends() => tracing::info!("config cache file is written again"),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::error::SettingsError;
 use super::layout::{
-    Admin, Cluster, ClusterMtls, Database, Declarative, Dns, LogLevel, Ocsp, Proxy, ProxyServer,
-    SnapshotKeep, Status, Tls, UpstreamKeepalive,
+    Admin, Cluster, ClusterMtls, ClusterProtocol, Database, Declarative, Dns, LogLevel, Ocsp,
+    Proxy, ProxyServer, SnapshotKeep, Status, Tls, UpstreamKeepalive,
 };
 use super::listener::{self, Listener};
 use super::pem::{self, PemPair};
@@ -71,6 +71,7 @@ impl Settings {
         self.cluster.cert = checked.cluster_cert;
         self.cluster.cert_key = checked.cluster_cert_key;
         self.cluster.ca_cert = checked.cluster_ca_cert;
+        self.cluster.trusted_certs = checked.cluster_trusted_certs;
         self.cluster.dp_labels = checked.dp_labels;
         self.proxy.trusted_ips = checked.trusted_ips;
         self.proxy.port_maps = checked.port_maps;
@@ -187,6 +188,7 @@ impl Reader<'_> {
             cert: None,
             cert_key: None,
             ca_cert: None,
+            trusted_certs: Vec::new(),
             server_name: self.values.text("cluster_server_name").map(str::to_owned),
             ocsp: match self.text("cluster_ocsp") {
                 "on" => Ocsp::On,
@@ -197,6 +199,11 @@ impl Reader<'_> {
             max_payload: self.whole("cluster_max_payload"),
             proxy_server: proxy_server.filter(|_| self.values.flag("cluster_use_proxy")),
             dp_labels: Vec::new(),
+            protocol: match self.text("cluster_protocol") {
+                "native" => ClusterProtocol::Native,
+                "kong" => ClusterProtocol::Kong,
+                _ => ClusterProtocol::Auto,
+            },
             snapshot_mirror: self.values.text("cluster_snapshot_mirror").map(str::to_owned),
             db_update_frequency: self.seconds("db_update_frequency"),
         }

@@ -128,6 +128,17 @@ pub enum Ocsp {
     Optional,
 }
 
+/// Which dialect a data plane speaks to its control planes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ClusterProtocol {
+    /// The native one, or Kong's where a control plane has no native path.
+    Auto,
+    /// The native one.
+    Native,
+    /// Kong's.
+    Kong,
+}
+
 /// Links between control plane and data planes (reference hybrid.md, section 1.2).
 #[derive(Clone, Debug)]
 pub struct Cluster {
@@ -141,8 +152,10 @@ pub struct Cluster {
     pub cert: Option<Pem>,
     /// Its key.
     pub cert_key: Option<Pem>,
-    /// The authority of pki mode.
+    /// The authorities of pki mode, one or more in a file.
     pub ca_cert: Option<Pem>,
+    /// Certificates that shared mode accepts beside `cert`, one or more in a file.
+    pub trusted_certs: Vec<Pem>,
     /// The name a data plane expects of the control plane in pki mode.
     pub server_name: Option<String>,
     /// Revocation checks of pki mode.
@@ -155,6 +168,8 @@ pub struct Cluster {
     pub proxy_server: Option<ProxyServer>,
     /// What a data plane tells of itself.
     pub dp_labels: Vec<(String, String)>,
+    /// Which dialect a data plane speaks.
+    pub protocol: ClusterProtocol,
     /// Where a data plane looks for content before it asks a control plane: `http://`, `https://`,
     /// `s3://` or `file://`.
     pub snapshot_mirror: Option<String>,

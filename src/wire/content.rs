@@ -1,6 +1,7 @@
 //! Content by hash from a control plane: a pack for who has nothing, nodes for who lacks a few.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,18 +11,20 @@ use http_body::Body as _;
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::address::host_and_port;
 use super::mirror::{Mirror, Turn};
 use super::socket::{BATCH_LEN, NODES, SNAPSHOTS};
 use super::tunnel::{ForwardProxy, TunnelError, Way};
 use crate::domain::catalog::Catalog;
 use crate::domain::hash::{ConfigHash, NodeHash};
+use crate::failpoint;
+use crate::pki::cluster::LiveIdentity;
 use crate::snapshot::assembly::Assembly;
 use crate::snapshot::{Snapshot, VerifyError, pack};
 
@@ -37,12 +40,14 @@ const NODES_MAX: usize = 256;
 /// Why content did not come.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ContentError {
-    #[error("failed to connect: {0}")]
+    #[error("failed to connect: {}", reason(.0))]
     Connect(std::io::Error),
     #[error("{0}")]
     Tunnel(#[from] TunnelError),
     #[error("ssl handshake failed: {}", reason(.0))]
     Handshake(std::io::Error),
+    #[error("ssl handshake failed: '{0}' is no host name")]
+    NoName(String),
     #[error("timed out")]
     TimedOut,
     #[error("content could not be fetched: {0}")]
@@ -77,12 +82,19 @@ impl Whose {
     }
 }
 
-/// Returns what a verifier of ours said, which rustls shows by its name only.
+/// Returns Kong's word for a failure, or what a verifier of ours said, which rustls shows by its
+/// name only.
 fn reason(error: &std::io::Error) -> String {
     use rustls::{CertificateError, Error};
     match error.get_ref().and_then(|error| error.downcast_ref::<Error>()) {
         Some(Error::InvalidCertificate(CertificateError::Other(said))) => said.0.to_string(),
-        _ => error.to_string(),
+        Some(error) => error.to_string(),
+        None => match error.kind() {
+            ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+            ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset => "closed".to_owned(),
+            ErrorKind::TimedOut => "timeout".to_owned(),
+            _ => error.to_string(),
+        },
     }
 }
 
@@ -92,10 +104,10 @@ pub(super) type LinkStream = TlsStream<Way>;
 /// How control planes are reached, whom we trust there, and how much at once.
 #[derive(Clone)]
 pub struct TlsLink {
-    /// Trust and our own certificate.
+    /// Trust and our own certificate, those in force.
     pub config: Arc<rustls::ClientConfig>,
-    /// The name that is asked for and must be in the certificate.
-    pub server_name: ServerName<'static>,
+    /// Who we are; decides on the name that is asked for and must be in the certificate.
+    pub identity: LiveIdentity,
     /// What is gone through on the way there.
     pub proxy: Option<ForwardProxy>,
     /// The largest message that is read, in bytes (`cluster_max_payload`).
@@ -103,12 +115,12 @@ pub struct TlsLink {
 }
 
 impl TlsLink {
-    /// Opens a way to an address.
-    async fn way(&self, address: &str) -> Result<Way, ContentError> {
+    /// Opens a way to a host.
+    async fn way(&self, host: &str, port: u16) -> Result<Way, ContentError> {
         if let Some(proxy) = &self.proxy {
-            return Ok(proxy.connect(address).await?);
+            return Ok(proxy.connect(host, port).await?);
         }
-        let stream = TcpStream::connect(address).await.map_err(ContentError::Connect)?;
+        let stream = TcpStream::connect((host, port)).await.map_err(ContentError::Connect)?;
         // Frames are small and each is waited for.
         let _ = stream.set_nodelay(true);
         Ok(Way::Plain(stream))
@@ -130,9 +142,12 @@ impl Source {
     /// Connects, as far as the end of the TLS handshake.
     pub(super) async fn connect(&self) -> Result<LinkStream, ContentError> {
         let connecting = async {
-            let stream = self.tls.way(&self.address).await?;
+            let (host, port) = host_and_port(&self.address);
+            let name = self.tls.identity.current().server_name(host);
+            let name = name.ok_or_else(|| ContentError::NoName(host.to_owned()))?;
+            let stream = self.tls.way(host, port).await?;
             let connector = TlsConnector::from(self.tls.config.clone());
-            let handshake = connector.connect(self.tls.server_name.clone(), stream);
+            let handshake = connector.connect(name, stream);
             handshake.await.map_err(ContentError::Handshake)
         };
         timeout(CONNECT_WITHIN, connecting).await.map_err(|_| ContentError::TimedOut)?
@@ -156,6 +171,7 @@ impl Source {
             pulled.feed(&mut assembly)?;
             let missing = assembly.missing();
             if missing.is_empty() {
+                failpoint::hit("fetch.whole");
                 let snapshot = assembly.finish(catalog);
                 // Whole or not valid: in neither case are its nodes wanted again.
                 pulled.clear();
@@ -183,6 +199,7 @@ impl Source {
                     snapshot => return snapshot,
                 }
             } else {
+                failpoint::hit("fetch.nodes");
                 match asked.nodes(&rest).await {
                     Err(ContentError::TooLarge(_)) if rest.len() > 1 => {
                         asks.halve(rest.len());
@@ -329,6 +346,7 @@ impl Control {
         wanted: ConfigHash,
     ) -> Result<Snapshot, ContentError> {
         let packed = self.ask(&format!("{SNAPSHOTS}{wanted}")).await?;
+        failpoint::hit("fetch.packed");
         Ok(pack::decode(catalog, wanted, &packed)?)
     }
 
@@ -348,6 +366,7 @@ impl Control {
 
     async fn ask(&mut self, path: &str) -> Result<Bytes, ContentError> {
         let asking = async {
+            failpoint::hit("fetch.ask");
             let request = Request::get(path)
                 .header(header::HOST, &self.address)
                 .body(Empty::new())

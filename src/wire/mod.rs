@@ -9,13 +9,17 @@
 //! - a slow peer costs one slot, never a growing queue;
 //! - garbage ends its connection and nothing else.
 
+mod address;
+mod answer;
 pub mod content;
 pub mod follow;
 pub mod frame;
+pub mod kong;
 pub mod mirror;
 pub mod pin;
 pub mod publish;
 mod recent;
+mod renewal;
 pub mod session;
 mod socket;
 pub mod tunnel;

@@ -1,16 +1,14 @@
 //! The control plane's driver: the cluster listener, its sessions, and content by hash.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http::{HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -18,15 +16,23 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::frame::{FromControl, FromData, PROTOCOL, Pin, Welcome};
+use super::answer::{Answer, immutable, plain, refusal};
+use super::frame::{FromControl, FromData, Hello, PROTOCOL, Pin, Welcome};
+use super::kong;
+use super::kong::compat::{Ours, Suffix, SyncStatus};
+use super::kong::introduction::Arguments;
+use super::kong::serve::{Outlets, Terms};
 use super::recent::Recent;
+use super::session::compared::Withheld;
 use super::session::publisher::{Action, Publisher, Timing};
 use super::socket::{NODES, PATH, SNAPSHOTS, Socket, SocketError};
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::fleet::{Arrival, Fleet, Refused, Visit};
 use crate::pki::TlsError;
-use crate::pki::cluster::{ClusterIdentity, PeerCertificate, check_peer, cluster_server_config};
+use crate::pki::cluster::{
+    LiveIdentity, PeerCertificate, PeerError, check_peer, cluster_server_config,
+};
 use crate::promotion::decision::Peer;
 use crate::promotion::keeper::Keeper;
 use crate::promotion::view::View;
@@ -58,21 +64,26 @@ pub struct Publication {
     pub fleet: Arc<Fleet>,
     /// The cluster, and the key that signs its heads.
     pub cluster: Signer,
-    /// The pair that both sides have.
-    pub identity: Arc<ClusterIdentity>,
+    /// Our certificate, and whom we trust.
+    pub identity: LiveIdentity,
     /// Time.
     pub clock: Clock,
     /// When peers are given up.
     pub timing: Timing,
     /// The largest message that is sent, in bytes (`cluster_max_payload`).
     pub payload_bytes_max: usize,
+    /// How data planes of Kong are served.
+    pub kong: Terms,
 }
 
-struct Shared {
-    publication: Publication,
-    recent: Recent,
+/// What all connections share.
+pub(super) struct Shared {
+    pub(super) publication: Publication,
+    pub(super) ours: Arc<Ours>,
+    pub(super) recent: Recent,
+    pub(super) outlets: Outlets,
     pin: Pin,
-    stop: watch::Receiver<bool>,
+    pub(super) stop: watch::Receiver<bool>,
 }
 
 /// Serves one cluster listener until `stop` turns true.
@@ -91,7 +102,9 @@ pub async fn publish(
     let public_key = signer.key.verify_key().to_string();
     let pin = Pin { cluster_id: signer.cluster_id, public_key };
     let recent = Recent::new(publication.catalog.clone(), signer);
-    let shared = Arc::new(Shared { publication, recent, pin, stop });
+    let ours = Arc::new(Ours::of(&publication.catalog));
+    let outlets = Outlets::new(&publication);
+    let shared = Arc::new(Shared { publication, ours, recent, outlets, pin, stop });
     let mut tasks = JoinSet::new();
     tasks.spawn(remember(shared.clone()));
     for listener in listeners {
@@ -161,19 +174,22 @@ async fn connection(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor, share
             return;
         }
     };
-    let publication = &shared.publication;
-    let certificates = stream.get_ref().1.peer_certificates();
-    let checked = check_peer(&publication.identity, certificates, &publication.clock);
-    let certificate = match checked {
-        Ok(certificate) => Arc::new(certificate),
+    let certificate = match admit(&shared, stream.get_ref().1.peer_certificates()) {
+        Ok(certificate) => Some(Arc::new(certificate)),
         Err(error) => {
             tracing::error!(%peer, "[clustering] {error}");
-            return;
+            if error.closes_silently() {
+                return;
+            }
+            None
         }
     };
     let service = service_fn(|request| {
-        let answer = answer(&shared, request, peer, &certificate);
-        async move { Ok::<_, Infallible>(answer) }
+        let answer = match &certificate {
+            Some(certificate) => answer(&shared, request, peer, certificate),
+            None => Ok(refusal()),
+        };
+        async move { answer }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -189,19 +205,32 @@ async fn connection(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor, share
     }
 }
 
-type Answer = Response<Full<Bytes>>;
+/// Decides whether who has ended the handshake may ask for something: every check of the peer's
+/// certificate stands here, before the first request is read.
+fn admit(
+    shared: &Shared,
+    presented: Option<&[CertificateDer<'_>]>,
+) -> Result<PeerCertificate, PeerError> {
+    let publication = &shared.publication;
+    check_peer(&publication.identity.current(), presented, &publication.clock)
+}
+
+/// The connection ends without an answer, as nginx's status 444 has it.
+#[derive(Debug, thiserror::Error)]
+#[error("ended without an answer")]
+struct Silence;
 
 fn answer(
     shared: &Arc<Shared>,
     request: Request<Incoming>,
     peer: SocketAddr,
     certificate: &Arc<PeerCertificate>,
-) -> Answer {
+) -> Result<Answer, Silence> {
     let path = request.uri().path();
     if request.method() != Method::GET {
-        return plain(StatusCode::METHOD_NOT_ALLOWED);
+        return Ok(plain(StatusCode::METHOD_NOT_ALLOWED));
     }
-    if path == PATH {
+    if path == PATH || path == kong::PATH {
         return upgrade(shared, request, peer, certificate);
     }
     let content = if let Some(hash) = path.strip_prefix(SNAPSHOTS) {
@@ -209,10 +238,10 @@ fn answer(
     } else if let Some(hash) = path.strip_prefix(NODES) {
         shared.recent.nodes(hash)
     } else {
-        tracing::warn!(%peer, path, "[clustering] nothing is served there; is it a Kong data plane?");
+        tracing::warn!(%peer, path, "[clustering] nothing is served there");
         None
     };
-    match content {
+    Ok(match content {
         None => plain(StatusCode::NOT_FOUND),
         // There is a way in smaller messages, down to a single node.
         Some(content) if content.len() > shared.publication.payload_bytes_max => {
@@ -221,23 +250,7 @@ fn answer(
             plain(StatusCode::PAYLOAD_TOO_LARGE)
         }
         Some(content) => immutable(content),
-    }
-}
-
-fn plain(status: StatusCode) -> Answer {
-    let mut answer = Response::new(Full::default());
-    *answer.status_mut() = status;
-    answer
-}
-
-/// Content under its hash never changes, so any cache may keep it.
-fn immutable(content: Bytes) -> Answer {
-    let mut answer = Response::new(Full::new(content));
-    let headers = answer.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-    let forever = HeaderValue::from_static("public, max-age=31536000, immutable");
-    headers.insert(header::CACHE_CONTROL, forever);
-    answer
+    })
 }
 
 /// Answers the WebSocket handshake (checks and texts: reference hybrid.md, section 3.4).
@@ -246,15 +259,12 @@ fn upgrade(
     mut request: Request<Incoming>,
     peer: SocketAddr,
     certificate: &Arc<PeerCertificate>,
-) -> Answer {
-    for (argument, what) in [("node_id", "id"), ("node_version", "version")] {
-        let query = request.uri().query().unwrap_or_default();
-        if !form_urlencoded::parse(query.as_bytes())
-            .any(|(name, value)| name == argument && !value.is_empty())
-        {
-            tracing::warn!(%peer, "[clustering] data plane didn't pass the {what}");
-            return plain(StatusCode::BAD_REQUEST);
-        }
+) -> Result<Answer, Silence> {
+    let arguments = Arguments::parse(request.uri().query().unwrap_or_default());
+    if let Some(what) = arguments.missing() {
+        let suffix = arguments.suffix(peer.ip());
+        tracing::warn!("[clustering] data plane didn't pass the {what}{suffix}");
+        return Ok(plain(StatusCode::BAD_REQUEST));
     }
     let wanted = |name, value: &str| {
         let header =
@@ -267,13 +277,22 @@ fn upgrade(
         .map(|key| derive_accept_key(key.as_bytes()));
     let key = key.and_then(|key| HeaderValue::try_from(key).ok());
     let Some(key) = key.filter(|_| wanted(header::UPGRADE, "websocket")) else {
-        tracing::error!(%peer, "[clustering] failed to perform server side websocket handshake");
-        return plain(StatusCode::BAD_REQUEST);
+        let suffix = arguments.suffix(peer.ip());
+        tracing::error!(
+            "[clustering] failed to perform server side websocket handshake: it lacks `Upgrade: \
+             websocket` or a key{suffix}"
+        );
+        return Err(Silence);
     };
+    let is_kong = request.uri().path() == kong::PATH;
     let upgraded = hyper::upgrade::on(&mut request);
     let (shared, certificate) = (shared.clone(), certificate.clone());
     tokio::spawn(async move {
         match upgraded.await {
+            Ok(upgraded) if is_kong => {
+                let from = (peer, &*certificate);
+                kong::serve::session(TokioIo::new(upgraded), &shared, from, arguments).await;
+            }
             Ok(upgraded) => {
                 let socket = Socket::server(TokioIo::new(upgraded)).await;
                 session(socket, &shared, peer, &certificate).await;
@@ -286,7 +305,7 @@ fn upgrade(
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::SEC_WEBSOCKET_ACCEPT, key);
-    answer
+    Ok(answer)
 }
 
 type ServerSocket = Socket<TokioIo<hyper::upgrade::Upgraded>>;
@@ -302,8 +321,9 @@ async fn session(
     let mut views = shared.publication.promotion.subscribe();
     let mut stop = shared.stop.clone();
     let mut publisher = Publisher::new(shared.publication.timing, Instant::now())
-        .in_epoch(shared.publication.cluster.epoch);
-    let mut known = Known { address: peer, certificate, visit: None, plane: None };
+        .in_epoch(shared.publication.cluster.epoch)
+        .comparing(shared.ours.clone());
+    let mut known = Known { address: peer, certificate, visit: None, plane: None, suffix: None };
     let mut ticks = tokio::time::interval(TICK);
     let ended = loop {
         let actions = tokio::select! {
@@ -312,6 +332,7 @@ async fn session(
                     if let (FromData::Hello(hello), None) = (&frame, &known.plane) {
                         let plane = Peer { id: hello.node_id, labels: hello.labels.clone() };
                         known.plane = Some(plane);
+                        known.introduce(hello);
                         offer(&mut publisher, shared, &known, &mut heads, &mut views);
                     }
                     publisher.frame(frame, Instant::now())
@@ -350,6 +371,52 @@ struct Known<'a> {
     certificate: &'a PeerCertificate,
     visit: Option<Visit>,
     plane: Option<Peer>,
+    /// What lines about it end with; known once it has said who it is.
+    suffix: Option<Suffix>,
+}
+
+impl Known<'_> {
+    /// The data plane told who it is.
+    fn joined(&mut self, hello: Hello, status: SyncStatus, shared: &Shared) {
+        let (peer, publication) = (self.address, &shared.publication);
+        tracing::info!(%peer, node_id = %hello.node_id, hostname = hello.hostname,
+            "[clustering] data plane connected");
+        let applied = hello.applied.map(|p| (p.seq, p.config_hash));
+        let arrival = Arrival {
+            id: hello.node_id,
+            ip: peer.ip(),
+            hostname: hello.hostname,
+            version: hello.version,
+            labels: hello.labels,
+            cert_expires_at: self.certificate.not_after(),
+            sync_status: status.text(),
+            applied,
+        };
+        self.visit = Some(publication.fleet.joined(arrival, publication.clock.now()));
+    }
+
+    /// Notes what the session found out about the data plane.
+    fn note(&mut self, action: Action, shared: &Shared) {
+        let (fleet, now) = (&shared.publication.fleet, shared.publication.clock.now());
+        match (action, self.visit, &self.suffix) {
+            (Action::Joined(hello, status), ..) => self.joined(*hello, status, shared),
+            (Action::Judged(status), Some(visit), _) => fleet.judged(visit, status.text(), now),
+            (Action::Withheld(withheld), Some(visit), _) => {
+                let Withheld { config_hash, revision, why } = withheld;
+                let refused = Refused { config_hash, revision, reason: why.reason };
+                fleet.rejected(visit, refused, now);
+            }
+            (Action::Say(line), _, Some(suffix)) => line.log(suffix),
+            _ => {}
+        }
+    }
+
+    /// Notes how lines about the data plane end.
+    fn introduce(&mut self, hello: &Hello) {
+        let id = hello.node_id.to_string();
+        let version = Some(hello.version.as_str());
+        self.suffix = Some(Suffix::new(&id, &hello.hostname, self.address.ip(), version));
+    }
 }
 
 /// Tells the session what its data plane is to get.
@@ -380,20 +447,8 @@ async fn perform(
     let lag_max = shared.publication.timing.lag_max;
     for action in actions {
         let frame = match action {
-            Action::Joined(hello) => {
-                tracing::info!(%peer, node_id = %hello.node_id, hostname = hello.hostname,
-                    "[clustering] data plane connected");
-                let applied = hello.applied.map(|p| (p.seq, p.config_hash));
-                let arrival = Arrival {
-                    id: hello.node_id,
-                    ip: peer.ip(),
-                    hostname: hello.hostname,
-                    version: hello.version,
-                    labels: hello.labels,
-                    cert_expires_at: known.certificate.not_after(),
-                    applied,
-                };
-                known.visit = Some(fleet.joined(arrival, now));
+            Action::Joined(..) | Action::Judged(_) | Action::Withheld(_) | Action::Say(_) => {
+                known.note(action, shared);
                 continue;
             }
             Action::Applied(position, lag) => {

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
@@ -30,6 +31,12 @@ pub(super) enum SocketError {
     /// The other side closed.
     #[error("closed by the peer")]
     Closed,
+    /// The request for the upgrade was answered with a status of another sort.
+    #[error("unexpected HTTP response code: {0}")]
+    Status(u16),
+    /// The request for the upgrade was not answered.
+    #[error("failed to receive response header: closed")]
+    NoAnswer,
     /// The connection broke.
     #[error("broken: {0}")]
     Broken(Box<Error>),
@@ -39,6 +46,9 @@ pub(super) enum SocketError {
     /// A message that is no text.
     #[error("received a message that is no text")]
     NoText,
+    /// The other side has no native path: it is of Kong.
+    #[error("unexpected HTTP response code: 404")]
+    NoSuchPath,
 }
 
 /// Frames over a WebSocket.
@@ -60,7 +70,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// Asks for the upgrade and wraps the connection.
     pub(super) async fn client(url: &str, stream: S) -> Result<Self, SocketError> {
         let upgraded = tokio_tungstenite::client_async_with_config(url, stream, Some(config()));
-        upgraded.await.map(|(socket, _)| Self(socket)).map_err(broken)
+        upgraded.await.map(|(socket, _)| Self(socket)).map_err(refused)
     }
 
     /// Sends a frame.
@@ -90,9 +100,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     }
 }
 
+/// Words for a failed upgrade: those of Kong's log lines (reference hybrid.md, section 3.4).
+fn refused(error: Error) -> SocketError {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    match error {
+        Error::Http(answer) => SocketError::Status(answer.status().as_u16()),
+        Error::Protocol(ProtocolError::HandshakeIncomplete) => SocketError::NoAnswer,
+        Error::Io(cause)
+            if matches!(cause.kind(), BrokenPipe | ConnectionReset | UnexpectedEof) =>
+        {
+            SocketError::NoAnswer
+        }
+        error => match broken(error) {
+            SocketError::Closed => SocketError::NoAnswer,
+            error => error,
+        },
+    }
+}
+
 fn broken(error: Error) -> SocketError {
     match error {
         Error::ConnectionClosed | Error::AlreadyClosed => SocketError::Closed,
+        Error::Http(answer) if answer.status() == 404 => SocketError::NoSuchPath,
         error => SocketError::Broken(Box::new(error)),
     }
 }

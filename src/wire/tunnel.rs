@@ -105,8 +105,12 @@ impl ForwardProxy {
         })
     }
 
-    /// Connects to the proxy, and through it to `target`, a `host:port`.
-    pub(super) async fn connect(&self, target: &str) -> Result<Way, TunnelError> {
+    /// Connects to the proxy, and through it to a host.
+    pub(super) async fn connect(&self, host: &str, port: u16) -> Result<Way, TunnelError> {
+        let target = match host.contains(':') {
+            true => format!("[{host}]:{port}"),
+            false => format!("{host}:{port}"),
+        };
         let stream = TcpStream::connect(&self.address).await.map_err(TunnelError::Connect)?;
         let _ = stream.set_nodelay(true);
         let mut way = match &self.tls {

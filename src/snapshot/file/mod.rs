@@ -25,6 +25,8 @@ use crate::domain::decide::{self, Fresh};
 use crate::domain::declarative;
 use crate::domain::entity::Entity;
 use crate::domain::hash::ConfigHash;
+use crate::failpoint;
+use crate::pki::file::{Access, write_new};
 
 /// The name of the newest generation.
 pub const FILE_NAME: &str = "config.json.gz";
@@ -52,6 +54,18 @@ pub struct Header {
     pub head: Option<SignedHead>,
     /// The cluster's ed25519 key, in hex.
     pub public_key: Option<String>,
+    /// The control plane of Kong that it came from; nobody signed it then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kong: Option<KongOrigin>,
+}
+
+/// Where a config came from that nobody signed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KongOrigin {
+    /// What its control plane calls it.
+    pub config_hash: String,
+    /// The control plane, as `host:port`.
+    pub control_plane: String,
 }
 
 /// A file that was read and verified.
@@ -61,6 +75,8 @@ pub struct Loaded {
     pub snapshot: Snapshot,
     /// The head and key in its header.
     pub origin: Option<(SignedHead, String)>,
+    /// The control plane of Kong in its header.
+    pub kong: Option<KongOrigin>,
 }
 
 /// Why a file is not a snapshot.
@@ -92,9 +108,20 @@ pub fn encode(
     snapshot: &Snapshot,
     origin: Option<(SignedHead, String)>,
 ) -> Vec<u8> {
-    let mut tree = declarative::export(catalog, snapshot.config());
     let (head, public_key) = origin.unzip();
-    let header = Header { format: FORMAT, config_hash: snapshot.hash(), head, public_key };
+    let config_hash = snapshot.hash();
+    write(catalog, snapshot, Header { format: FORMAT, config_hash, head, public_key, kong: None })
+}
+
+/// Returns the file form of a snapshot that came from a control plane of Kong.
+pub fn encode_unsigned(catalog: &Catalog, snapshot: &Snapshot, kong: KongOrigin) -> Vec<u8> {
+    let (head, public_key, kong) = (None, None, Some(kong));
+    let config_hash = snapshot.hash();
+    write(catalog, snapshot, Header { format: FORMAT, config_hash, head, public_key, kong })
+}
+
+fn write(catalog: &Catalog, snapshot: &Snapshot, header: Header) -> Vec<u8> {
+    let mut tree = declarative::export(catalog, snapshot.config());
     tree[HEADER] = serde_json::to_value(header).expect("a header is plain data");
     let mut packed = GzEncoder::new(Vec::new(), Compression::default());
     let text = serde_json::to_vec(&tree).expect("a tree of values is JSON");
@@ -117,7 +144,8 @@ pub fn decode(catalog: &Catalog, bytes: &[u8], fresh: &mut Fresh<'_>) -> Result<
     let mut tree: Value = serde_json::from_slice(&text).map_err(FileError::Json)?;
     let header = tree.as_object_mut().and_then(|tree| tree.remove(HEADER));
     let Some(header) = header else {
-        return Ok(Loaded { snapshot: declared(catalog, &tree, fresh)?, origin: None });
+        let snapshot = declared(catalog, &tree, fresh)?;
+        return Ok(Loaded { snapshot, origin: None, kong: None });
     };
     // The format goes first: a newer one may not read as this version's header.
     match header.get("format").and_then(Value::as_u64) {
@@ -134,7 +162,7 @@ pub fn decode(catalog: &Catalog, bytes: &[u8], fresh: &mut Fresh<'_>) -> Result<
     if origin.as_ref().is_some_and(|(head, _)| head.config_hash != header.config_hash) {
         return Err(VerifyError::Malformed("its head is of another config").into());
     }
-    Ok(Loaded { snapshot, origin })
+    Ok(Loaded { snapshot, origin, kong: header.kong })
 }
 
 /// Reads the entities that an export has: flat lists by kind, without defaults to fill in.
@@ -207,36 +235,36 @@ pub fn store(directory: &Path, bytes: &[u8]) -> io::Result<()> {
         number => directory.join(format!("{FILE_NAME}.{number}")),
     };
     for number in (1..GENERATIONS).rev() {
+        failpoint::hit("cache.shift");
         match fs::rename(generation(number - 1), generation(number)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
     }
+    failpoint::hit("cache.shifted");
     fs::rename(&temporary, generation(0))?;
+    failpoint::hit("cache.renamed");
     File::open(directory)?.sync_all()
 }
 
 /// Writes a file that only its owner can read, and fsyncs it; one that cannot be completed is
 /// removed again.
-pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt as _;
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
-    // What was begun on a full disk takes the room of what is written next.
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .inspect_err(|_| drop(fs::remove_file(path)))
+    write_new(path, bytes, Access::Private)
 }
 
-/// Returns the newest generation that verifies, and what was wrong with those that were skipped.
-pub fn load_newest(
+/// Returns what `accept` makes of the newest generation that verifies and that it accepts, and what
+/// was wrong with those that do not verify.
+pub fn load_newest<T>(
     catalog: &Catalog,
     directory: &Path,
     fresh: &mut Fresh<'_>,
-) -> (Option<Loaded>, Vec<(PathBuf, FileError)>) {
+    mut accept: impl FnMut(Loaded) -> Option<T>,
+) -> (Option<T>, Vec<(PathBuf, FileError)>) {
     let mut skipped = Vec::new();
     let names = std::iter::once(FILE_NAME.to_owned())
         .chain((1..GENERATIONS).map(|number| format!("{FILE_NAME}.{number}")));
@@ -248,7 +276,10 @@ pub fn load_newest(
             Err(error) => Err(FileError::Io(error)),
         };
         match loaded {
-            Ok(loaded) => return (Some(loaded), skipped),
+            Ok(loaded) => match accept(loaded) {
+                None => continue,
+                accepted => return (accepted, skipped),
+            },
             Err(error) => skipped.push((path, error)),
         }
     }

@@ -119,11 +119,14 @@ fn the_last_good_generation_is_loaded() {
     for count in 1..=4 {
         store(&directory, &encode(&catalog, &snapshot(count), None)).unwrap();
     }
-    let load = || with_fresh(|fresh| load_newest(&catalog, &directory, fresh));
+    let load = || with_fresh(|fresh| load_newest(&catalog, &directory, fresh, Some));
     assert_eq!(load().0.unwrap().snapshot, snapshot(4));
     fs::write(directory.join(FILE_NAME), b"garbage").unwrap();
     let (loaded, skipped) = load();
     assert_eq!((loaded.unwrap().snapshot, skipped.len()), (snapshot(3), 1));
+    let older = |loaded: Loaded| Some(loaded).filter(|loaded| loaded.snapshot != snapshot(3));
+    let (loaded, _) = with_fresh(|fresh| load_newest(&catalog, &directory, fresh, older));
+    assert_eq!(loaded.unwrap().snapshot, snapshot(2), "what is not accepted is passed over");
     for name in ["config.json.gz.1", "config.json.gz.2"] {
         fs::write(directory.join(name), b"").unwrap();
     }
@@ -134,6 +137,22 @@ fn the_last_good_generation_is_loaded() {
     );
     assert_eq!(mode & 0o777, 0o600);
     fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn a_file_from_a_control_plane_of_kong_says_so_and_is_a_file_like_any_other() {
+    let kong = KongOrigin { config_hash: "a".repeat(32), control_plane: "cp:8005".into() };
+    let loaded = read(&encode_unsigned(&catalog(), &snapshot(2), kong.clone())).unwrap();
+    assert_eq!((loaded.snapshot, loaded.origin, loaded.kong), (snapshot(2), None, Some(kong)));
+    let header = Header {
+        format: FORMAT,
+        config_hash: snapshot(2).hash(),
+        head: None,
+        public_key: None,
+        kong: None,
+    };
+    let text = serde_json::to_string(&header).unwrap();
+    assert!(!text.contains("kong"), "other files are as they were: {text}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! The drivers in `publish` and `follow` own sockets and timers; tests drive the same machines
 //! through lost, doubled, reordered and cut-off frames.
 
+pub mod compared;
 pub mod follower;
 pub mod publisher;
 
@@ -23,6 +24,9 @@ pub enum CloseReason {
     /// The peer belongs to another cluster than the one pinned.
     #[error("control plane belongs to another cluster than the one this data plane has pinned")]
     ForeignCluster,
+    /// The peer's level of Kong is none that this control plane serves.
+    #[error("{0}")]
+    Incompatible(String),
     /// Nothing was heard of the peer for too long.
     #[error("peer has been silent for too long")]
     Silent,
