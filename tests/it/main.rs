@@ -15,6 +15,8 @@ mod compatibility;
 mod crash;
 mod disk_faults;
 mod durability;
+mod fleet;
+mod fleet_store;
 mod forward_proxy;
 mod harness;
 mod history;
