@@ -9,18 +9,18 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::sync::watch;
 
+use super::apply::Applier;
 use super::control::serve_all;
 use super::listen::{self, Face};
 use super::node::{self, Counts, CountsReader};
 use super::origin::{self, Start};
-use super::served::{Served, serve_first, serve_head, serve_heads};
+use super::served::{Served, serve_head, serve_heads};
 use super::tasks::Tasks;
 use super::trust;
 use crate::admin::Tells;
 use crate::admin::status::{StatusApi, StatusSource, Unready, Upstreams};
 use crate::balancer::Resolver;
 use crate::clock::Clock;
-use crate::domain::catalog::Catalog;
 use crate::domain::hash::ConfigHash;
 use crate::pki::cluster::cluster_client_config;
 use crate::pki::upstream::{TrustStore, UpstreamOptions, upstream_client_config};
@@ -30,7 +30,7 @@ use crate::proxy::handler::Core;
 use crate::proxy::listener::{ListenSpec, ProxyServer, ServeLimits};
 use crate::proxy::settings::{Network, OwnHeaders, ProxySettings};
 use crate::proxy::upstream::{Pool, PoolLimits};
-use crate::runtime::{CompileError, Handle, Tools};
+use crate::runtime::{Handle, Tools};
 use crate::settings::{Database, Settings, TrustedAddress};
 use crate::snapshot::Snapshot;
 use crate::snapshot::head::SignedHead;
@@ -65,6 +65,8 @@ pub struct Data {
     server: ProxyServer,
     /// Dropped last, so that the last lines are written.
     access: Option<AccessGuard>,
+    /// Of a node that follows control planes.
+    applier: Option<Applier>,
     tasks: Tasks,
 }
 
@@ -105,11 +107,13 @@ impl Data {
         let mut start = None;
         match &heads {
             None => {
-                let found = origin::load(settings, &catalog, &clock)?;
-                start = Some(serve_first(found, &served, &tools));
+                let (served, tools) = (served.clone(), tools.clone());
+                let applier = Applier::open(settings, catalog.clone(), served, tools);
+                start = Some((origin::start(settings, &applier, &clock)?, applier));
             }
             Some(heads) => serve_head(&served, &heads.borrow().clone(), &tools),
         }
+        let applier = start.as_ref().map(|(_, applier)| applier.clone());
 
         let (access_log, access) = open_access_log(&settings.proxy.access_log, settings)?;
         let server = proxy(settings, &handle, access_log, &clock)?;
@@ -129,17 +133,17 @@ impl Data {
         }
         let status_api = status_api.router();
         let status = serve_all(&mut tasks, settings, Face::Status, status_api, (&counts, &clock))?;
-        tasks.spawn(sweep(handle.clone(), tasks.stopped()));
+        tasks.spawn(sweep(handle.clone(), applier.clone(), tasks.stopped()));
         let (state, link) = watch::channel(LinkState::default());
-        if let Some(start) = start {
-            let cluster = cluster_link(settings, catalog, start, &served, tools, clock)?;
+        if let Some((start, applier)) = start {
+            let cluster = cluster_link(settings, start, applier, clock)?;
             tasks.spawn(follow(cluster, state, tasks.stopped()));
         } else if let Some(heads) = heads {
             tasks.spawn(serve_heads(served, heads, tools, tasks.stopped()));
         }
         let proxy = server.addresses().to_vec();
         tracing::info!(config_hash = %handle.load().config_hash, "data plane serves");
-        Ok(Self { proxy, status, handle, link, server, access, tasks })
+        Ok(Self { proxy, status, handle, link, server, access, applier, tasks })
     }
 
     /// Returns which config is served.
@@ -161,6 +165,9 @@ impl Data {
     pub async fn quit(self, deadline: Duration) {
         self.server.drain(deadline).await;
         self.tasks.stop().await;
+        if let Some(applier) = self.applier {
+            applier.close();
+        }
         drop(self.access);
     }
 }
@@ -302,24 +309,28 @@ fn status(
     }
 }
 
-async fn sweep(handle: Handle, mut stop: watch::Receiver<bool>) {
+/// Drops old runtimes, and notes when the one in force has proved good.
+async fn sweep(handle: Handle, applier: Option<Applier>, mut stop: watch::Receiver<bool>) {
     let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
     loop {
         tokio::select! {
             _ = ticks.tick() => handle.sweep(),
             _ = stop.wait_for(|stop| *stop) => return,
         }
+        if let Some(applier) = applier.clone().filter(Applier::is_baked) {
+            // Whether it was noted is looked at again in a moment.
+            let _ = tokio::task::spawn_blocking(move || applier.bake()).await;
+        }
     }
 }
 
 fn cluster_link(
     settings: &Settings,
-    catalog: Arc<Catalog>,
     start: Start,
-    served: &Served,
-    tools: Tools,
+    applier: Applier,
     clock: Clock,
 ) -> anyhow::Result<Link> {
+    let catalog = applier.catalog().clone();
     let identity = node::identity(settings)?;
     let config = cluster_client_config(&identity, &clock)?;
     let plugins =
@@ -333,6 +344,7 @@ fn cluster_link(
         labels: settings.cluster.dp_labels.iter().cloned().collect(),
         plugins: plugins.collect(),
         applied: None,
+        rejected: Vec::new(),
     };
     let Start { snapshot, memory, pin_path } = start;
     let mirror = settings.cluster.snapshot_mirror.as_deref();
@@ -342,7 +354,7 @@ fn cluster_link(
         addresses: settings.cluster.control_planes.clone(),
         tls: TlsLink { config, server_name: identity.server_name() },
         hello,
-        apply: apply(settings, catalog.clone(), served.clone(), tools),
+        apply: apply(applier),
         catalog,
         memory,
         snapshot,
@@ -353,28 +365,20 @@ fn cluster_link(
     })
 }
 
-/// Serves a verified snapshot, then keeps it: compiling and writing happen off the request path.
-fn apply(settings: &Settings, catalog: Arc<Catalog>, served: Served, tools: Tools) -> Apply {
-    let directory = settings.prefix.path().to_owned();
+/// Puts configs in force off the request path.
+fn apply(applier: Applier) -> Apply {
     Arc::new(move |snapshot: Arc<Snapshot>, head: SignedHead, pin: Pin| {
-        let (catalog, served, tools) = (catalog.clone(), served.clone(), tools.clone());
-        let directory = directory.clone();
-        let work = move || {
-            served.serve(&snapshot, &tools)?;
-            tracing::info!(seq = head.seq.0, config_hash = %head.config_hash, "configuration served");
-            origin::keep(&catalog, &directory, &snapshot, head, pin);
-            Ok(())
-        };
+        let applier = applier.clone();
+        let work = move || applier.apply(&snapshot, Some((head, pin)));
         Box::pin(async move {
-            let done = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-                Err(CompileError { entity: None, reason: error.to_string() })
-            });
-            done.map_err(|error| Rejected {
-                config_hash: head.config_hash,
-                phase: "compile".to_owned(),
-                entity: error.entity.map(|key| key.to_string()),
-                pointer: None,
-                reason: error.reason,
+            tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+                Err(Rejected {
+                    config_hash: head.config_hash,
+                    phase: "compile".to_owned(),
+                    entity: None,
+                    pointer: None,
+                    reason: error.to_string(),
+                })
             })
         })
     })

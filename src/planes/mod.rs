@@ -1,6 +1,7 @@
 //! The planes: where everything is built, started, and stopped. Nobody else starts tasks of their
 //! own, but for those that one connection needs.
 
+mod apply;
 pub mod control;
 pub mod data;
 pub mod database;

@@ -1,22 +1,22 @@
 //! What a data plane starts with: its cache, else the declared configuration, else nothing
-//! (the order is that of the documentation of hybrid mode); and the cache that it leaves.
+//! (the order is that of the documentation of hybrid mode).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
 
+use super::apply::Applier;
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::domain::decide::Fresh;
-use crate::pki::ed25519::VerifyKey;
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
-use crate::snapshot::file::{self, Loaded};
-use crate::snapshot::head::SignedHead;
+use crate::snapshot::file;
+use crate::wire::follow::keep_pin;
 use crate::wire::frame::{Pin, Position};
 use crate::wire::pin;
-use crate::wire::session::follower::Memory;
+use crate::wire::session::follower::{Memory, believe};
 
 /// What a data plane starts with.
 pub(super) struct Start {
@@ -25,32 +25,91 @@ pub(super) struct Start {
     pub(super) pin_path: PathBuf,
 }
 
-/// Finds what to start with.
+/// Finds what to start with and puts it in force: the newest generation of the cache that can be
+/// served, else what is declared, else nothing.
+///
+/// A data plane without a pin that starts from the cache of another one belongs to its cluster.
 ///
 /// # Errors
 ///
 /// A declared configuration that is not valid, or a pin that cannot be read: both are the
-/// operator's to mend. A damaged cache is no error: it is logged and passed over.
-pub(super) fn load(settings: &Settings, catalog: &Catalog, clock: &Clock) -> anyhow::Result<Start> {
+/// operator's to mend. A cache that is damaged or refused is no error: it is logged and passed over.
+pub(super) fn start(
+    settings: &Settings,
+    applier: &Applier,
+    clock: &Clock,
+) -> anyhow::Result<Start> {
     let directory = settings.prefix.path();
     let pin_path = directory.join(pin::FILE_NAME);
     let pinned = pin::load(&pin_path)
         .with_context(|| format!("the cluster's pin {} is unusable", pin_path.display()))?;
     let mut id = || clock.id();
     let mut fresh = Fresh { at: clock.now(), id: &mut id };
-    let (cached, skipped) = file::load_newest(catalog, directory, &mut fresh);
-    for (path, error) in skipped {
-        tracing::error!(path = %path.display(), "cached configuration {error}, ignoring");
+    let mut memory = Memory { pin: pinned, applied: None, rejected: Vec::new() };
+    let mut snapshot = None;
+    for (age, path) in file::generations(directory).into_iter().enumerate() {
+        let found = cached(&path, applier, &mut memory, &mut fresh);
+        applier.found(found.as_ref().filter(|_| age == 0).map(|snapshot| snapshot.hash()));
+        if found.is_some() {
+            snapshot = found;
+            break;
+        }
     }
-    let mut memory = Memory { pin: pinned, applied: None, rejected: None };
-    if let Some(loaded) = cached
-        && let Some(snapshot) = accept(loaded, &mut memory)
-    {
-        tracing::info!(config_hash = %snapshot.hash(), "found cached config, loading...");
-        return Ok(Start { snapshot: Arc::new(snapshot), memory, pin_path });
+    if let Some(pin) = memory.pin.as_ref().filter(|_| !pin_path.exists()) {
+        keep_pin(&pin_path, pin);
     }
-    let declared = declared(settings, catalog, &mut fresh)?.unwrap_or_default();
-    Ok(Start { snapshot: Arc::new(declared), memory, pin_path })
+    let snapshot = match snapshot {
+        Some(snapshot) => snapshot,
+        None => {
+            let declared = declared(settings, applier.catalog(), &mut fresh)?;
+            let declared = Arc::new(declared.unwrap_or_default());
+            if applier.start_with(&declared) { declared } else { Arc::default() }
+        }
+    };
+    memory.rejected = applier.refused();
+    Ok(Start { snapshot, memory, pin_path })
+}
+
+/// Starts with one generation of the cache, if that is possible.
+fn cached(
+    path: &Path,
+    applier: &Applier,
+    memory: &mut Memory,
+    fresh: &mut Fresh<'_>,
+) -> Option<Arc<Snapshot>> {
+    let refuse = |why: &dyn std::fmt::Display| {
+        tracing::error!(path = %path.display(), "cached configuration {why}, ignoring");
+    };
+    let loaded = file::load(applier.catalog(), path, fresh).map_err(|error| refuse(&error)).ok()?;
+    let signed = match loaded.origin {
+        Some((head, public_key)) => {
+            let from = Pin { cluster_id: head.cluster_id, public_key };
+            let newer = applier.kept_head().filter(|newer| {
+                newer.config_hash == head.config_hash
+                    && believe(&from, newer, Some(head.into())).is_ok()
+            });
+            if memory.pin.as_ref().is_some_and(|pin| *pin != from) {
+                refuse(&"is of another cluster");
+                return None;
+            }
+            if believe(&from, &head, None).is_err() {
+                refuse(&"is not signed by its cluster");
+                return None;
+            }
+            Some((newer.unwrap_or(head), from))
+        }
+        None => None,
+    };
+    let snapshot = Arc::new(loaded.snapshot);
+    tracing::info!(config_hash = %snapshot.hash(), "found cached config, loading...");
+    if !applier.start_with(&snapshot) {
+        return None;
+    }
+    if let Some((head, from)) = signed {
+        memory.applied = Some(Position::from(head));
+        memory.pin = Some(from);
+    }
+    Some(snapshot)
 }
 
 /// Reads the configuration that the settings declare, if they do.
@@ -82,34 +141,4 @@ pub(super) fn declared(
     let snapshot = file::declared(catalog, &tree, fresh).context(what)?;
     tracing::info!(config_hash = %snapshot.hash(), "declarative config loaded");
     Ok(Some(snapshot))
-}
-
-/// Takes over what a cache says of its cluster, if its signature holds.
-fn accept(loaded: Loaded, memory: &mut Memory) -> Option<Snapshot> {
-    let Some((head, public_key)) = loaded.origin else { return Some(loaded.snapshot) };
-    let signed = VerifyKey::parse(&public_key)
-        .and_then(|key| key.verify(&head.signed_message(), &head.signature.0));
-    let from = Pin { cluster_id: head.cluster_id, public_key };
-    let foreign = memory.pin.as_ref().is_some_and(|pin| *pin != from);
-    if signed.is_err() || foreign {
-        let why = if foreign { "is of another cluster" } else { "is not signed by its cluster" };
-        tracing::error!("cached configuration {why}, ignoring");
-        return None;
-    }
-    memory.applied = Some(Position::from(head));
-    Some(loaded.snapshot)
-}
-
-/// Writes the cache. The configuration is served whether or not that works.
-pub(super) fn keep(
-    catalog: &Catalog,
-    directory: &Path,
-    snapshot: &Snapshot,
-    head: SignedHead,
-    pin: Pin,
-) {
-    let bytes = file::encode(catalog, snapshot, Some((head, pin.public_key)));
-    if let Err(error) = file::store(directory, &bytes) {
-        tracing::error!(%error, "unable to write config cache file");
-    }
 }

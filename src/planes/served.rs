@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::origin::Start;
 use crate::runtime::{self, CompileError, Handle, Runtime, Tools};
 use crate::snapshot::Snapshot;
 use crate::writer::Head;
@@ -35,20 +34,6 @@ impl Served {
         self.snapshot.send_replace(snapshot.clone());
         Ok(())
     }
-}
-
-/// Compiles what the plane starts with; a snapshot that cannot be served is not started with.
-pub(super) fn serve_first(mut start: Start, served: &Served, tools: &Tools) -> Start {
-    let hash = start.snapshot.hash();
-    if start.snapshot.config().is_empty() {
-        return start;
-    }
-    if let Err(error) = served.serve(&start.snapshot, tools) {
-        tracing::error!(config_hash = %hash, %error, "the configuration at hand cannot be served");
-        start.snapshot = Arc::new(Snapshot::default());
-        start.memory.applied = None;
-    }
-    start
 }
 
 /// Serves what the writer of this process announces.

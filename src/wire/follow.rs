@@ -2,7 +2,7 @@
 //! announces, and hands it to be served.
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin as Pinned;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,7 +33,8 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 /// A session that lasted so long was no failed attempt.
 const GOOD_SESSION: Duration = Duration::from_secs(60);
 
-/// Serves a verified snapshot, or says why it cannot.
+/// Serves a verified snapshot, or says why it cannot. Of one that is served already it keeps the
+/// head.
 pub type Apply = Arc<
     dyn Fn(
             Arc<Snapshot>,
@@ -226,7 +227,7 @@ async fn run(
                         return error.into();
                     }
                 }
-                Action::Pin(pin) => keep_pin(link, &pin),
+                Action::Pin(pin) => keep_pin(&link.pin_path, &pin),
                 Action::Obtain { head, delta } => {
                     let pin = follower.memory.pin.clone();
                     obtaining.applies.store(false, Ordering::Release);
@@ -234,6 +235,12 @@ async fn run(
                     let from = (source, pulled);
                     let work = pin.map(|pin| obtain(link, from, head, delta, pin, applies));
                     obtaining.work = work;
+                }
+                Action::Keep(head) => {
+                    if let Some(pin) = follower.memory.pin.clone() {
+                        // It is served: there is nothing to refuse.
+                        let _ = (link.apply)(link.snapshot.clone(), head, pin).await;
+                    }
                 }
                 Action::Distrust(why, head) => {
                     tracing::error!(epoch = head.epoch, seq = head.seq.0,
@@ -278,10 +285,11 @@ async fn run(
     }
 }
 
-fn keep_pin(link: &Link, pin: &Pin) {
+/// Keeps the cluster that a data plane belongs to from now on.
+pub fn keep_pin(path: &Path, pin: &Pin) {
     tracing::info!(cluster_id = %pin.cluster_id, "[clustering] cluster pinned");
-    if let Err(error) = super::pin::store(&link.pin_path, pin) {
-        tracing::error!(%error, path = %link.pin_path.display(), "[clustering] cannot keep the pin");
+    if let Err(error) = super::pin::store(path, pin) {
+        tracing::error!(%error, path = %path.display(), "[clustering] cannot keep the pin");
     }
 }
 

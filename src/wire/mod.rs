@@ -12,6 +12,7 @@
 pub mod content;
 pub mod follow;
 pub mod frame;
+pub mod journal;
 pub mod mirror;
 pub mod pin;
 pub mod publish;

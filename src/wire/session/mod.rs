@@ -6,6 +6,8 @@
 pub mod follower;
 pub mod publisher;
 
+use uuid::Uuid;
+
 /// Why a session ends.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CloseReason {
@@ -20,9 +22,18 @@ pub enum CloseReason {
         /// Ours.
         ours: u32,
     },
-    /// The peer belongs to another cluster than the one pinned.
-    #[error("control plane belongs to another cluster than the one this data plane has pinned")]
-    ForeignCluster,
+    /// The peer belongs to another cluster than the one pinned, or has another key.
+    #[error(
+        "control plane belongs to another cluster ({theirs}) than this data plane ({ours}), which \
+         goes on with what it has; if the move is meant, remove cluster.pin and config.json.gz \
+         from its prefix and restart it"
+    )]
+    ForeignCluster {
+        /// The peer's cluster.
+        theirs: Uuid,
+        /// Ours.
+        ours: Uuid,
+    },
     /// Nothing was heard of the peer for too long.
     #[error("peer has been silent for too long")]
     Silent,

@@ -1,0 +1,202 @@
+//! How a config comes into force on a data plane, whichever way it came: journal, runtime, cache.
+//!
+//! Invariants:
+//! - the journal says so before a config is compiled, so that one that ends the process is found
+//!   out at the next start;
+//! - a config that is refused is not tried again by the same program;
+//! - the cache is written after the config is in force, and whatever fails there, it stays so.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::served::Served;
+use crate::domain::catalog::Catalog;
+use crate::domain::hash::ConfigHash;
+use crate::runtime::{CompileError, Tools};
+use crate::settings::Settings;
+use crate::snapshot::Snapshot;
+use crate::snapshot::file::{self, Newest};
+use crate::snapshot::head::SignedHead;
+use crate::wire::frame::{Pin, Rejected};
+use crate::wire::journal::Journal;
+
+/// Puts configs in force; clones share everything.
+#[derive(Clone)]
+pub(super) struct Applier(Arc<Inner>);
+
+struct Inner {
+    catalog: Arc<Catalog>,
+    directory: PathBuf,
+    served: Served,
+    tools: Tools,
+    record: Mutex<Record>,
+}
+
+/// What is known of the files in the prefix.
+struct Record {
+    journal: Journal,
+    /// What the newest generation of the cache is.
+    newest: Newest,
+    /// The config in it, if it is the one that was put in force last.
+    stored: Option<ConfigHash>,
+}
+
+impl Applier {
+    /// Takes up the journal of the prefix.
+    pub(super) fn open(
+        settings: &Settings,
+        catalog: Arc<Catalog>,
+        served: Served,
+        tools: Tools,
+    ) -> Self {
+        let directory = settings.prefix.path().to_owned();
+        let journal = Journal::open(&directory, &program(settings));
+        let record = Mutex::new(Record { journal, newest: Newest::Good, stored: None });
+        Self(Arc::new(Inner { catalog, directory, served, tools, record }))
+    }
+
+    pub(super) fn catalog(&self) -> &Arc<Catalog> {
+        &self.0.catalog
+    }
+
+    /// Returns what is refused, the latest last.
+    pub(super) fn refused(&self) -> Vec<Rejected> {
+        self.record().journal.refused().to_vec()
+    }
+
+    /// Returns a newer head than that of the cache, if one with the same config was heard of.
+    pub(super) fn kept_head(&self) -> Option<SignedHead> {
+        self.record().journal.head()
+    }
+
+    /// Says whether the newest generation of the cache is what was started with.
+    pub(super) fn found(&self, newest: Option<ConfigHash>) {
+        let mut record = self.record();
+        record.stored = newest;
+        record.newest = match (newest, record.journal.good()) {
+            (None, _) => Newest::Bad,
+            (Some(hash), Some(good)) if hash != good => Newest::Unproven,
+            // Nobody noted what is good where a cache was copied to.
+            (Some(_), _) => Newest::Good,
+        };
+    }
+
+    /// Puts in force what the data plane starts with; returns whether it serves it.
+    pub(super) fn start_with(&self, snapshot: &Arc<Snapshot>) -> bool {
+        let config_hash = snapshot.hash();
+        if let Some(refused) = self.record().journal.refusal(config_hash) {
+            let (phase, reason) = (&refused.phase, &refused.reason);
+            tracing::error!(%config_hash, phase, "the configuration at hand is refused: {reason}");
+            return false;
+        }
+        // The runtime begins empty.
+        snapshot.config().is_empty()
+            || self.put_in_force(snapshot).is_ok_and(|()| {
+                tracing::info!(%config_hash, "configuration at hand served");
+                true
+            })
+    }
+
+    /// Puts a verified snapshot in force and keeps it; blocks while it compiles and writes.
+    ///
+    /// `from` is the signed head that it came by, if it came by one. Of a config that is served
+    /// and kept already, the head is kept.
+    pub(super) fn apply(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        from: Option<(SignedHead, Pin)>,
+    ) -> Result<(), Rejected> {
+        let config_hash = snapshot.hash();
+        if self.0.served.handle.load().config_hash != config_hash {
+            self.put_in_force(snapshot)?;
+            let seq = from.as_ref().map(|(head, _)| head.seq.0);
+            tracing::info!(seq, %config_hash, "configuration served");
+        } else if self.record().stored == Some(config_hash) {
+            if let Some((head, _)) = from {
+                self.record().journal.keep_head(head);
+            }
+            return Ok(());
+        }
+        self.keep(snapshot, from);
+        Ok(())
+    }
+
+    fn put_in_force(&self, snapshot: &Arc<Snapshot>) -> Result<(), Rejected> {
+        let before = self.record().journal.begin(snapshot.hash(), Instant::now());
+        self.0.served.serve(snapshot, &self.0.tools).map_err(|error| {
+            tracing::error!(config_hash = %snapshot.hash(), %error, "configuration not served");
+            let rejected = rejected(snapshot.hash(), error);
+            self.record().journal.refuse(rejected.clone(), before);
+            rejected
+        })
+    }
+
+    /// Writes the cache.
+    fn keep(&self, snapshot: &Snapshot, from: Option<(SignedHead, Pin)>) {
+        let origin = from.map(|(head, pin)| (head, pin.public_key));
+        let bytes = file::encode(&self.0.catalog, snapshot, origin);
+        let mut record = self.record();
+        match file::store(&self.0.directory, &bytes, record.newest) {
+            Ok(()) => {
+                let is_good = record.journal.good() == Some(snapshot.hash());
+                record.newest = if is_good { Newest::Good } else { Newest::Unproven };
+                record.stored = Some(snapshot.hash());
+            }
+            Err(error) => tracing::error!(%error, "unable to write config cache file"),
+        }
+    }
+
+    /// Notes that what is served is good, if it has been served for long enough; blocks then.
+    pub(super) fn bake(&self) {
+        let mut record = self.record();
+        let baked = record.journal.bake(Instant::now());
+        if baked.is_some() && baked == record.stored {
+            record.newest = Newest::Good;
+        }
+    }
+
+    /// Returns whether there is something to note.
+    pub(super) fn is_baked(&self) -> bool {
+        self.record().journal.is_baked(Instant::now())
+    }
+
+    /// Notes that the data plane ends because it is told to.
+    pub(super) fn close(&self) {
+        self.record().journal.close();
+    }
+
+    // A note is made whole or not at all, so a poisoned lock is still good.
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.0.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A data plane that cannot start has not crashed on its config.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.record.get_mut().unwrap_or_else(PoisonError::into_inner).journal.close();
+        }
+    }
+}
+
+fn rejected(config_hash: ConfigHash, error: CompileError) -> Rejected {
+    Rejected {
+        config_hash,
+        phase: "compile".to_owned(),
+        entity: error.entity.map(|key| key.to_string()),
+        pointer: None,
+        reason: error.reason,
+    }
+}
+
+/// Tells apart what may serve a config that something else refused: the executable, and which
+/// plugins it runs.
+fn program(settings: &Settings) -> String {
+    let file = std::env::current_exe().and_then(std::fs::metadata);
+    let (size, changed) = file.map_or((0, 0), |file| (file.len(), file.mtime()));
+    let (plugins, unsupported) = (settings.plugins.join(","), settings.unsupported_plugins);
+    format!("{} {size:x} {changed:x} {plugins} {unsupported:?}", env!("CARGO_PKG_VERSION"))
+}
