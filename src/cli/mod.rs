@@ -21,6 +21,7 @@ mod pin;
 mod prepare;
 mod process;
 mod promotion;
+mod quarantine;
 mod quickstart;
 mod quit;
 mod reload;
@@ -71,6 +72,7 @@ enum Command {
     Node(node::Args),
     Pin(pin::Args),
     Prepare(prepare::Args),
+    Quarantine(quarantine::Args),
     Quickstart(quickstart::Args),
     Quit(quit::Args),
     Reload(reload::Args),
@@ -99,6 +101,7 @@ impl Command {
             Self::Node(args) => node::run(&args),
             Self::Pin(args) => pin::run(args, out),
             Self::Prepare(args) => prepare::run(args, out),
+            Self::Quarantine(args) => quarantine::run(args, out),
             Self::Quickstart(args) => quickstart::run(&args, out),
             Self::Quit(args) => quit::run(&args, out),
             Self::Reload(args) => reload::run(args, out),

@@ -18,7 +18,8 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::frame::{FromControl, FromData, PROTOCOL, Pin, Welcome};
+use super::frame::{self, FromControl, FromData, PROTOCOL, Pin, Rejected, Welcome};
+use super::journal;
 use super::recent::Recent;
 use super::session::publisher::{Action, Publisher, Timing};
 use super::socket::{NODES, PATH, SNAPSHOTS, Socket, SocketError};
@@ -27,7 +28,7 @@ use crate::domain::catalog::Catalog;
 use crate::fleet::{Arrival, Fleet, Refused, Visit};
 use crate::pki::TlsError;
 use crate::pki::cluster::{ClusterIdentity, PeerCertificate, check_peer, cluster_server_config};
-use crate::promotion::decision::Peer;
+use crate::promotion::decision::{Peer, Position};
 use crate::promotion::keeper::Keeper;
 use crate::promotion::view::View;
 use crate::snapshot::head::Signer;
@@ -291,7 +292,8 @@ async fn session(
                     if let (FromData::Hello(hello), None) = (&frame, &known.plane) {
                         let plane = Peer { id: hello.node_id, labels: hello.labels.clone() };
                         known.plane = Some(plane);
-                        offer(&mut publisher, shared, &known, &mut heads, &mut views);
+                        let serves = hello.applied;
+                        offer(&mut publisher, serves, shared, &known, (&mut heads, &mut views));
                     }
                     publisher.frame(frame, Instant::now())
                 }
@@ -301,18 +303,21 @@ async fn session(
                 if changed.is_err() {
                     break "control plane stops".to_owned();
                 }
-                offer(&mut publisher, shared, &known, &mut heads, &mut views)
+                let serves = publisher.applied();
+                offer(&mut publisher, serves, shared, &known, (&mut heads, &mut views))
             }
             changed = views.changed() => {
                 if changed.is_err() {
                     break "control plane stops".to_owned();
                 }
-                offer(&mut publisher, shared, &known, &mut heads, &mut views)
+                let serves = publisher.applied();
+                offer(&mut publisher, serves, shared, &known, (&mut heads, &mut views))
             }
             _ = ticks.tick() => publisher.tick(Instant::now()),
             _ = stop.wait_for(|stop| *stop) => break "control plane stops".to_owned(),
         };
-        if let Err(reason) = perform(actions, &mut socket, shared, &mut known).await {
+        let serves = publisher.applied();
+        if let Err(reason) = perform(actions, &mut socket, shared, &mut known, serves).await {
             break reason;
         }
     };
@@ -331,20 +336,57 @@ struct Known<'a> {
     plane: Option<Peer>,
 }
 
-/// Tells the session what its data plane is to get.
+/// Tells the session what its data plane is to get, which serves this.
 fn offer(
     publisher: &mut Publisher,
+    serves: Option<frame::Position>,
     shared: &Shared,
     known: &Known<'_>,
-    heads: &mut watch::Receiver<Arc<Head>>,
-    views: &mut watch::Receiver<Arc<View>>,
+    (heads, views): (&mut watch::Receiver<Arc<Head>>, &mut watch::Receiver<Arc<View>>),
 ) -> Vec<Action> {
     // The view goes first: what it holds is no newer than the head then.
     let view = views.borrow_and_update().clone();
     let newest = heads.borrow_and_update().clone();
     shared.recent.remember(newest.clone());
-    let offer = known.plane.as_ref().and_then(|plane| view.offer(plane, &newest));
-    offer.map_or_else(Vec::new, |offer| publisher.offer(offer, Instant::now()))
+    let Some(plane) = &known.plane else { return Vec::new() };
+    let serves = serves.and_then(|it| in_this_epoch(shared, it));
+    match view.offer(plane, &newest, serves) {
+        Some(offer) => publisher.offer(offer, Instant::now()),
+        None => {
+            publisher.withdraw();
+            Vec::new()
+        }
+    }
+}
+
+/// Returns a position of a data plane, if it is of this life of the log.
+fn in_this_epoch(shared: &Shared, at: frame::Position) -> Option<Position> {
+    let frame::Position { epoch, seq, config_hash, .. } = at;
+    (epoch == shared.publication.cluster.epoch).then_some(Position { seq, config_hash })
+}
+
+/// Tells the fleet that a data plane refuses a config, and the others' sessions if it crashed on it.
+async fn refused(shared: &Shared, known: &Known<'_>, rejected: Rejected, at: Refusal) {
+    let Refusal { revision, serves } = at;
+    let (peer, config_hash) = (known.address, rejected.config_hash);
+    tracing::error!(%peer, %config_hash, phase = rejected.phase, entity = rejected.entity,
+        reason = rejected.reason, "[clustering] data plane rejected the configuration");
+    let (fleet, now) = (&shared.publication.fleet, shared.publication.clock.now());
+    if let Some(visit) = known.visit {
+        let reason = rejected.reason.clone();
+        fleet.rejected(visit, Refused { config_hash, revision, reason }, now);
+    }
+    if let Some(plane) = known.plane.as_ref().filter(|_| rejected.phase == journal::CRASH) {
+        let serves = serves.and_then(|it| in_this_epoch(shared, it));
+        let promotion = &shared.publication.promotion;
+        promotion.quarantine((plane.id, &rejected.reason), config_hash, serves).await;
+    }
+}
+
+/// Under which revision a config was refused, and what the data plane serves instead.
+struct Refusal {
+    revision: u64,
+    serves: Option<frame::Position>,
 }
 
 /// Does what the session asks for; the error is why the session ends.
@@ -353,6 +395,7 @@ async fn perform(
     socket: &mut ServerSocket,
     shared: &Shared,
     known: &mut Known<'_>,
+    serves: Option<frame::Position>,
 ) -> Result<(), String> {
     let peer = known.address;
     let (fleet, now) = (&shared.publication.fleet, shared.publication.clock.now());
@@ -383,13 +426,7 @@ async fn perform(
                 continue;
             }
             Action::Rejected(rejected, revision) => {
-                tracing::error!(%peer, config_hash = %rejected.config_hash, phase = rejected.phase,
-                    entity = rejected.entity, reason = rejected.reason,
-                    "[clustering] data plane rejected the configuration");
-                if let Some(visit) = known.visit {
-                    let (config_hash, reason) = (rejected.config_hash, rejected.reason);
-                    fleet.rejected(visit, Refused { config_hash, revision, reason }, now);
-                }
+                refused(shared, known, rejected, Refusal { revision, serves }).await;
                 continue;
             }
             Action::Restate(revision) => {
