@@ -10,6 +10,7 @@ mod check;
 mod config;
 mod database;
 mod difference;
+mod drain;
 mod freeze;
 mod health;
 mod hybrid;
@@ -63,6 +64,7 @@ struct Cli {
 enum Command {
     Check(check::Args),
     Config(config::Args),
+    Drain(drain::Args),
     Freeze(freeze::FreezeArgs),
     Health(health::Args),
     Hybrid(hybrid::Args),
@@ -93,6 +95,7 @@ impl Command {
         match self {
             Self::Check(args) => check::run(&args, out),
             Self::Config(args) => config::run(args, out),
+            Self::Drain(args) => drain::run(&args, out),
             Self::Freeze(args) => freeze::freeze(args, out),
             Self::Health(args) => health::run(&args, out),
             Self::Hybrid(args) => hybrid::run(args),

@@ -83,7 +83,8 @@ impl Applier {
         };
     }
 
-    /// Puts in force what the data plane starts with; returns whether it serves it.
+    /// Puts in force what the data plane starts with; returns whether it serves it. The runtime
+    /// begins empty, so an empty config needs no more than to be wanted.
     pub(super) fn start_with(&self, snapshot: &Arc<Snapshot>) -> bool {
         let config_hash = snapshot.hash();
         if let Some(refused) = self.record().journal.refusal(config_hash) {
@@ -91,12 +92,11 @@ impl Applier {
             tracing::error!(%config_hash, phase, "the configuration at hand is refused: {reason}");
             return false;
         }
-        // The runtime begins empty.
-        snapshot.config().is_empty()
-            || self.put_in_force(snapshot).is_ok_and(|()| {
-                tracing::info!(%config_hash, "configuration at hand served");
-                true
-            })
+        if snapshot.config().is_empty() {
+            self.0.served.confirm();
+            return true;
+        }
+        self.put_in_force(snapshot).is_ok()
     }
 
     /// Puts a verified snapshot in force and keeps it; blocks while it compiles and writes.
@@ -109,11 +109,15 @@ impl Applier {
         from: Option<(SignedHead, Pin)>,
     ) -> Result<(), Rejected> {
         let config_hash = snapshot.hash();
-        if self.0.served.handle.load().config_hash != config_hash {
+        let is_served = self.0.served.handle.load().config_hash == config_hash;
+        if is_served {
+            self.0.served.confirm();
+        } else {
             self.put_in_force(snapshot)?;
             let seq = from.as_ref().map(|(head, _)| head.seq.0);
             tracing::info!(seq, %config_hash, "configuration served");
-        } else if self.record().stored == Some(config_hash) {
+        }
+        if is_served && self.record().stored == Some(config_hash) {
             if let Some((head, _)) = from {
                 self.record().journal.keep_head(head);
             }

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,13 +11,14 @@ use tokio::sync::watch;
 use super::apply::Applier;
 use super::control::serve_all;
 use super::listen::{self, Face};
-use super::node::{self, Counts, CountsReader};
+use super::node::{self, Counts};
 use super::origin::{self, Start};
 use super::served::{Served, serve_head, serve_heads};
+use super::status::{self, Reachable};
 use super::tasks::Tasks;
 use super::trust;
 use crate::admin::Tells;
-use crate::admin::status::{StatusApi, StatusSource, Unready, Upstreams};
+use crate::admin::status::StatusApi;
 use crate::balancer::Resolver;
 use crate::clock::Clock;
 use crate::domain::hash::ConfigHash;
@@ -35,12 +35,11 @@ use crate::settings::{Database, Settings, TrustedAddress};
 use crate::snapshot::Snapshot;
 use crate::snapshot::head::SignedHead;
 use crate::telemetry::access::{AccessGuard, AccessLog, AccessTarget};
-use crate::telemetry::counter;
 use crate::wire::content::TlsLink;
 use crate::wire::follow::{Apply, Link, LinkState, follow};
 use crate::wire::frame::{Hello, PROTOCOL, Pin, Rejected};
 use crate::wire::session::publisher::Timing;
-use crate::writer::Head;
+use crate::writer::Writer;
 
 /// How long the first pause before a new attempt is at the most.
 const RETRY: Duration = Duration::from_secs(1);
@@ -80,7 +79,7 @@ impl Data {
         Self::start_from(settings, clock, None, Counts::new()).await
     }
 
-    /// Builds and starts the data half of a traditional node, which serves `heads`.
+    /// Builds and starts the data half of a traditional node, which serves what is written.
     ///
     /// # Errors
     ///
@@ -88,18 +87,19 @@ impl Data {
     pub(super) async fn start_local(
         settings: &Settings,
         clock: Clock,
-        heads: watch::Receiver<Arc<Head>>,
+        writer: &Writer,
         counts: Counts,
     ) -> anyhow::Result<Self> {
-        Self::start_from(settings, clock, Some(heads), counts).await
+        Self::start_from(settings, clock, Some(writer.clone()), counts).await
     }
 
     async fn start_from(
         settings: &Settings,
         clock: Clock,
-        heads: Option<watch::Receiver<Arc<Head>>>,
+        writer: Option<Writer>,
         counts: Counts,
     ) -> anyhow::Result<Self> {
+        let heads = writer.as_ref().map(Writer::subscribe);
         let catalog = Arc::new(super::catalog(settings)?);
         let tools = Tools { plugin_state: PluginState::default(), clock: clock.clone() };
         let served = Served::nothing();
@@ -118,21 +118,20 @@ impl Data {
         let (access_log, access) = open_access_log(&settings.proxy.access_log, settings)?;
         let server = proxy(settings, &handle, access_log, &clock)?;
         let mut tasks = Tasks::new();
-        counts.add_traffic(traffic(&server));
-        let writer = heads.clone().filter(|_| settings.database != Database::Off);
-        let status_source = Arc::new(status(&handle, &counts, writer));
-        let mut status_api =
-            StatusApi::new(status_source, clock.clone(), Tells::read(&settings.proxy.headers));
-        if settings.database == Database::Off {
-            let snapshot = served.snapshot.clone();
-            status_api = status_api.with_upstreams(Upstreams {
-                catalog: catalog.clone(),
-                snapshot: Box::new(move || snapshot.borrow().clone()),
-                node_id: node::id(settings, &clock),
-            });
+        counts.add_traffic(status::traffic(&server));
+        let database = writer.filter(|_| settings.database != Database::Off);
+        let database = database.map(|it| -> Reachable { Arc::new(move || it.reaches_log()) });
+        let has_database = database.is_some();
+        let source = Arc::new(status::source(&served, &counts, database));
+        let tells = Tells::read(&settings.proxy.headers);
+        let mut status_api = StatusApi::new(source, clock.clone(), tells);
+        if !has_database {
+            let upstreams = status::upstreams(settings, &catalog, &served, &clock);
+            status_api = status_api.with_upstreams(upstreams);
         }
         let status_api = status_api.router();
-        let status = serve_all(&mut tasks, settings, Face::Status, status_api, (&counts, &clock))?;
+        let listening =
+            serve_all(&mut tasks, settings, Face::Status, status_api, (&counts, &clock))?;
         tasks.spawn(sweep(handle.clone(), applier.clone(), tasks.stopped()));
         let (state, link) = watch::channel(LinkState::default());
         if let Some((start, applier)) = start {
@@ -143,7 +142,7 @@ impl Data {
         }
         let proxy = server.addresses().to_vec();
         tracing::info!(config_hash = %handle.load().config_hash, "data plane serves");
-        Ok(Self { proxy, status, handle, link, server, access, applier, tasks })
+        Ok(Self { proxy, status: listening, handle, link, server, access, applier, tasks })
     }
 
     /// Returns which config is served.
@@ -264,49 +263,6 @@ fn proxy(
 pub(super) fn trust_store(settings: &Settings) -> anyhow::Result<TrustStore> {
     let pems = trust::pems(settings)?;
     Ok(TrustStore::from_pems(pems.iter().map(String::as_str))?)
-}
-
-fn traffic(server: &ProxyServer) -> CountsReader {
-    let counts = server.counts_reader();
-    Box::new(move || {
-        let counts = counts();
-        counter::Snapshot {
-            connections_accepted: counts.accepted,
-            connections_handled: counts.handled,
-            connections_active: counts.active,
-            connections_reading: 0,
-            connections_writing: counts.writing,
-            connections_waiting: counts.active.saturating_sub(counts.writing),
-            total_requests: counts.requests,
-        }
-    })
-}
-
-/// What the status tells; a node with a database tells of that, any other of its configuration.
-fn status(
-    handle: &Handle,
-    counts: &Counts,
-    writer: Option<watch::Receiver<Arc<Head>>>,
-) -> StatusSource {
-    let (hash, ready, counts) = (handle.clone(), handle.clone(), counts.clone());
-    let empty = Snapshot::default().hash();
-    let has_database = writer.is_some();
-    StatusSource {
-        counters: Box::new(move || counts.snapshot()),
-        memory_bytes: Box::new(node::memory_bytes),
-        configuration_hash: match has_database {
-            true => None,
-            false => Some(Box::new(move || hash.load().config_hash.to_hex())),
-        },
-        database_reachable: writer.map(|writer| -> Box<dyn Fn() -> bool + Send + Sync> {
-            Box::new(move || writer.has_changed().is_ok())
-        }),
-        readiness: Box::new(move || match !has_database && ready.load().config_hash == empty {
-            true => Err(Unready::EmptyConfiguration),
-            false => Ok(()),
-        }),
-        draining: AtomicBool::new(false),
-    }
 }
 
 /// Drops old runtimes, and notes when the one in force has proved good.

@@ -13,6 +13,7 @@ mod node;
 mod origin;
 mod ready;
 mod served;
+mod status;
 mod tasks;
 pub mod trial;
 mod trust;
@@ -85,9 +86,8 @@ impl Node {
             Role::DataPlane => Ok(Self::Data(Data::start(settings, Clock::System).await?)),
             Role::Traditional => {
                 let control = control(settings, log).await?;
-                let heads = control.writer.subscribe();
-                let counts = control.counts.clone();
-                let data = Data::start_local(settings, Clock::System, heads, counts).await?;
+                let (writer, counts) = (&control.writer, control.counts.clone());
+                let data = Data::start_local(settings, Clock::System, writer, counts).await?;
                 Ok(Self::Traditional(control, Box::new(data)))
             }
         }

@@ -61,9 +61,8 @@ pub(super) fn start(
     let snapshot = match snapshot {
         Some(snapshot) => snapshot,
         None => {
-            let declared = declared(settings, applier.catalog(), &mut fresh)?;
-            let declared = Arc::new(declared.unwrap_or_default());
-            if applier.start_with(&declared) { declared } else { Arc::default() }
+            let declared = declared(settings, applier.catalog(), &mut fresh)?.map(Arc::new);
+            declared.filter(|declared| applier.start_with(declared)).unwrap_or_default()
         }
     };
     memory.rejected = applier.refused();

@@ -13,7 +13,7 @@ use crate::harness::{Cluster, poll};
 use crate::http;
 
 /// A data plane that can be killed, again and again, in one prefix.
-struct DataProcess {
+pub(crate) struct DataProcess {
     env: Vec<(String, String)>,
     prefix: PathBuf,
     status: SocketAddr,
@@ -21,7 +21,7 @@ struct DataProcess {
 }
 
 impl DataProcess {
-    async fn start(cluster: &Cluster, name: &str) -> Self {
+    pub(crate) async fn start(cluster: &Cluster, name: &str) -> Self {
         let control = cluster.control.as_ref().unwrap().cluster[0].to_string();
         let status = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let prefix = cluster.prefix(name);
@@ -53,6 +53,11 @@ impl DataProcess {
         assert!(up.is_some(), "the data plane does not answer");
     }
 
+    /// Returns where its status API listens.
+    pub(crate) fn status(&self) -> SocketAddr {
+        self.status
+    }
+
     fn kill(&mut self) {
         let mut child = self.child.take().unwrap();
         child.kill().unwrap();
@@ -60,7 +65,7 @@ impl DataProcess {
     }
 
     /// Waits until it serves this.
-    async fn serves(&self, wanted: ConfigHash) {
+    pub(crate) async fn serves(&self, wanted: ConfigHash) {
         let mut seen = Value::Null;
         let done = poll(async || {
             let status = http::get(self.status, "/status").await.ok()?.json();

@@ -187,6 +187,9 @@ async fn control_plane_updates_or_database_restores_can_be_done_with_peace_of_mi
     std::fs::rename(&kept, &lost).unwrap();
     cluster.start_control().await;
     cluster.put("/consumers/b", json!({})).await;
+    // Refused that often, it would wait for longer than a test does.
+    cluster.stop_data().await;
+    cluster.start_data().await;
     cluster.converge().await;
     assert_eq!(served(&cluster).await, "blue");
 }
