@@ -107,7 +107,7 @@ impl Applier {
         &self,
         snapshot: &Arc<Snapshot>,
         from: Option<(SignedHead, Pin)>,
-    ) -> Result<(), Rejected> {
+    ) -> Result<(), CompileError> {
         let config_hash = snapshot.hash();
         let is_served = self.0.served.handle.load().config_hash == config_hash;
         if is_served {
@@ -127,13 +127,11 @@ impl Applier {
         Ok(())
     }
 
-    fn put_in_force(&self, snapshot: &Arc<Snapshot>) -> Result<(), Rejected> {
+    fn put_in_force(&self, snapshot: &Arc<Snapshot>) -> Result<(), CompileError> {
         let before = self.record().journal.begin(snapshot.hash(), Instant::now());
-        self.0.served.serve(snapshot, &self.0.tools).map_err(|error| {
+        self.0.served.serve(snapshot, &self.0.tools).inspect_err(|error| {
             tracing::error!(config_hash = %snapshot.hash(), %error, "configuration not served");
-            let rejected = rejected(snapshot.hash(), error);
-            self.record().journal.refuse(rejected.clone(), before);
-            rejected
+            self.record().journal.refuse(rejected(snapshot.hash(), error), before);
         })
     }
 
@@ -186,13 +184,14 @@ impl Drop for Inner {
     }
 }
 
-fn rejected(config_hash: ConfigHash, error: CompileError) -> Rejected {
+/// Says why a config is not served as a control plane is told.
+pub(super) fn rejected(config_hash: ConfigHash, error: &CompileError) -> Rejected {
     Rejected {
         config_hash,
         phase: "compile".to_owned(),
         entity: error.entity.map(|key| key.to_string()),
         pointer: None,
-        reason: error.reason,
+        reason: error.reason.clone(),
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::sync::watch;
 
-use super::apply::Applier;
+use super::apply::{Applier, rejected};
 use super::control::serve_all;
 use super::listen::{self, Face};
 use super::node::{self, Counts};
@@ -30,14 +30,14 @@ use crate::proxy::handler::Core;
 use crate::proxy::listener::{ListenSpec, ProxyServer, ServeLimits};
 use crate::proxy::settings::{Network, OwnHeaders, ProxySettings};
 use crate::proxy::upstream::{Pool, PoolLimits};
-use crate::runtime::{Handle, Tools};
+use crate::runtime::{CompileError, Handle, Tools};
 use crate::settings::{Database, Settings, TrustedAddress};
 use crate::snapshot::Snapshot;
 use crate::snapshot::head::SignedHead;
 use crate::telemetry::access::{AccessGuard, AccessLog, AccessTarget};
 use crate::wire::content::TlsLink;
 use crate::wire::follow::{Apply, Link, LinkState, follow};
-use crate::wire::frame::{Hello, PROTOCOL, Pin, Rejected};
+use crate::wire::frame::{Hello, PROTOCOL, Pin};
 use crate::wire::session::publisher::Timing;
 use crate::writer::Writer;
 
@@ -327,15 +327,10 @@ fn apply(applier: Applier) -> Apply {
         let applier = applier.clone();
         let work = move || applier.apply(&snapshot, Some((head, pin)));
         Box::pin(async move {
-            tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-                Err(Rejected {
-                    config_hash: head.config_hash,
-                    phase: "compile".to_owned(),
-                    entity: None,
-                    pointer: None,
-                    reason: error.to_string(),
-                })
-            })
+            let done = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+                Err(CompileError { entity: None, reason: error.to_string() })
+            });
+            done.map_err(|error| rejected(head.config_hash, &error))
         })
     })
 }

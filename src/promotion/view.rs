@@ -71,7 +71,9 @@ impl View {
         poisoned.filter(|_| !has_it && !matches!(hold, Some(Hold::Pin(_))))
     }
 
-    fn assigned(&self, peer: &Peer, newest: &Arc<Head>) -> (Position, Option<Hold>) {
+    /// Returns what a data plane would get if nobody had crashed on it, and why it is not the
+    /// newest head.
+    pub fn assigned(&self, peer: &Peer, newest: &Arc<Head>) -> (Position, Option<Hold>) {
         match self.state.assign(peer) {
             Assignment::Newest => (Position::of(newest), None),
             Assignment::Held(position, hold) => (position, Some(hold)),

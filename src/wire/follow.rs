@@ -2,12 +2,14 @@
 //! announces, and hands it to be served.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::pin::Pin as Pinned;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -20,8 +22,8 @@ use super::socket::{PATH, Socket, SocketError};
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::domain::event::decode_changes;
+use crate::snapshot::Snapshot;
 use crate::snapshot::head::SignedHead;
-use crate::snapshot::{Snapshot, VerifyError};
 
 /// How often a session looks at the time.
 const TICK: Duration = Duration::from_secs(1);
@@ -305,7 +307,7 @@ fn obtain(
     let (source, catalog) = (source.clone(), link.catalog.clone());
     let (current, apply) = (link.snapshot.clone(), link.apply.clone());
     let (mirror, pulled) = (link.mirror.clone(), pulled.clone());
-    Box::pin(async move {
+    let work = async move {
         let snapshot = match delta.and_then(|delta| by_delta(&catalog, &current, &delta)) {
             Some(snapshot) => Ok(snapshot),
             None => {
@@ -316,7 +318,7 @@ fn obtain(
         let snapshot = match snapshot {
             Ok(snapshot) => Arc::new(snapshot),
             Err(ContentError::Verify(error)) => {
-                return Obtained::Rejected(unverified(head, &error));
+                return Obtained::Rejected(unverified(head, error.to_string()));
             }
             Err(error) => return Obtained::Failed(error),
         };
@@ -325,7 +327,12 @@ fn obtain(
             Ok(()) => Obtained::Served(head, snapshot),
             Err(rejected) => Obtained::Rejected(rejected),
         }
-    })
+    };
+    // A bug here must not end the link for ever: the config is refused as one that is not sound.
+    Box::pin(AssertUnwindSafe(work).catch_unwind().map(move |done| {
+        let panicked = |_| Obtained::Rejected(unverified(head, "verifying it panicked".to_owned()));
+        done.unwrap_or_else(panicked)
+    }))
 }
 
 /// A delta is a shortcut: if it does not lead where it says, the content is fetched.
@@ -346,12 +353,12 @@ fn by_delta(catalog: &Catalog, current: &Snapshot, delta: &Delta) -> Option<Snap
     }
 }
 
-fn unverified(head: SignedHead, error: &VerifyError) -> Rejected {
+fn unverified(head: SignedHead, reason: String) -> Rejected {
     Rejected {
         config_hash: head.config_hash,
         phase: "verify".to_owned(),
         entity: None,
         pointer: None,
-        reason: error.to_string(),
+        reason,
     }
 }

@@ -25,6 +25,7 @@ use super::session::publisher::{Action, Publisher, Timing};
 use super::socket::{NODES, PATH, SNAPSHOTS, Socket, SocketError};
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
+use crate::domain::hash::ConfigHash;
 use crate::fleet::{Arrival, Fleet, Refused, Visit};
 use crate::pki::TlsError;
 use crate::pki::cluster::{ClusterIdentity, PeerCertificate, check_peer, cluster_server_config};
@@ -365,6 +366,13 @@ fn in_this_epoch(shared: &Shared, at: frame::Position) -> Option<Position> {
     (epoch == shared.publication.cluster.epoch).then_some(Position { seq, config_hash })
 }
 
+/// Returns whether a data plane would get this config now: what it refused of old is no news.
+fn would_get(shared: &Shared, known: &Known<'_>, config_hash: ConfigHash) -> bool {
+    let (view, newest) = (shared.publication.promotion.view(), shared.publication.heads.borrow());
+    let assigned = known.plane.as_ref().map(|plane| view.assigned(plane, &newest).0);
+    assigned.is_some_and(|assigned| assigned.config_hash == config_hash)
+}
+
 /// Tells the fleet that a data plane refuses a config, and the others' sessions if it crashed on it.
 async fn refused(shared: &Shared, known: &Known<'_>, rejected: Rejected, at: Refusal) {
     let Refusal { revision, serves } = at;
@@ -427,6 +435,12 @@ async fn perform(
             }
             Action::Rejected(rejected, revision) => {
                 refused(shared, known, rejected, Refusal { revision, serves }).await;
+                continue;
+            }
+            Action::Refuses(rejected, revision) => {
+                if would_get(shared, known, rejected.config_hash) {
+                    refused(shared, known, rejected, Refusal { revision, serves }).await;
+                }
                 continue;
             }
             Action::Restate(revision) => {

@@ -170,7 +170,7 @@ async fn to_change_a_disconnected_data_plane_node_you_have_to_remove_the_config_
 async fn control_plane_updates_or_database_restores_can_be_done_with_peace_of_mind() {
     let blue = Upstream::start("blue").await;
     let mut cluster = connected(&blue).await;
-    cluster.stop_control().await;
+    stop_control(&mut cluster).await;
     let (kept, lost) = (cluster.prefix("kept"), cluster.prefix("cp"));
     std::fs::rename(&lost, &kept).unwrap();
     cluster.start_control().await;
@@ -182,7 +182,7 @@ async fn control_plane_updates_or_database_restores_can_be_done_with_peace_of_mi
     told(&cluster, "another cluster").await;
     assert_eq!(served(&cluster).await, "blue");
 
-    cluster.stop_control().await;
+    stop_control(&mut cluster).await;
     std::fs::remove_dir_all(&lost).unwrap();
     std::fs::rename(&kept, &lost).unwrap();
     cluster.start_control().await;
@@ -204,7 +204,7 @@ async fn a_newer_head_of_the_same_configuration_is_remembered_over_a_restart() {
     let before = cluster.data.as_ref().unwrap().config_hash();
     cluster.stop_data().await;
     cluster.put("/consumers/b", json!({})).await;
-    cluster.stop_control().await;
+    stop_control(&mut cluster).await;
     let (old, control) = (cluster.prefix("old"), cluster.prefix("cp"));
     copy(&control, &old);
     cluster.start_control().await;
@@ -217,7 +217,7 @@ async fn a_newer_head_of_the_same_configuration_is_remembered_over_a_restart() {
     });
     assert!(kept.await.is_some(), "the newer head is kept");
     cluster.stop_data().await;
-    cluster.stop_control().await;
+    stop_control(&mut cluster).await;
 
     std::fs::remove_dir_all(&control).unwrap();
     std::fs::rename(&old, &control).unwrap();
@@ -225,6 +225,17 @@ async fn a_newer_head_of_the_same_configuration_is_remembered_over_a_restart() {
     cluster.start_data().await;
     told(&cluster, "head 3 refused").await;
     assert_eq!(cluster.data.as_ref().unwrap().config_hash(), before);
+}
+
+/// Stops the control plane and waits until its database is closed, so that its files can be moved.
+async fn stop_control(cluster: &mut Cluster) {
+    cluster.stop_control().await;
+    let closed = poll(async || {
+        let files = std::fs::read_dir(cluster.prefix("cp")).ok()?;
+        let mut names = files.map(|file| file.unwrap().file_name().to_string_lossy().into_owned());
+        (!names.any(|name| name.ends_with("-wal"))).then_some(())
+    });
+    assert!(closed.await.is_some(), "the database stays open");
 }
 
 fn copy(from: &std::path::Path, to: &std::path::Path) {

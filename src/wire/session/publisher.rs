@@ -53,6 +53,9 @@ pub enum Action {
     Applied(Option<Position>, Option<Duration>),
     /// The data plane refused a head of this revision; for the fleet.
     Rejected(Rejected, u64),
+    /// The data plane refuses a config from before, which it may or may not be about to get; with the
+    /// revision under which heads are announced to it.
+    Refuses(Rejected, u64),
     /// The data plane would not believe a head that it is to get, because it serves a newer one of
     /// the same revision: heads have to be signed anew.
     Restate(u64),
@@ -162,7 +165,7 @@ impl Publisher {
         for rejected in rejected {
             self.rejected.push(rejected.config_hash);
             let revision = self.newest.as_ref().map_or(0, |offer| offer.revision);
-            actions.push(Action::Rejected(rejected, revision));
+            actions.push(Action::Refuses(rejected, revision));
         }
         actions.extend(self.announce(now));
         actions
@@ -347,7 +350,7 @@ mod tests {
         }];
         let actions = publisher.frame(FromData::Hello(hello), now);
         assert_eq!(announced(&actions), None);
-        assert!(matches!(&actions[..], [.., Action::Rejected(it, 0)] if it.phase == "crash"));
+        assert!(matches!(&actions[..], [.., Action::Refuses(it, 0)] if it.phase == "crash"));
         assert_eq!(announced(&publisher.offer(head(3), now)), Some(3));
     }
 
