@@ -20,6 +20,8 @@ use hybridctl::log::sqlite::SqliteLog;
 use hybridctl::plugins;
 use hybridctl::snapshot::Snapshot;
 use hybridctl::writer::Writer;
+use hybridctl::writer::audit;
+use hybridctl::writer::history::History;
 use hybridctl::writer::projector::Projector;
 use serde_json::{Value, json};
 
@@ -142,7 +144,8 @@ fn print(label: &str, samples_ns: Vec<u64>) {
     println!("{label}: p50 {:.1} us, p99 {:.1} us", us(500), us(990));
 }
 
-/// Fills a log and measures a start on it: from the stored snapshot, and the tail after it.
+/// Fills a log and measures a start on it (from the stored snapshot, and the tail after it), and how
+/// long it takes to verify it from its first event.
 async fn start(catalog: &Arc<Catalog>, config: Config, events: usize) -> anyhow::Result<()> {
     let scratch = Scratch::create()?;
     let file = scratch.path().join("hybrid.db");
@@ -187,7 +190,7 @@ async fn start(catalog: &Arc<Catalog>, config: Config, events: usize) -> anyhow:
 
     let started = Instant::now();
     let log = Arc::new(SqliteLog::open(&file).await?);
-    let (writer, _task) = Writer::open(log, catalog.clone(), Clock::System).await?;
+    let (writer, _task) = Writer::open(log.clone(), catalog.clone(), Clock::System).await?;
     let opened = started.elapsed();
     anyhow::ensure!(writer.head().config_hash == hash, "the start leads to another config");
     println!(
@@ -196,6 +199,16 @@ async fn start(catalog: &Arc<Catalog>, config: Config, events: usize) -> anyhow:
         events as f64 / filled.as_secs_f64(),
         Duration::as_secs_f64(&opened),
         std::fs::metadata(&file)?.len() >> 20,
+    );
+
+    let started = Instant::now();
+    let verified = audit::verify(&History::new(log, catalog.clone())).await?;
+    let took = started.elapsed();
+    anyhow::ensure!(verified.config_hash == hash, "the audit leads to another config");
+    println!(
+        "  to verify all of it: {:.1} s, {:.0} us an event",
+        took.as_secs_f64(),
+        took.as_secs_f64() * 1e6 / events as f64,
     );
     Ok(())
 }
