@@ -96,7 +96,7 @@ pub enum ApiError {
     #[error("{0}")]
     Denied(Denied),
     /// The log cannot be used now.
-    #[error("the event log is not available; reads still work, try the write again later")]
+    #[error("{0}")]
     Unavailable(#[source] StoreError),
     /// A bug.
     #[error("An unexpected error occurred")]
@@ -222,7 +222,7 @@ impl From<StoreError> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         if let Self::Unavailable(cause) = &self {
-            tracing::error!(?cause, "cannot use the event log");
+            cause.log();
         }
         let mut response = reply::json(self.status(), &self.body());
         if let Self::Denied(denied) = &self {

@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::pki::listener::client_name;
 use crate::telemetry::counter::{Activity, CoreCounters, OpenConnection};
+use crate::telemetry::trouble::Trouble;
 
 /// The address that a request comes from.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +40,9 @@ const GRACE: Duration = Duration::from_secs(10);
 /// The pause after a failed accept: out of file descriptors, a loop would only burn the core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long no accept has failed when accepting is in order again.
+const ACCEPT_QUIET: Duration = Duration::from_secs(5);
+
 /// Serves `app` on a listener until `stop` is true or its sender is gone, then lets the requests
 /// under way finish. Connections end with the future.
 pub async fn serve(
@@ -51,6 +55,7 @@ pub async fn serve(
     let tls = tls.map(TlsAcceptor::from);
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
+    let mut trouble = Trouble::lasting(ACCEPT_QUIET);
     loop {
         let accepted = tokio::select! {
             _ = stop.wait_for(|stopped| *stopped) => break,
@@ -59,12 +64,17 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, peer)) => {
+                if trouble.ends() {
+                    tracing::info!("admin connections are accepted again");
+                }
                 let (app, tls, graceful) = (app.clone(), tls.clone(), graceful.watcher());
                 let open = Open(Arc::new(Mutex::new(counters.connection())));
                 connections.spawn(serve_one(stream, peer, tls, app, (graceful, open)));
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot accept an admin connection");
+                if trouble.begins() {
+                    tracing::error!(%error, "cannot accept admin connections");
+                }
                 time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -13,11 +13,12 @@ use crate::domain::config::Config;
 use crate::domain::decide::{Decision, Fresh};
 use crate::domain::entity::Entity;
 use crate::domain::event::{Change, Event, Origin, Seq};
+use crate::log::fault::Fault;
 use crate::log::moment::{Moment, ParseMomentError};
 use crate::log::row::RowError;
 use crate::log::{AppendError, StorageError};
 use crate::writer::filter::Filter;
-use crate::writer::history::AtError;
+use crate::writer::history::{AtError, ReplayError};
 use crate::writer::{Head, RollbackError, WriteError, Writer};
 
 /// An accepted write: what changes, and the entity to answer with.
@@ -57,10 +58,16 @@ impl View {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// An event could not be appended.
-    #[error("cannot append to the event log")]
+    #[error("the event log cannot be written: {}; nothing was changed, reads still work", .0.fault())]
     Append(#[source] Arc<AppendError>),
-    /// Events could not be read.
-    #[error("cannot read the event log")]
+    /// An event may have been appended.
+    #[error(
+        "the event log failed: {}; it is not known yet whether this took effect, look before you \
+         try again", .0.fault()
+    )]
+    InDoubt(#[source] Arc<AppendError>),
+    /// What the database holds could not be read, or something beside the log not be written.
+    #[error("the database cannot be used: {}; try again later", .0.fault())]
     Read(#[from] StorageError),
     /// An event is not what this version writes.
     #[error("cannot read an event of the log")]
@@ -71,6 +78,27 @@ pub enum StoreError {
     /// The node is shutting down.
     #[error("control plane is shutting down")]
     ShuttingDown,
+}
+
+impl StoreError {
+    /// Logs it where it stops. What the writer runs into as well, it has told of once.
+    pub(super) fn log(&self) {
+        let is_told = match self {
+            Self::Append(_) | Self::InDoubt(_) => true,
+            Self::Read(error) => is_told(error),
+            Self::Rebuild(AtError::Replay(ReplayError::Storage(error))) => is_told(error),
+            Self::Row(_) | Self::Rebuild(_) | Self::ShuttingDown => false,
+        };
+        match is_told {
+            true => tracing::debug!(cause = ?self, "cannot use the event log"),
+            false => tracing::error!(cause = ?self, "cannot use the event log"),
+        }
+    }
+}
+
+/// Returns whether the writer, which reads all the time, fails by it too.
+fn is_told(error: &StorageError) -> bool {
+    matches!(error.fault(), Fault::Unreachable | Fault::Slow | Fault::Exhausted)
 }
 
 /// Where reads come from and writes go.
@@ -239,6 +267,7 @@ impl From<WriteError> for ApiError {
             WriteError::Rejected(rejection) => Self::Rejected(rejection),
             WriteError::Shrinks(shrink) => Self::Shrinks(shrink),
             WriteError::Unavailable(cause) => StoreError::Append(cause).into(),
+            WriteError::InDoubt(cause) => StoreError::InDoubt(cause).into(),
             WriteError::ShuttingDown => StoreError::ShuttingDown.into(),
             WriteError::Mismatch { .. } => {
                 tracing::error!(%error, "a write was stopped");

@@ -9,6 +9,7 @@ use super::PrefixArgs;
 use super::process::PidFile;
 use crate::planes::{self, ReadySignal};
 use crate::settings::{Settings, Sources};
+use crate::telemetry::trouble::is_of_disk;
 
 /// Be the node that a start left in the background
 #[derive(Debug, clap::Args)]
@@ -30,8 +31,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// Runs a node in this process until it is told to end.
-pub(super) fn serve(settings: Settings, ready: ReadySignal) -> anyhow::Result<()> {
-    let _held = PidFile::hold(&settings.prefix)?;
+pub(super) fn serve(mut settings: Settings, ready: ReadySignal) -> anyhow::Result<()> {
+    let _held = match PidFile::hold(&settings.prefix) {
+        Err(error) if error.downcast_ref().is_some_and(is_of_disk) => {
+            settings.warnings.push(format!("no command finds this node: {error:#}"));
+            None
+        }
+        held => Some(held?),
+    };
     planes::run(settings, ready)
 }
 

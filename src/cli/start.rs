@@ -10,6 +10,7 @@ use super::output::Output;
 use super::{SettingsArgs, migrations, node, process};
 use crate::planes::ReadySignal;
 use crate::settings::Settings;
+use crate::telemetry::trouble::is_of_disk;
 
 /// Start the node
 #[derive(Clone, Debug, clap::Args)]
@@ -40,7 +41,7 @@ pub(super) fn run(args: Args, out: &Output) -> anyhow::Result<()> {
     if args.ignored.nginx_conf.is_some() {
         out.step("--nginx-conf is ignored: there is no nginx here");
     }
-    let settings = prepared(args.settings, out)?;
+    let settings = prepared(args.settings, out, false)?;
     if args.run_migrations {
         migrations::prepare(&settings, out)?;
     }
@@ -52,8 +53,13 @@ pub(super) fn run(args: Args, out: &Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Loads the settings of a node that does not run yet, and makes its prefix ready.
-pub(super) fn prepared(args: SettingsArgs, out: &Output) -> anyhow::Result<Settings> {
+/// Loads the settings of a node that does not run yet, and makes its prefix ready. A node in the
+/// foreground has its settings at hand and needs no prefix that can be written.
+pub(super) fn prepared(
+    args: SettingsArgs,
+    out: &Output,
+    in_foreground: bool,
+) -> anyhow::Result<Settings> {
     let sources = args.sources();
     let prefix = Settings::find_prefix(&sources)?;
     if process::running(&prefix).is_some() {
@@ -62,7 +68,14 @@ pub(super) fn prepared(args: SettingsArgs, out: &Output) -> anyhow::Result<Setti
     let mut settings = Settings::load(&sources)?;
     out.settings(&settings);
     out.step(&format!("preparing the prefix at {}", settings.prefix.path().display()));
-    settings.prepare()?;
+    match settings.prepare() {
+        Err(error) if is_of_disk(&error) && (in_foreground || !settings.daemon) => {
+            let prefix = settings.prefix.path().display();
+            let warning = format!("the prefix {prefix} is not made ready: {error}");
+            settings.warnings.push(warning);
+        }
+        prepared => prepared?,
+    }
     Ok(settings)
 }
 

@@ -68,6 +68,10 @@ impl EventLog for MemoryLog {
         Ok(())
     }
 
+    async fn settle(&self, _: Tip) -> Result<(), StorageError> {
+        Ok(())
+    }
+
     async fn read(&self, after: Seq, limit: u32) -> Result<Vec<Row>, StorageError> {
         let skip = usize::try_from(after.0).unwrap_or(usize::MAX);
         Ok(self.content().rows.iter().skip(skip).take(limit as usize).cloned().collect())

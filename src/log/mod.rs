@@ -12,6 +12,7 @@
 //! To add a backend: a file or folder here ([`sql::SqlDatabase`]), its migrations, one line in
 //! `tests/it/log_contract.rs`.
 
+pub mod fault;
 pub mod memory;
 pub mod migrations;
 pub mod moment;
@@ -140,6 +141,14 @@ pub enum AppendError {
     /// The log has grown by something that this program cannot follow.
     #[error("log cannot be followed: {0}")]
     Unreadable(String),
+    /// The log does not hold what it once took: its disk did not keep it, or it is another log.
+    #[error("log ends with event {actual}, and event {expected} was acknowledged")]
+    Lost {
+        /// The last position that was acknowledged.
+        expected: Seq,
+        /// Where the log ends.
+        actual: Seq,
+    },
 }
 
 impl<E: Into<StorageError>> From<E> for AppendError {
@@ -157,6 +166,10 @@ pub trait EventLog: Send + Sync + std::fmt::Debug {
     /// Appends rows after `expected`, in one transaction: durable before it answers `Ok`.
     /// The rows follow each other and the first one follows `expected`.
     async fn append(&self, expected: Tip, rows: &[Row]) -> Result<(), AppendError>;
+
+    /// Makes sure, after a failure, that nothing which was given up can still appear behind `tip`,
+    /// and that the database takes what is appended there and keeps it on its disk.
+    async fn settle(&self, tip: Tip) -> Result<(), StorageError>;
 
     /// Returns up to `limit` rows after a position, oldest first.
     async fn read(&self, after: Seq, limit: u32) -> Result<Vec<Row>, StorageError>;

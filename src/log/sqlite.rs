@@ -2,9 +2,11 @@
 //!
 //! Write-ahead log with `synchronous=FULL`: a commit is on the disk before it answers. The writing
 //! connection is thrown away after any failure. The next one first moves the whole write-ahead log
-//! into the database file, so that pages of which the system lost a failed `fsync` are written again.
+//! into the database file, so that pages of which the system lost a failed `fsync` are written again,
+//! and what a failed commit left behind is cut off before another process could take it for one.
 
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,6 +17,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions as _, Connection as _, Sqlite};
 use tokio::sync::Mutex;
 
+use super::fault::Fault;
 use super::migrations::{self, Migrations, SchemaState};
 use super::sql::{SqlDatabase, Statement};
 use super::{EventLog as _, StorageError};
@@ -34,7 +37,7 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite")
 #[derive(Debug)]
 pub struct SqliteLog {
     path: PathBuf,
-    readers: SqlitePool,
+    readers: RwLock<SqlitePool>,
     /// Taken out for the time of a transaction, so that a failed one drops it.
     writer: Mutex<Option<SqliteConnection>>,
 }
@@ -50,10 +53,26 @@ impl SqliteLog {
 
     /// Opens a file whatever tables it has; it need not be there.
     pub fn unprepared(path: &Path) -> Self {
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS_MAX)
-            .connect_lazy_with(options(path).pragma("query_only", "on"));
+        let readers = RwLock::new(read_pool(path));
         Self { path: path.to_owned(), readers, writer: Mutex::new(None) }
+    }
+
+    fn readers(&self) -> SqlitePool {
+        self.readers.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Opens a writing connection. What was opened while the file took no writes keeps all that
+    /// follows from writing, so it goes.
+    async fn reconnect(&self) -> Result<SqliteConnection, sqlx::Error> {
+        let connection = reconnect(&self.path).await;
+        if connection.as_ref().is_err_and(|error| Fault::of(error) == Fault::ReadOnly) {
+            let stale = {
+                let mut readers = self.readers.write().unwrap_or_else(PoisonError::into_inner);
+                std::mem::replace(&mut *readers, read_pool(&self.path))
+            };
+            stale.close().await;
+        }
+        connection
     }
 
     /// Runs any statement on the file, as whoever tampers with it would.
@@ -62,6 +81,12 @@ impl SqliteLog {
         let mut connection = options(&self.path).connect().await.unwrap();
         sqlx::query(sql).execute(&mut connection).await.unwrap();
     }
+}
+
+fn read_pool(path: &Path) -> SqlitePool {
+    SqlitePoolOptions::new()
+        .max_connections(READERS_MAX)
+        .connect_lazy_with(options(path).pragma("query_only", "on"))
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {
@@ -99,14 +124,14 @@ impl SqlDatabase for SqliteLog {
     type Row = SqliteRow;
 
     async fn fetch(&self, statement: Statement<'_>) -> Result<Vec<SqliteRow>, sqlx::Error> {
-        statement.query::<Sqlite>().fetch_all(&self.readers).await
+        statement.query::<Sqlite>().fetch_all(&self.readers()).await
     }
 
     async fn transact(&self, statements: Vec<Statement<'_>>) -> Result<u64, sqlx::Error> {
         let mut slot = self.writer.lock().await;
         let mut connection = match slot.take() {
             Some(connection) => connection,
-            None => reconnect(&self.path).await?,
+            None => self.reconnect().await?,
         };
         // A statement alone is a transaction of its own: `BEGIN` and `COMMIT` would each be
         // handed to SQLite's thread and back.
@@ -141,7 +166,7 @@ impl SqlDatabase for SqliteLog {
         if let Some(connection) = self.writer.lock().await.take() {
             let _ = connection.close().await;
         }
-        self.readers.close().await;
+        self.readers().close().await;
     }
 
     async fn wait(&self, after: Seq) -> Result<(), StorageError> {

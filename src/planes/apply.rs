@@ -19,6 +19,7 @@ use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::snapshot::file::{self, Newest};
 use crate::snapshot::head::SignedHead;
+use crate::telemetry::trouble::Trouble;
 use crate::wire::frame::{Pin, Rejected};
 use crate::wire::journal::Journal;
 
@@ -41,6 +42,8 @@ struct Record {
     newest: Newest,
     /// The config in it, if it is the one that was put in force last.
     stored: Option<ConfigHash>,
+    /// With writing the cache.
+    trouble: Trouble,
 }
 
 impl Applier {
@@ -53,7 +56,8 @@ impl Applier {
     ) -> Self {
         let directory = settings.prefix.path().to_owned();
         let journal = Journal::open(&directory, &program(settings));
-        let record = Mutex::new(Record { journal, newest: Newest::Good, stored: None });
+        let (newest, trouble) = (Newest::Good, Trouble::new());
+        let record = Mutex::new(Record { journal, newest, stored: None, trouble });
         Self(Arc::new(Inner { catalog, directory, served, tools, record }))
     }
 
@@ -135,7 +139,8 @@ impl Applier {
         })
     }
 
-    /// Writes the cache.
+    /// Writes the cache. The configuration is served whether or not that works, and the next one is
+    /// kept if it can be.
     fn keep(&self, snapshot: &Snapshot, from: Option<(SignedHead, Pin)>) {
         let origin = from.map(|(head, pin)| (head, pin.public_key));
         let bytes = file::encode(&self.0.catalog, snapshot, origin);
@@ -145,8 +150,14 @@ impl Applier {
                 let is_good = record.journal.good() == Some(snapshot.hash());
                 record.newest = if is_good { Newest::Good } else { Newest::Unproven };
                 record.stored = Some(snapshot.hash());
+                if record.trouble.ends() {
+                    tracing::info!("config cache file is written again");
+                }
             }
-            Err(error) => tracing::error!(%error, "unable to write config cache file"),
+            Err(error) if record.trouble.begins() => {
+                tracing::error!(%error, "unable to write config cache file");
+            }
+            Err(_) => {}
         }
     }
 

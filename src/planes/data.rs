@@ -35,6 +35,7 @@ use crate::settings::{Database, Settings, TrustedAddress};
 use crate::snapshot::Snapshot;
 use crate::snapshot::head::SignedHead;
 use crate::telemetry::access::{AccessGuard, AccessLog, AccessTarget};
+use crate::telemetry::trouble::is_of_disk;
 use crate::wire::content::TlsLink;
 use crate::wire::follow::{Apply, Link, LinkState, follow};
 use crate::wire::frame::{Hello, PROTOCOL, Pin};
@@ -182,9 +183,14 @@ fn open_access_log(
         "/dev/stderr" => AccessTarget::Stderr,
         path => AccessTarget::File(settings.prefix.join(path)),
     };
-    let (log, guard) =
-        AccessLog::open(target, ACCESS_LOG_BYTES).context("cannot open proxy_access_log")?;
-    Ok((Some(log), Some(guard)))
+    match AccessLog::open(target, ACCESS_LOG_BYTES) {
+        Ok((log, guard)) => Ok((Some(log), Some(guard))),
+        Err(error) if is_of_disk(&error) => {
+            tracing::error!(%error, "cannot open proxy_access_log: requests are not logged");
+            Ok((None, None))
+        }
+        Err(error) => Err(error).context("cannot open proxy_access_log"),
+    }
 }
 
 fn proxy_settings(settings: &Settings, access_log: Option<AccessLog>) -> ProxySettings {

@@ -15,6 +15,7 @@ use crate::pki::listener::{Clients, ListenerOptions, ListenerTls, Protocols};
 use crate::pki::pair::CertifiedPair;
 use crate::pki::upstream::TrustStore;
 use crate::settings::{Listener, Pem, PemPair, Prefix, Settings};
+use crate::telemetry::trouble::is_of_disk;
 
 /// How many connections wait to be accepted unless the settings say otherwise.
 const BACKLOG: u32 = 16384;
@@ -131,10 +132,20 @@ fn generated(prefix: &Prefix, name: &str, clock: &Clock) -> anyhow::Result<Certi
         // Half a pair, left by a crash, is of no use.
         let _ = std::fs::remove_file(&certificate);
         let _ = std::fs::remove_file(&key);
-        write_new(&key, &pair.key, Access::Private)
-            .with_context(|| format!("cannot write {}", key.display()))?;
-        write_new(&certificate, &pair.certificate, Access::Public)
-            .with_context(|| format!("cannot write {}", certificate.display()))?;
+        let kept = write_new(&key, &pair.key, Access::Private)
+            .and_then(|()| write_new(&certificate, &pair.certificate, Access::Public));
+        match kept {
+            Ok(()) => {}
+            Err(error) if is_of_disk(&error) => {
+                tracing::warn!(%error, "cannot keep the certificate {name}, it holds once");
+                return CertifiedPair::from_pem(&pair.certificate, &pair.key)
+                    .context("a generated pair is unusable");
+            }
+            Err(error) => {
+                return Err(error)
+                    .with_context(|| format!("cannot write {}", certificate.display()));
+            }
+        }
     }
     read_pair(&Pem::File(certificate), &Pem::File(key))
 }

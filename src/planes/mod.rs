@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::control::Control;
@@ -31,7 +32,8 @@ use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::plugins;
 use crate::settings::{ClusterMtls, LogLevel, Ocsp, Role, Settings, Sources};
-use crate::telemetry::{self, LogFormat, LogTarget};
+use crate::telemetry::trouble::is_of_disk;
+use crate::telemetry::{self, InitError, LogFormat, LogTarget};
 
 /// How long requests under way may take after SIGQUIT; `quit` kills the process before that.
 const QUIT_DRAIN: Duration = Duration::from_secs(600);
@@ -61,6 +63,8 @@ pub fn run(settings: Settings, ready: ReadySignal) -> anyhow::Result<()> {
         .build()
         .context("cannot start the runtime")?;
     runtime.block_on(async {
+        // A limit on the size of files is a full disk to whoever writes, and no reason to end.
+        let _ignored = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut quit = signal(SignalKind::quit())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -170,7 +174,15 @@ fn logging(settings: &Settings) -> anyhow::Result<telemetry::Guard> {
         path => LogTarget::File(settings.prefix.join(path)),
     };
     let level = settings.log_level.as_str();
-    telemetry::init(level, &target, LogFormat::Text).context("cannot set up the log")
+    match telemetry::init(level, &target, LogFormat::Text) {
+        Err(InitError::File { path, source }) if is_of_disk(&source) => {
+            let log = telemetry::init(level, &LogTarget::Stderr, LogFormat::Text)?;
+            let path = path.display();
+            tracing::error!(error = %source, "cannot open {path}: logging to the standard error");
+            Ok(log)
+        }
+        log => log.context("cannot set up the log"),
+    }
 }
 
 /// What SIGHUP changes in a running node.

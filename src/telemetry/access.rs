@@ -12,12 +12,16 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::file::append_to;
+use super::trouble::Trouble;
 
 /// Bytes of lines that may wait for the disk.
 pub const BUFFER_BYTES: usize = 4 << 20;
 
 /// How long the writer lets lines gather, so that it wakes up rarely under load.
 const GATHER: Duration = Duration::from_millis(10);
+
+/// How long no write has failed when the log is in order again.
+const QUIET: Duration = Duration::from_secs(5);
 
 /// Where an access log goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,18 +137,23 @@ impl Shared {
 
     fn write_until_stopped(&self, mut output: Output) {
         let mut batch = Vec::new();
+        let mut trouble = Trouble::lasting(QUIET);
         loop {
             let (reopen, stop) = self.take(&mut batch);
             if reopen && let Err(error) = output.reopen() {
                 self.failed.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(?error, "cannot open the access log again");
             }
-            if !batch.is_empty()
-                && let Err(error) = output.write(&batch)
-            {
-                // One line in the error log when it starts, not one for every batch.
-                if self.failed.fetch_add(1, Ordering::Relaxed) == 0 {
-                    tracing::error!(?error, "cannot write the access log");
+            match output.write(&batch) {
+                Ok(()) if !batch.is_empty() && trouble.ends() => {
+                    tracing::info!("the access log is written again");
+                }
+                Ok(()) => {}
+                Err(error) => {
+                    self.failed.fetch_add(1, Ordering::Relaxed);
+                    if trouble.begins() {
+                        tracing::error!(?error, "cannot write the access log: lines are lost");
+                    }
                 }
             }
             batch.clear();

@@ -12,6 +12,7 @@ pub mod counter;
 pub mod file;
 pub mod level;
 pub mod names;
+pub mod trouble;
 
 use std::io;
 use std::path::PathBuf;

@@ -33,6 +33,7 @@ use crate::promotion::decision::{Peer, Position};
 use crate::promotion::keeper::Keeper;
 use crate::promotion::view::View;
 use crate::snapshot::head::Signer;
+use crate::telemetry::trouble::Trouble;
 use crate::writer::Head;
 
 /// How long a handshake, and then the head of a request, may take.
@@ -43,6 +44,9 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// The pause after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long no accept has failed when accepting is in order again.
+const ACCEPT_QUIET: Duration = Duration::from_secs(5);
 
 /// What the cluster listener serves.
 pub struct Publication {
@@ -117,6 +121,7 @@ async fn remember(shared: Arc<Shared>) {
 async fn accept(listener: TcpListener, tls: TlsAcceptor, shared: Arc<Shared>) {
     let mut stop = shared.stop.clone();
     let mut connections = JoinSet::new();
+    let mut trouble = Trouble::lasting(ACCEPT_QUIET);
     loop {
         let accepted = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => break,
@@ -125,10 +130,15 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, shared: Arc<Shared>) {
         };
         match accepted {
             Ok((stream, peer)) => {
+                if trouble.ends() {
+                    tracing::info!("[clustering] connections are accepted again");
+                }
                 connections.spawn(connection(stream, peer, tls.clone(), shared.clone()));
             }
             Err(error) => {
-                tracing::warn!(%error, "[clustering] cannot accept a connection");
+                if trouble.begins() {
+                    tracing::error!(%error, "[clustering] cannot accept connections");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -9,8 +9,10 @@
 //! - a head's snapshot has the hash that the log recorded at its position;
 //! - a write that changes nothing appends nothing;
 //! - a write that takes away more than half of the routes or services is forced, or refused;
+//! - after a failure nothing is decided before the log has been asked what became of it;
 //! - a caller that goes away changes nothing: its write happens or not, as a whole.
 
+mod alarm;
 pub mod audit;
 pub mod blame;
 pub mod explain;
@@ -112,9 +114,13 @@ pub enum WriteError {
     /// It would take away too much, and nobody said that this is meant; nothing was written.
     #[error("write would remove {0}")]
     Shrinks(Shrink),
-    /// The log cannot take it now. It may be there nevertheless: then it shows up as a head.
+    /// The log cannot take it now; nothing was written.
     #[error("log is not available for writes")]
     Unavailable(#[source] Arc<AppendError>),
+    /// The log failed on the way, and cannot be asked now whether it has it. If it has, it shows up
+    /// as a head before another write is answered.
+    #[error("log failed, and whether the write is in it is not known yet")]
+    InDoubt(#[source] Arc<AppendError>),
     /// The writer's task has ended.
     #[error("control plane is shutting down")]
     ShuttingDown,

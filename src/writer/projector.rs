@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use super::Head;
 use crate::domain::hash::NodeHash;
 use crate::log::{EventLog, StorageError, StoredSnapshot};
+use crate::telemetry::trouble::Trouble;
 
 /// Events after which a snapshot is stored.
 const EVENTS_MAX: u64 = 1000;
@@ -29,12 +30,13 @@ pub struct Projector {
     heads: watch::Receiver<Arc<Head>>,
     /// The head whose nodes are all stored.
     stored: Option<Arc<Head>>,
+    trouble: Trouble,
 }
 
 impl Projector {
     /// Follows the heads that come through `heads`.
     pub fn new(log: Arc<dyn EventLog>, heads: watch::Receiver<Arc<Head>>) -> Self {
-        Self { log, heads, stored: None }
+        Self { log, heads, stored: None, trouble: Trouble::new() }
     }
 
     /// Runs until `stop` resolves or the writer is gone; then stores once more.
@@ -74,8 +76,12 @@ impl Projector {
     }
 
     async fn store_logged(&mut self) {
-        if let Err(error) = self.store().await {
-            tracing::warn!(error = ?error, "cannot store a snapshot; the next start replays more");
+        match self.store().await {
+            Ok(()) if self.trouble.ends() => tracing::info!("snapshots are stored again"),
+            Err(error) if self.trouble.begins() => {
+                tracing::warn!(?error, "cannot store a snapshot; the next start replays more");
+            }
+            _ => {}
         }
     }
 

@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use chrono::DateTime;
 use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
 
+use super::alarm::Alarm;
 use super::history::{History, ReplayError};
 use super::job::Job;
 use super::{Head, WriteError};
 use crate::clock::Clock;
 use crate::domain::decide::Fresh;
+use crate::domain::event::Seq;
 use crate::domain::shrink::Shrink;
 use crate::log::row::Row;
 use crate::log::{AppendError, StorageError};
@@ -21,6 +25,9 @@ const BATCH_LEN_MAX: usize = 256;
 /// How often a batch is decided again because another process wrote first.
 const ATTEMPTS_MAX: usize = 16;
 
+/// How often the log is tried while it fails and nobody writes.
+const SETTLE_INTERVAL: Duration = Duration::from_secs(1);
+
 /// What runs behind the [`Writer`](super::Writer) handles.
 pub struct WriterTask {
     history: History,
@@ -29,8 +36,11 @@ pub struct WriterTask {
     announce: watch::Sender<Arc<Head>>,
     /// The head after the last append or catch-up; what `announce` holds.
     head: Arc<Head>,
-    /// Whether the last look at the log or write to it succeeded; an outage is logged once.
+    /// Whether the log could be read when it was last tried.
     reachable: Arc<AtomicBool>,
+    alarm: Alarm,
+    /// When the log was last tried after a failure.
+    tried: Instant,
 }
 
 /// A batch after its decisions: one head a job, and the rows to append.
@@ -49,7 +59,16 @@ impl WriterTask {
         reachable: Arc<AtomicBool>,
     ) -> Self {
         let head = announce.borrow().clone();
-        Self { history, clock, waiting, announce, head, reachable }
+        Self {
+            history,
+            clock,
+            waiting,
+            announce,
+            head,
+            reachable,
+            alarm: Alarm::default(),
+            tried: Instant::now(),
+        }
     }
 
     /// Runs until `stop` resolves or all handles are gone; waiting writes are finished first.
@@ -64,6 +83,10 @@ impl WriterTask {
                     Some(job) => self.commit_batch(job).await,
                     None => return,
                 },
+                () = sleep_until(self.tried + SETTLE_INTERVAL), if self.alarm.is_raised() => {
+                    // Whoever waits for a write hears of it then.
+                    let _ = self.settle().await;
+                }
                 changed = log.changed(self.head.seq) => self.look(changed).await,
             }
         }
@@ -79,13 +102,9 @@ impl WriterTask {
             Ok(()) => self.catch_up().await,
             Err(error) => Err(error.into()),
         };
-        let reached = self.reachable.swap(seen.is_ok(), Ordering::Relaxed);
-        match &seen {
-            Ok(()) if !reached => tracing::info!("the event log can be read again"),
-            Err(error) if reached => {
-                tracing::error!(error = ?error, "cannot read the tail of the event log");
-            }
-            _ => {}
+        self.reachable.store(seen.is_ok(), Ordering::Relaxed);
+        if let Err(error) = seen {
+            self.alarm.raise(&error.into_append_error(), "read");
         }
     }
 
@@ -109,32 +128,71 @@ impl WriterTask {
         {
             batch.push(job);
         }
-        match self.append(&mut batch).await {
-            Ok(plan) => {
-                self.reachable.store(true, Ordering::Relaxed);
-                self.publish(plan.last);
-                for (job, head) in batch.into_iter().zip(plan.heads) {
-                    match head {
-                        Ok(head) => job.accept(head),
-                        Err(error) => job.fail(error),
-                    }
-                }
-            }
-            Err(error) => {
-                tracing::error!(error = ?error, writes = batch.len(), "cannot append to the event log");
-                let error = Arc::new(error);
-                for job in batch {
-                    job.fail(WriteError::Unavailable(error.clone()));
-                }
-                // The rows may be there although the answer was lost.
-                let caught_up = self.catch_up().await;
-                self.reachable.store(caught_up.is_ok(), Ordering::Relaxed);
-            }
+        if self.alarm.is_raised()
+            && let Err(error) = self.settle().await
+        {
+            return fail(batch, error, WriteError::Unavailable);
+        }
+        let (plan, appended) = self.append(&mut batch).await;
+        let Err(error) = appended else {
+            self.reachable.store(true, Ordering::Relaxed);
+            self.publish(plan.last);
+            return answer(batch, plan.heads);
+        };
+        self.alarm.raise(&error, "written");
+        let settled = self.settle().await;
+        match (self.holds(&plan).await, settled) {
+            // They are there although the answer was lost.
+            (Ok(true), _) => answer(batch, plan.heads),
+            (Ok(false), Ok(())) => fail(batch, error, WriteError::Unavailable),
+            _ if error.fault().is_refusal() => fail(batch, error, WriteError::Unavailable),
+            _ => fail(batch, error, WriteError::InDoubt),
         }
     }
 
+    /// Finds out, after a failure, what the log holds and whether it takes writes again. While it
+    /// does not, nothing is decided.
+    async fn settle(&mut self) -> Result<(), AppendError> {
+        self.tried = Instant::now();
+        let log = self.history.log().clone();
+        let settled = log.settle(self.head.tip()).await.map_err(AppendError::from);
+        // What can be read is followed, whether or not the log takes writes.
+        let seen = self.catch_up().await;
+        self.reachable.store(seen.is_ok(), Ordering::Relaxed);
+        let kept = match seen {
+            Ok(()) => self.keeps_the_head().await,
+            Err(error) => Err(error.into_append_error()),
+        };
+        let outcome = settled.and(kept);
+        match &outcome {
+            Ok(()) => self.alarm.end(),
+            Err(error) => self.alarm.raise(error, "written"),
+        }
+        outcome
+    }
+
+    /// Checks that what was acknowledged is still there: a disk that failed may have lost it.
+    async fn keeps_the_head(&self) -> Result<(), AppendError> {
+        let (head, end) = (self.head.tip(), self.history.log().tip().await?);
+        if end.seq > head.seq || end == head {
+            return Ok(());
+        }
+        Err(AppendError::Lost { expected: head.seq, actual: end.seq })
+    }
+
+    /// Returns whether the log has the rows of a plan whose append failed.
+    async fn holds(&self, plan: &Plan) -> Result<bool, AppendError> {
+        let Some(last) = plan.rows.last() else { return Ok(false) };
+        if self.head.seq < last.seq {
+            return Ok(false);
+        }
+        let before = Seq(last.seq.0.saturating_sub(1));
+        let found = self.history.log().read(before, 1).await?;
+        Ok(found.first().is_some_and(|found| found.hash == last.hash))
+    }
+
     /// Decides and appends until nobody else wrote first.
-    async fn append(&mut self, batch: &mut [Box<dyn Job>]) -> Result<Plan, AppendError> {
+    async fn append(&mut self, batch: &mut [Box<dyn Job>]) -> (Plan, Result<(), AppendError>) {
         let mut attempts = 0;
         loop {
             attempts += 1;
@@ -146,11 +204,16 @@ impl WriterTask {
                 rows => log.append(self.head.tip(), rows).await,
             };
             match appended {
-                Ok(()) => return Ok(plan),
-                Err(AppendError::Conflict { .. }) if attempts < ATTEMPTS_MAX => {
-                    self.catch_up().await.map_err(ReplayError::into_append_error)?;
+                // Whoever wrote first would have left more.
+                Err(AppendError::Conflict { expected, actual }) if actual <= expected => {
+                    return (plan, Err(AppendError::Lost { expected, actual }));
                 }
-                Err(error) => return Err(error),
+                Err(AppendError::Conflict { .. }) if attempts < ATTEMPTS_MAX => {
+                    if let Err(error) = self.catch_up().await {
+                        return (plan, Err(error.into_append_error()));
+                    }
+                }
+                appended => return (plan, appended),
             }
         }
     }
@@ -200,5 +263,26 @@ impl WriterTask {
         plan.last = Arc::new(Head::after(&row, after));
         plan.rows.push(row);
         Ok(plan.last.clone())
+    }
+}
+
+/// Gives each job of a batch its head.
+fn answer(batch: Vec<Box<dyn Job>>, heads: Vec<Result<Arc<Head>, WriteError>>) {
+    for (job, head) in batch.into_iter().zip(heads) {
+        match head {
+            Ok(head) => job.accept(head),
+            Err(error) => job.fail(error),
+        }
+    }
+}
+
+fn fail(
+    batch: Vec<Box<dyn Job>>,
+    error: AppendError,
+    told: impl Fn(Arc<AppendError>) -> WriteError,
+) {
+    let error = Arc::new(error);
+    for job in batch {
+        job.fail(told(error.clone()));
     }
 }

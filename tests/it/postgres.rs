@@ -59,6 +59,11 @@ impl Schema {
         .to_vec()
     }
 
+    /// Returns the name as SQL has it.
+    pub(crate) fn quoted(&self) -> String {
+        format!("\"{}\"", self.name.replace('"', "\"\""))
+    }
+
     /// Returns settings with the database, and more.
     pub(crate) fn settings(&self, more: &[(&str, &str)]) -> Settings {
         let mut env: BTreeMap<String, String> = self.env().into_iter().collect();

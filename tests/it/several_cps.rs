@@ -80,7 +80,7 @@ async fn reachable(cluster: &Cluster) -> Value {
 fn unavailable(answer: &Answer) {
     assert_eq!(answer.status, 503, "{}", answer.body);
     let message = answer.json()["message"].as_str().unwrap_or_default().to_owned();
-    assert!(message.contains("event log is not available"), "{message}");
+    assert!(message.contains("the database cannot be reached"), "{message}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

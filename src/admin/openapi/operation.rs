@@ -17,7 +17,7 @@ const ERRORS: &[(&str, &str)] = &[
     ("413", "The body is too large."),
     ("415", "The body is of a type that is not read."),
     ("429", "Too many attempts failed; `Retry-After` says when to try again."),
-    ("503", "The event log cannot be written now; reads go on."),
+    ("503", "The event log cannot be written now, `message` says why; reads go on."),
 ];
 
 /// The errors of a request without a body.

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
 use super::cells::{self, Cells, Columns};
-use super::{SqlDatabase, Statement, sweep};
+use super::{SqlDatabase, Statement, settle, sweep};
 use crate::domain::event::Seq;
 use crate::domain::hash::{EventHash, GENESIS, NodeHash};
 use crate::log::moment::HashPrefix;
@@ -16,7 +16,7 @@ use crate::log::{AppendError, DataPlaneRow, EventLog, Meta, StorageError, Stored
 const BATCH_LEN: usize = 64;
 
 /// Returns the statement that appends rows to a log that ends with `tip`, and to no other.
-fn insert<'a>(tip: &'a EventHash, rows: &'a [Row]) -> Statement<'a> {
+pub(super) fn insert<'a>(tip: &'a EventHash, rows: &'a [Row]) -> Statement<'a> {
     let text = "INSERT INTO events (seq, format, at, actor, request_id, source, kind, reason, \
                 config_hash, prev_hash, hash, changes) SELECT * FROM (";
     let end = "SELECT hash FROM events ORDER BY seq DESC LIMIT 1";
@@ -105,6 +105,11 @@ impl<D: SqlDatabase> EventLog for D {
         Err(AppendError::Conflict { expected, actual })
     }
 
+    async fn settle(&self, tip: Tip) -> Result<(), StorageError> {
+        settle::appends(self, tip).await?;
+        Ok(settle::writes(self).await?)
+    }
+
     async fn read(&self, after: Seq, limit: u32) -> Result<Vec<Row>, StorageError> {
         let query = Statement::new(
             "SELECT seq, format, at, actor, request_id, source, kind, reason, config_hash, \
@@ -137,6 +142,11 @@ impl<D: SqlDatabase> EventLog for D {
     }
 
     async fn meta(&self, fresh: Meta) -> Result<Meta, StorageError> {
+        // A node whose disk takes no writes now can start on what is there.
+        let stored = self.fetch(Statement::new("SELECT name, value FROM meta")).await?;
+        if let Ok(meta) = cells::meta(&stored) {
+            return Ok(meta);
+        }
         let insert = || {
             Statement::new("INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING")
         };

@@ -7,6 +7,7 @@
 mod cells;
 mod event_log;
 mod promotions;
+mod settle;
 mod statement;
 mod sweep;
 #[cfg(test)]

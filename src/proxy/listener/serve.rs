@@ -27,6 +27,7 @@ use super::counters::CoreCounters;
 use super::drain::Drain;
 use super::head_timer::HeadTimer;
 use super::stream::{ClientStream, Transport};
+use crate::telemetry::trouble::Trouble;
 
 /// Bounds on what one client may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +78,10 @@ pub(super) struct Door {
 
 /// How long accepting pauses when the process is out of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long no accept has failed when accepting is in order again.
+const ACCEPT_QUIET: Duration = Duration::from_secs(5);
+
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Accepts for ever; ends only by being dropped.
@@ -85,9 +90,13 @@ where
     H: Fn(Request<Incoming>, Rc<ConnectionInfo>) -> F + 'static,
     F: Future<Output = Response<ProxyBody>> + 'static,
 {
+    let mut trouble = Trouble::lasting(ACCEPT_QUIET);
     loop {
         match door.listener.accept().await {
             Ok((socket, peer)) => {
+                if trouble.ends() {
+                    tracing::info!(address = %door.local, "connections are accepted again");
+                }
                 core.counters.accepted.add();
                 let info = ConnectionInfo::open(peer, door.local, core.clone());
                 let (tls, handler) = (door.tls.clone(), handler.clone());
@@ -96,7 +105,9 @@ where
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(address = %door.local, %error, "cannot accept connections");
+                if trouble.begins() {
+                    tracing::error!(address = %door.local, %error, "cannot accept connections");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

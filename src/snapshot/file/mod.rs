@@ -249,7 +249,8 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     fs::hard_link(from, to).or_else(|_| write_private(to, &fs::read(from)?))
 }
 
-/// Writes a file that only its owner can read, and fsyncs it.
+/// Writes a file that only its owner can read, and fsyncs it; one that cannot be completed is
+/// removed again.
 pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
     match fs::remove_file(path) {
@@ -257,8 +258,10 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
         _ => {}
     }
     let mut file = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+    // What was begun on a full disk takes the room of what is written next.
+    file.write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .inspect_err(|_| drop(fs::remove_file(path)))
 }
 
 /// Returns the generations that there are, the newest first; none where the newest is missing.

@@ -19,6 +19,7 @@ use super::frame::Rejected;
 use crate::domain::hash::ConfigHash;
 use crate::pki::file::{Access, write_new};
 use crate::snapshot::head::SignedHead;
+use crate::telemetry::trouble::Trouble;
 
 /// The name of the file in the prefix. Whoever wants everything tried again removes it.
 pub const FILE_NAME: &str = "config.journal";
@@ -60,7 +61,8 @@ pub struct Journal {
     notes: Notes,
     /// Since when what is on trial serves.
     since: Option<Instant>,
-    is_failing: bool,
+    /// With writing it.
+    trouble: Trouble,
 }
 
 impl Journal {
@@ -80,7 +82,7 @@ impl Journal {
             notes.trial = None;
             program.clone_into(&mut notes.program);
         }
-        let mut journal = Self { path, notes, since: None, is_failing: false };
+        let mut journal = Self { path, notes, since: None, trouble: Trouble::new() };
         if let Some(hash) = journal.notes.trial.take() {
             journal.note_crash(hash);
             journal.save();
@@ -185,13 +187,14 @@ impl Journal {
     }
 
     fn save(&mut self) {
-        let written = write(&self.path, &self.notes);
-        if let Err(error) = &written
-            && !self.is_failing
-        {
-            tracing::error!(%error, path = %self.path.display(), "cannot write the journal");
+        let path = self.path.display();
+        match write(&self.path, &self.notes) {
+            Ok(()) if self.trouble.ends() => tracing::info!(%path, "the journal is written again"),
+            Err(error) if self.trouble.begins() => {
+                tracing::error!(%error, %path, "cannot write the journal");
+            }
+            _ => {}
         }
-        self.is_failing = written.is_err();
     }
 }
 
