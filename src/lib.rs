@@ -5,6 +5,7 @@
 pub mod domain;
 
 pub mod clock;
+pub mod failpoint;
 pub mod pki;
 pub mod settings;
 pub mod telemetry;

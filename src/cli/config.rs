@@ -14,6 +14,7 @@ use crate::domain::declarative;
 use crate::domain::entity::Entity;
 use crate::domain::event::{Change, EventKind};
 use crate::domain::kinds::plugin;
+use crate::pki::file::{Access, replace};
 use crate::snapshot::file::parse_text;
 use crate::writer::{WriteError, Writer};
 
@@ -144,6 +145,6 @@ async fn export(args: ExportArgs) -> anyhow::Result<()> {
         false => declarative::yaml::write(&tree),
     };
     // It may hold secrets, as the log does.
-    crate::snapshot::file::write_private(&args.file, text.as_bytes())
+    replace(&args.file, text, Access::Private)
         .with_context(|| format!("cannot write {}", args.file.display()))
 }

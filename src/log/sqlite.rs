@@ -22,6 +22,7 @@ use super::migrations::{self, Migrations, SchemaState};
 use super::sql::{SqlDatabase, Statement};
 use super::{EventLog as _, StorageError};
 use crate::domain::event::Seq;
+use crate::failpoint;
 
 /// How often the file is asked for new rows.
 pub const POLL_INTERVAL_MS: u64 = 100;
@@ -136,7 +137,9 @@ impl SqlDatabase for SqliteLog {
         // A statement alone is a transaction of its own: `BEGIN` and `COMMIT` would each be
         // handed to SQLite's thread and back.
         if let [statement] = statements.as_slice() {
+            failpoint::hit("sqlite.alone");
             let done = statement.query::<Sqlite>().execute(&mut connection).await;
+            failpoint::hit("sqlite.committed");
             let refused = |error: &sqlx::Error| {
                 error.as_database_error().is_some_and(|it| it.is_unique_violation())
             };
@@ -148,10 +151,13 @@ impl SqlDatabase for SqliteLog {
         let mut written = 0;
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
         for statement in &statements {
+            failpoint::hit("sqlite.within");
             let done = statement.query::<Sqlite>().execute(&mut *transaction).await?;
             written += done.rows_affected();
         }
+        failpoint::hit("sqlite.commit");
         transaction.commit().await?;
+        failpoint::hit("sqlite.committed");
         *slot = Some(connection);
         Ok(written)
     }
@@ -191,8 +197,11 @@ impl Migrations for SqliteLog {
 
     async fn migrate(&self) -> Result<(), StorageError> {
         create_private(&self.path)?;
+        failpoint::hit("sqlite.created");
         let mut connection = options(&self.path).connect().await?;
+        failpoint::hit("sqlite.migrate");
         MIGRATIONS.run_direct(&mut connection).await.map_err(StorageError::Migrate)?;
+        failpoint::hit("sqlite.migrated");
         *self.writer.lock().await = Some(connection);
         Ok(())
     }

@@ -181,14 +181,17 @@ impl ListenerCertificates {
         Ok(Self { default: RwLock::new(certified(pairs)?) })
     }
 
-    /// Replaces the default pairs; handshakes that are under way keep theirs.
+    /// Replaces the default pairs; handshakes that are under way keep theirs. Returns whether the
+    /// certificates are others than before.
     ///
     /// # Errors
     /// Returns [`TlsError::NoCertificate`] without a pair, and keeps the old ones.
-    pub fn replace_default(&self, pairs: &[CertifiedPair]) -> Result<(), TlsError> {
+    pub fn replace_default(&self, pairs: &[CertifiedPair]) -> Result<bool, TlsError> {
         let fresh = certified(pairs)?;
-        *self.default.write().unwrap_or_else(PoisonError::into_inner) = fresh;
-        Ok(())
+        let mut default = self.default.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = !fresh.iter().map(|it| &it.cert).eq(default.iter().map(|it| &it.cert));
+        *default = fresh;
+        Ok(changed)
     }
 }
 

@@ -10,8 +10,11 @@
 //! - the crypto provider is named explicitly, never taken from the process;
 //! - the time is the [`crate::clock::Clock`]'s, also inside a handshake.
 
+pub mod chain;
 pub mod cluster;
+mod direct;
 pub mod ed25519;
+pub mod expiry;
 pub mod file;
 pub mod generate;
 pub mod listener;

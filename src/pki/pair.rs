@@ -78,10 +78,6 @@ impl CertifiedPair {
         &self.certified.cert[0]
     }
 
-    pub(super) fn facts(&self) -> &Facts {
-        &self.facts
-    }
-
     pub(super) fn certified(&self) -> &Arc<CertifiedKey> {
         &self.certified
     }

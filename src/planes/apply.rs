@@ -14,6 +14,7 @@ use std::time::Instant;
 use super::served::Served;
 use crate::domain::catalog::Catalog;
 use crate::domain::hash::ConfigHash;
+use crate::failpoint;
 use crate::runtime::{CompileError, Tools};
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
@@ -144,6 +145,7 @@ impl Applier {
     fn keep(&self, snapshot: &Snapshot, from: Option<(SignedHead, Pin)>) {
         let origin = from.map(|(head, pin)| (head, pin.public_key));
         let bytes = file::encode(&self.0.catalog, snapshot, origin);
+        failpoint::hit("cache.encoded");
         let mut record = self.record();
         match file::store(&self.0.directory, &bytes, record.newest) {
             Ok(()) => {

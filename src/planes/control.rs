@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::certificates::Certificates;
 use super::identity;
 use super::janitor;
 use super::listen::{self, Face};
@@ -52,6 +53,7 @@ pub struct Control {
     pub fleet: Arc<Fleet>,
     /// What the node counts; the data half of a traditional node adds its traffic.
     pub(super) counts: Counts,
+    settings: watch::Sender<Arc<Settings>>,
     tasks: Tasks,
 }
 
@@ -76,12 +78,7 @@ impl Control {
         process_log: Arc<Guard>,
     ) -> anyhow::Result<Self> {
         let catalog = Arc::new(super::catalog(settings)?);
-        if settings.unsupported_plugins == UnsupportedPlugins::Store {
-            tracing::warn!(
-                "unsupported_plugins = store: plugins without a handler are accepted, and data \
-                 planes answer 503 to the requests that they apply to"
-            );
-        }
+        warn_of_stored_plugins(settings);
         let (log, stored) = database::open(settings).await?;
         let cluster = identity::signer(&*log, &clock).await?;
         let opened = Writer::open(log.clone(), catalog.clone(), clock.clone()).await;
@@ -118,38 +115,55 @@ impl Control {
             (process_log, auth),
             &clock,
         );
-        let admin =
-            serve_all(&mut tasks, settings, Face::Admin, admin_api.router(), (&counts, &clock))?;
+        let (live, mut certificates) = Certificates::new(settings, &clock);
+        let mut started = (&mut tasks, &mut certificates);
+        let admin = serve_all(&mut started, settings, Face::Admin, admin_api.router(), &counts)?;
         let mut status = Vec::new();
         // In a traditional node the data half serves it: it knows the traffic.
         if has_cluster {
             let status_api =
                 StatusApi::new(status_source, clock.clone(), Tells::read(&settings.proxy.headers))
                     .router();
-            status = serve_all(&mut tasks, settings, Face::Status, status_api, (&counts, &clock))?;
+            status = serve_all(&mut started, settings, Face::Status, status_api, &counts)?;
         }
         let mut addresses = Vec::new();
         if let Some(promotion) = promotion {
+            certificates.add_fleet(fleet.clone());
             let publication = Publication {
                 catalog,
                 heads: writer.subscribe(),
                 promotion,
                 fleet: fleet.clone(),
                 cluster,
-                identity: Arc::new(node::identity(settings)?),
+                identity: certificates.add_cluster()?,
                 clock,
                 timing: Timing::default(),
             };
             addresses = serve_cluster(&mut tasks, settings, publication)?;
         }
+        tasks.spawn(certificates.follow(tasks.stopped()));
         let head = writer.head();
         tracing::info!(seq = head.seq.0, config_hash = %head.config_hash, "control plane serves");
-        Ok(Self { admin, cluster: addresses, status, writer, fleet, counts, tasks })
+        Ok(Self { admin, cluster: addresses, status, writer, fleet, counts, settings: live, tasks })
+    }
+
+    /// Takes over the certificates that these settings name.
+    pub fn reload(&self, settings: &Settings) {
+        self.settings.send_replace(Arc::new(settings.clone()));
     }
 
     /// Stops everything; what was acknowledged is on disk already.
     pub async fn stop(self) {
         self.tasks.stop().await;
+    }
+}
+
+fn warn_of_stored_plugins(settings: &Settings) {
+    if settings.unsupported_plugins == UnsupportedPlugins::Store {
+        tracing::warn!(
+            "unsupported_plugins = store: plugins without a handler are accepted, and data planes \
+             answer 503 to the requests that they apply to"
+        );
     }
 }
 
@@ -275,18 +289,18 @@ fn admin(
 
 /// Binds the listeners of a face and serves an API on them.
 pub(super) fn serve_all(
-    tasks: &mut Tasks,
+    (tasks, certificates): &mut (&mut Tasks, &mut Certificates),
     settings: &Settings,
     face: Face,
     app: Api,
-    (counts, clock): (&Counts, &Clock),
+    counts: &Counts,
 ) -> anyhow::Result<Vec<SocketAddr>> {
     let mut addresses = Vec::new();
     for wanted in face.listeners(settings) {
         let listener = listen::bind(wanted)?;
         addresses.push(listen::address(&listener)?);
         let tls = match wanted.ssl {
-            true => Some(listen::tls(settings, face, wanted.http2, clock)?),
+            true => Some(listen::tls(settings, face, wanted.http2, certificates)?),
             false => None,
         };
         tasks.spawn(serve(listener, tls, app.clone(), counts.api(), tasks.stopped()));

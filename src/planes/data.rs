@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use tokio::sync::watch;
 
 use super::apply::{Applier, rejected};
+use super::certificates::Certificates;
 use super::control::serve_all;
 use super::listen::{self, Face};
 use super::node::{self, Counts};
@@ -22,7 +23,7 @@ use crate::admin::status::StatusApi;
 use crate::balancer::Resolver;
 use crate::clock::Clock;
 use crate::domain::hash::ConfigHash;
-use crate::pki::cluster::cluster_client_config;
+use crate::pki::cluster::{LiveIdentity, cluster_client_config};
 use crate::pki::upstream::{TrustStore, UpstreamOptions, upstream_client_config};
 use crate::plugins::state::PluginState;
 use crate::proxy::forward::Transport;
@@ -67,6 +68,7 @@ pub struct Data {
     access: Option<AccessGuard>,
     /// Of a node that follows control planes.
     applier: Option<Applier>,
+    settings: watch::Sender<Arc<Settings>>,
     tasks: Tasks,
 }
 
@@ -117,7 +119,8 @@ impl Data {
         let applier = start.as_ref().map(|(_, applier)| applier.clone());
 
         let (access_log, access) = open_access_log(&settings.proxy.access_log, settings)?;
-        let server = proxy(settings, &handle, access_log, &clock)?;
+        let (live, mut certificates) = Certificates::new(settings, &clock);
+        let server = proxy(settings, &handle, access_log, &mut certificates)?;
         let mut tasks = Tasks::new();
         counts.add_traffic(status::traffic(&server));
         let database = writer.filter(|_| settings.database != Database::Off);
@@ -131,19 +134,22 @@ impl Data {
             status_api = status_api.with_upstreams(upstreams);
         }
         let status_api = status_api.router();
-        let listening =
-            serve_all(&mut tasks, settings, Face::Status, status_api, (&counts, &clock))?;
+        let mut started = (&mut tasks, &mut certificates);
+        let listening = serve_all(&mut started, settings, Face::Status, status_api, &counts)?;
         tasks.spawn(sweep(handle.clone(), applier.clone(), tasks.stopped()));
         let (state, link) = watch::channel(LinkState::default());
         if let Some((start, applier)) = start {
-            let cluster = cluster_link(settings, start, applier, clock)?;
+            let identity = certificates.add_cluster()?;
+            let cluster = cluster_link(settings, start, applier, (identity, clock))?;
             tasks.spawn(follow(cluster, state, tasks.stopped()));
         } else if let Some(heads) = heads {
             tasks.spawn(serve_heads(served, heads, tools, tasks.stopped()));
         }
+        tasks.spawn(certificates.follow(tasks.stopped()));
         let proxy = server.addresses().to_vec();
         tracing::info!(config_hash = %handle.load().config_hash, "data plane serves");
-        Ok(Self { proxy, status: listening, handle, link, server, access, applier, tasks })
+        let (status, settings) = (listening, live);
+        Ok(Self { proxy, status, handle, link, server, access, applier, settings, tasks })
     }
 
     /// Returns which config is served.
@@ -154,6 +160,11 @@ impl Data {
     /// Returns why the cluster link failed last, unless it works.
     pub fn last_link_error(&self) -> Option<String> {
         self.link.borrow().last_error.clone()
+    }
+
+    /// Takes over the certificates that these settings name.
+    pub fn reload(&self, settings: &Settings) {
+        self.settings.send_replace(Arc::new(settings.clone()));
     }
 
     /// Stops everything at once.
@@ -218,13 +229,14 @@ fn proxy(
     settings: &Settings,
     handle: &Handle,
     access_log: Option<AccessLog>,
-    clock: &Clock,
+    certificates: &mut Certificates,
 ) -> anyhow::Result<ProxyServer> {
+    let clock = &certificates.clock().clone();
     let mut specs = Vec::new();
     for wanted in &settings.proxy.listen {
         anyhow::ensure!(!wanted.proxy_protocol, "proxy_protocol is not supported yet: {wanted}");
         let tls = match wanted.ssl {
-            true => Some(listen::tls(settings, Face::Proxy, wanted.http2, clock)?),
+            true => Some(listen::tls(settings, Face::Proxy, wanted.http2, certificates)?),
             false => None,
         };
         let backlog = wanted.backlog.and_then(|backlog| i32::try_from(backlog).ok());
@@ -290,10 +302,9 @@ fn cluster_link(
     settings: &Settings,
     start: Start,
     applier: Applier,
-    clock: Clock,
+    (identity, clock): (LiveIdentity, Clock),
 ) -> anyhow::Result<Link> {
     let catalog = applier.catalog().clone();
-    let identity = node::identity(settings)?;
     let config = cluster_client_config(&identity, &clock)?;
     let plugins =
         catalog.plugins().map(|plugin| (plugin.name.to_owned(), plugin.version.to_owned()));
@@ -314,7 +325,7 @@ fn cluster_link(
     Ok(Link {
         mirror,
         addresses: settings.cluster.control_planes.clone(),
-        tls: TlsLink { config, server_name: identity.server_name() },
+        tls: TlsLink { config, identity },
         hello,
         apply: apply(applier),
         catalog,

@@ -8,8 +8,9 @@ use rustls::ServerConfig;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
+use super::certificates::Certificates;
 use crate::clock::Clock;
-use crate::pki::file::{Access, write_new};
+use crate::pki::file::{Access, replace};
 use crate::pki::generate::listener_pair;
 use crate::pki::listener::{Clients, ListenerOptions, ListenerTls, Protocols};
 use crate::pki::pair::CertifiedPair;
@@ -22,6 +23,7 @@ const BACKLOG: u32 = 16384;
 
 /// Binds a listener that one task accepts from.
 pub(super) fn bind(listener: &Listener) -> anyhow::Result<TcpListener> {
+    anyhow::ensure!(!listener.proxy_protocol, "proxy_protocol is not supported yet: {listener}");
     let bound = open(listener).with_context(|| format!("cannot listen on {}", listener.addr))?;
     Ok(TcpListener::from_std(bound)?)
 }
@@ -65,6 +67,15 @@ impl Face {
         }
     }
 
+    /// Returns what the face is called in logs.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Proxy => "proxy",
+            Self::Admin => "admin",
+            Self::Status => "status",
+        }
+    }
+
     /// Returns the listeners that the settings ask for.
     pub(super) fn listeners(self, settings: &Settings) -> &[Listener] {
         match self {
@@ -74,7 +85,7 @@ impl Face {
         }
     }
 
-    fn pairs(self, settings: &Settings) -> &[PemPair] {
+    fn own_pairs(self, settings: &Settings) -> &[PemPair] {
         match self {
             Self::Proxy => &settings.tls.proxy,
             Self::Admin => &settings.tls.admin,
@@ -83,20 +94,27 @@ impl Face {
     }
 }
 
-/// Builds the TLS side of a face's listeners; a pair is generated once when none is given.
+/// Reads the certificates of a face's listeners; a pair is generated once when none is given.
+pub(super) fn pairs(
+    settings: &Settings,
+    face: Face,
+    clock: &Clock,
+) -> anyhow::Result<Vec<CertifiedPair>> {
+    match face.own_pairs(settings) {
+        [] => Ok(vec![generated(&settings.prefix, face.default_name(), clock)?]),
+        pairs => pairs.iter().map(|pair| read_pair(&pair.cert, &pair.key)).collect(),
+    }
+}
+
+/// Builds the TLS side of a face's listeners, whose certificates are followed from then on.
 pub(super) fn tls(
     settings: &Settings,
     face: Face,
     http2: bool,
-    clock: &Clock,
+    certificates: &mut Certificates,
 ) -> anyhow::Result<Arc<ServerConfig>> {
-    let pairs = face.pairs(settings);
-    let pairs = match pairs {
-        [] => vec![generated(&settings.prefix, face.default_name(), clock)?],
-        pairs => {
-            pairs.iter().map(|pair| read_pair(&pair.cert, &pair.key)).collect::<Result<_, _>>()?
-        }
-    };
+    let clock = certificates.clock();
+    let pairs = pairs(settings, face, clock)?;
     let protocols = Protocols::parse(&settings.tls.protocols.join(" "))?;
     let options = ListenerOptions { http2, protocols, session_tickets: true };
     let tls = match (face, &settings.admin.clients) {
@@ -108,6 +126,7 @@ pub(super) fn tls(
         }
         _ => ListenerTls::new(&pairs, options, clock)?,
     };
+    certificates.add_listener(face, tls.certificates().clone());
     Ok(tls.config())
 }
 
@@ -129,11 +148,10 @@ fn generated(prefix: &Prefix, name: &str, clock: &Clock) -> anyhow::Result<Certi
     let (certificate, key) = (file("crt"), file("key"));
     if !certificate.exists() || !key.exists() {
         let pair = listener_pair(clock)?;
-        // Half a pair, left by a crash, is of no use.
+        // Half a pair, left by a crash, is of no use; and the key goes first.
         let _ = std::fs::remove_file(&certificate);
-        let _ = std::fs::remove_file(&key);
-        let kept = write_new(&key, &pair.key, Access::Private)
-            .and_then(|()| write_new(&certificate, &pair.certificate, Access::Public));
+        let kept = replace(&key, &pair.key, Access::Private)
+            .and_then(|()| replace(&certificate, &pair.certificate, Access::Public));
         match kept {
             Ok(()) => {}
             Err(error) if is_of_disk(&error) => {

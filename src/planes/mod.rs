@@ -2,6 +2,7 @@
 //! own, but for those that one connection needs.
 
 mod apply;
+mod certificates;
 pub mod control;
 pub mod data;
 pub mod database;
@@ -31,7 +32,7 @@ pub use self::ready::ReadySignal;
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::plugins;
-use crate::settings::{ClusterMtls, LogLevel, Ocsp, Role, Settings, Sources};
+use crate::settings::{LogLevel, Ocsp, Role, Settings, Sources};
 use crate::telemetry::trouble::is_of_disk;
 use crate::telemetry::{self, InitError, LogFormat, LogTarget};
 
@@ -48,7 +49,8 @@ enum Node {
 
 /// Runs a node until it is told to end: SIGTERM at once, SIGQUIT after the last request.
 ///
-/// SIGHUP opens the log files again and takes over the log level of the settings.
+/// SIGHUP opens the log files again and takes over the log level and the certificates of the
+/// settings.
 ///
 /// # Errors
 /// Whatever keeps the node from starting.
@@ -76,7 +78,7 @@ pub fn run(settings: Settings, ready: ReadySignal) -> anyhow::Result<()> {
                 _ = terminate.recv() => return node.stop().await,
                 _ = interrupt.recv() => return node.stop().await,
                 _ = quit.recv() => return node.quit().await,
-                _ = reload.recv() => reread(&settings, &log),
+                _ = reload.recv() => node.reload(&settings, &log),
             }
         }
     })
@@ -95,6 +97,20 @@ impl Node {
                 Ok(Self::Traditional(control, Box::new(data)))
             }
         }
+    }
+
+    /// Does what SIGHUP asks for.
+    fn reload(&self, settings: &Settings, log: &telemetry::Guard) {
+        let Some(fresh) = reread(settings, log) else { return };
+        match self {
+            Self::Control(control) => control.reload(&fresh),
+            Self::Data(data) => data.reload(&fresh),
+            Self::Traditional(control, data) => {
+                control.reload(&fresh);
+                data.reload(&fresh);
+            }
+        }
+        tracing::info!("reloaded");
     }
 
     async fn stop(self) -> anyhow::Result<()> {
@@ -134,7 +150,6 @@ async fn control(settings: &Settings, log: &Arc<telemetry::Guard>) -> anyhow::Re
 pub fn refuse_unsupported(settings: &Settings) -> anyhow::Result<()> {
     let cluster = &settings.cluster;
     let refused = [
-        (matches!(cluster.mtls, ClusterMtls::Pki), "cluster_mtls = pki"),
         (!matches!(cluster.ocsp, Ocsp::Off), "cluster_ocsp other than off"),
         (cluster.proxy_server.is_some(), "cluster_use_proxy = on"),
     ];
@@ -185,17 +200,22 @@ fn logging(settings: &Settings) -> anyhow::Result<telemetry::Guard> {
     }
 }
 
-/// What SIGHUP changes in a running node.
-fn reread(settings: &Settings, log: &telemetry::Guard) {
+/// Opens the log again and returns the settings as they are now, if they are good.
+fn reread(settings: &Settings, log: &telemetry::Guard) -> Option<Settings> {
     if let Err(error) = log.reopen() {
         tracing::error!(%error, "cannot open the log file again");
     }
     let env = Sources::of_process(None, None).env;
     match Settings::of_node(&settings.prefix, &env) {
-        Ok(fresh) => apply_level(fresh.log_level, log),
-        Err(error) => tracing::error!(%error, "cannot read the settings again"),
+        Ok(fresh) => {
+            apply_level(fresh.log_level, log);
+            Some(fresh)
+        }
+        Err(error) => {
+            tracing::error!(%error, "cannot read the settings again");
+            None
+        }
     }
-    tracing::info!("reloaded");
 }
 
 fn apply_level(level: LogLevel, log: &telemetry::Guard) {
@@ -216,10 +236,9 @@ mod tests {
 
     #[test]
     fn what_would_weaken_a_node_is_refused() {
-        for (name, value) in [("KONG_CLUSTER_MTLS", "pki"), ("KONG_CLUSTER_OCSP", "on")] {
-            let refused = refuse_unsupported(&settings(name, value)).unwrap_err().to_string();
-            assert!(refused.ends_with("is not supported by this release"), "{refused}");
-        }
+        let refused = refuse_unsupported(&settings("KONG_CLUSTER_OCSP", "on"));
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.ends_with("is not supported by this release"), "{refused}");
         assert!(refuse_unsupported(&settings("KONG_LOG_LEVEL", "info")).is_ok());
     }
 }

@@ -5,14 +5,17 @@ use std::sync::{Arc, OnceLock};
 use anyhow::Context as _;
 use uuid::Uuid;
 
-use super::listen;
+use super::{listen, trust};
 use crate::clock::Clock;
-use crate::pki::cluster::ClusterIdentity;
-use crate::settings::Settings;
+use crate::pki::cluster::{ClusterIdentity, PkiTrust};
+use crate::settings::{ClusterMtls, Role, Settings};
 use crate::telemetry::counter::{CoreCounters, Counters, Snapshot};
 
 /// Kong cuts host names there.
 const HOSTNAME_LEN_MAX: usize = 253;
+
+/// How many intermediates a control plane accepts in a data plane's chain, as Kong's manual says.
+const INTERMEDIATES_MAX: usize = 3;
 
 /// What counts connections and requests of a part of the node.
 pub(super) type CountsReader = Box<dyn Fn() -> Snapshot + Send + Sync>;
@@ -66,13 +69,37 @@ pub(super) fn hostname() -> String {
     name.nodename().to_string_lossy().chars().take(HOSTNAME_LEN_MAX).collect()
 }
 
-/// Reads the certificate and key of the cluster link.
+/// Reads the certificate and key of the cluster link, and whom the node trusts there.
 pub(super) fn identity(settings: &Settings) -> anyhow::Result<ClusterIdentity> {
+    let cluster = &settings.cluster;
     let missing = "cluster certificate and key must be provided to use Hybrid mode";
-    let certificate = settings.cluster.cert.as_ref().context(missing)?;
-    let key = settings.cluster.cert_key.as_ref().context(missing)?;
+    let certificate = cluster.cert.as_ref().context(missing)?;
+    let key = cluster.cert_key.as_ref().context(missing)?;
     let (certificate, key) = (listen::text(certificate)?, listen::text(key)?);
-    ClusterIdentity::shared(&certificate, &key).context("cluster_cert and cluster_cert_key")
+    if cluster.mtls == ClusterMtls::Pki {
+        let trust = pki_trust(settings)?;
+        return ClusterIdentity::pki(&certificate, &key, trust)
+            .context("cluster_cert, cluster_cert_key and cluster_ca_cert");
+    }
+    let own = ClusterIdentity::shared(&certificate, &key);
+    let own = own.context("cluster_cert and cluster_cert_key")?;
+    let pinned: Vec<String> =
+        cluster.trusted_certs.iter().map(listen::text).collect::<Result<_, _>>()?;
+    own.trusting(&pinned).context("cluster_trusted_cert")
+}
+
+/// Whom a node in pki mode trusts (reference hybrid.md, sections 3.1 to 3.3): a control plane the
+/// cluster's authorities alone.
+fn pki_trust(settings: &Settings) -> anyhow::Result<PkiTrust> {
+    let is_data_plane = settings.role == Role::DataPlane;
+    let authorities = settings.cluster.ca_cert.iter().map(listen::text);
+    let verify_depth = usize::try_from(settings.tls.verify_depth).unwrap_or(usize::MAX);
+    Ok(PkiTrust {
+        authorities: authorities.collect::<Result<_, _>>()?,
+        more: if is_data_plane { trust::pems(settings)? } else { Vec::new() },
+        server_name: settings.cluster.server_name.clone().filter(|_| is_data_plane),
+        intermediates_max: if is_data_plane { verify_depth } else { INTERMEDIATES_MAX },
+    })
 }
 
 /// Returns how much memory this process has in use, in bytes.

@@ -10,6 +10,7 @@ use super::apply::Applier;
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::domain::decide::Fresh;
+use crate::failpoint;
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::snapshot::file;
@@ -45,6 +46,7 @@ pub(super) fn start(
         .with_context(|| format!("the cluster's pin {} is unusable", pin_path.display()))?;
     let mut id = || clock.id();
     let mut fresh = Fresh { at: clock.now(), id: &mut id };
+    failpoint::hit("start.load");
     let mut memory = Memory { pin: pinned, applied: None, rejected: Vec::new() };
     let mut snapshot = None;
     for (age, path) in file::generations(directory).into_iter().enumerate() {

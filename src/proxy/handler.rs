@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body::Body as _;
 use http_body_util::{BodyExt as _, Limited};
-use hyper::body::{Body as _, Incoming};
-use hyper::upgrade::OnUpgrade;
+use tokio::sync::oneshot;
 
 use super::forward::{self, Forwarding, Transport};
 use super::headers;
-use super::listener::{ConnectionInfo, ProxyBody};
+use super::listener::{ClientRequest, ConnectionInfo, ProxyBody, UpgradedClient};
 use super::reply::{Rendered, Wish, render};
 use super::settings::ProxySettings;
 use super::tail::{Tail, Watched};
@@ -98,12 +98,11 @@ impl Core {
     /// Answers a request.
     pub async fn handle(
         self: Rc<Self>,
-        mut request: Request<Incoming>,
+        request: ClientRequest,
         info: Rc<ConnectionInfo>,
     ) -> Response<ProxyBody> {
         let runtime = self.runtime.load();
-        let upgrade = headers::upgrade(request.headers()).is_some();
-        let upgrade = upgrade.then(|| hyper::upgrade::on(&mut request));
+        let upgrade = headers::upgrade(&request.head.headers).and_then(|_| request.on_upgrade());
         let mut exchange = match self.exchange(request, &info) {
             Ok(exchange) => exchange,
             Err(exchange) => {
@@ -124,10 +123,10 @@ impl Core {
     /// Makes the exchange of a request; the error is one whose body is too large.
     fn exchange(
         &self,
-        request: Request<Incoming>,
+        request: ClientRequest,
         info: &ConnectionInfo,
     ) -> Result<Box<Exchange>, Box<Exchange>> {
-        let (parts, body) = request.into_parts();
+        let ClientRequest { head: parts, body, .. } = request;
         let connection = info.connection.clone();
         let forwarded = headers::forwarded(&self.settings, &parts.headers, &connection);
         let times = Times {
@@ -213,7 +212,7 @@ impl Core {
         plan: &Plan<'_>,
         forwarding: Forwarding<'_>,
         runtime: &Arc<Runtime>,
-        upgrade: Option<OnUpgrade>,
+        upgrade: Option<oneshot::Receiver<UpgradedClient>>,
         info: Rc<ConnectionInfo>,
     ) -> Response<ProxyBody> {
         let sent = forward::send(&self.transport, &self.settings, &mut exchange, &forwarding).await;

@@ -16,6 +16,7 @@ use crate::domain::config::Config;
 use crate::domain::entity::{Entity, Key, Kind};
 use crate::domain::hash::ConfigHash;
 use crate::domain::kinds::{consumer, plugin, route, service, target, upstream};
+use crate::failpoint;
 use crate::plugins::directory::Directory;
 use crate::plugins::{self, BuildInput, Plugin, PluginKind, unhandled};
 use crate::router::Router;
@@ -68,7 +69,9 @@ pub fn apply(
     let runtime = compiled.unwrap_or_else(|_| {
         Err(CompileError { entity: None, reason: "compiling it panicked".to_owned() })
     })?;
+    failpoint::hit("runtime.compiled");
     handle.swap(Arc::new(runtime));
+    failpoint::hit("runtime.swapped");
     Ok(())
 }
 

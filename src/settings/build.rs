@@ -71,6 +71,7 @@ impl Settings {
         self.cluster.cert = checked.cluster_cert;
         self.cluster.cert_key = checked.cluster_cert_key;
         self.cluster.ca_cert = checked.cluster_ca_cert;
+        self.cluster.trusted_certs = checked.cluster_trusted_certs;
         self.cluster.dp_labels = checked.dp_labels;
         self.proxy.trusted_ips = checked.trusted_ips;
         self.proxy.port_maps = checked.port_maps;
@@ -187,6 +188,7 @@ impl Reader<'_> {
             cert: None,
             cert_key: None,
             ca_cert: None,
+            trusted_certs: Vec::new(),
             server_name: self.values.text("cluster_server_name").map(str::to_owned),
             ocsp: match self.text("cluster_ocsp") {
                 "on" => Ocsp::On,

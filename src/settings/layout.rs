@@ -141,8 +141,10 @@ pub struct Cluster {
     pub cert: Option<Pem>,
     /// Its key.
     pub cert_key: Option<Pem>,
-    /// The authority of pki mode.
+    /// The authorities of pki mode, one or more in a file.
     pub ca_cert: Option<Pem>,
+    /// Certificates that shared mode accepts beside `cert`, one or more in a file.
+    pub trusted_certs: Vec<Pem>,
     /// The name a data plane expects of the control plane in pki mode.
     pub server_name: Option<String>,
     /// Revocation checks of pki mode.

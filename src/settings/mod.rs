@@ -216,16 +216,10 @@ impl Settings {
         for (name, target, pairs) in pairs {
             settle_pairs(prefix, values, name, target, pairs)?;
         }
-        let mut trusted = values.list("lua_ssl_trusted_certificate").to_vec();
-        for (index, pem) in self.tls.trusted.iter_mut().enumerate() {
-            let Some(pem) = pem else { continue };
-            let path = prefix.write_pem(pem, &format!("lua-ssl-trusted-{}.crt", index + 1))?;
-            trusted[index] = path.display().to_string();
-            *pem = Pem::File(path);
-        }
-        if trusted != values.list("lua_ssl_trusted_certificate") {
-            values.replace("lua_ssl_trusted_certificate", Value::List(trusted));
-        }
+        let trusted = self.tls.trusted.iter_mut().map(Option::as_mut);
+        settle_list(prefix, values, "lua_ssl_trusted_certificate", "lua-ssl-trusted", trusted)?;
+        let pinned = self.cluster.trusted_certs.iter_mut().map(Some);
+        settle_list(prefix, values, "cluster_trusted_cert", "cluster-trusted", pinned)?;
         if let Some(path) = &self.declarative.file {
             values.replace("declarative_config", Value::Text(path.display().to_string()));
         }
@@ -265,6 +259,27 @@ fn settle_pairs(
     if !certs.is_empty() {
         values.replace(&format!("{name}ssl_cert"), Value::List(certs));
         values.replace(&format!("{name}ssl_cert_key"), Value::List(keys));
+    }
+    Ok(())
+}
+
+/// Settles each item of a list; one that is none of ours to settle stays as it is.
+fn settle_list<'a>(
+    prefix: &Prefix,
+    values: &mut Values,
+    name: &str,
+    target: &str,
+    pems: impl Iterator<Item = Option<&'a mut Pem>>,
+) -> io::Result<()> {
+    let mut list = values.list(name).to_vec();
+    for (index, (value, pem)) in list.iter_mut().zip(pems).enumerate() {
+        let Some(pem) = pem else { continue };
+        let path = prefix.write_pem(pem, &format!("{target}-{}.crt", index + 1))?;
+        *value = path.display().to_string();
+        *pem = Pem::File(path);
+    }
+    if list != values.list(name) {
+        values.replace(name, Value::List(list));
     }
     Ok(())
 }

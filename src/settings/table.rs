@@ -18,6 +18,7 @@ pub const ALL: &[Property] = &[
     Property::new("snapshot_keep", Number, Some("100")),
     Property::new("snapshot_keep_age", Number, Some("86400")),
     Property::new("cluster_snapshot_mirror", Text, None),
+    Property::new("cluster_trusted_cert", List, None),
     // The node.
     Property::new("prefix", Text, Some("/usr/local/kong/")),
     Property::new(
@@ -140,7 +141,7 @@ pub const ALL: &[Property] = &[
     Property::new("ssl_session_timeout", Text, Some("1d")).moot(),
     Property::new("ssl_session_cache_size", Text, Some("10m")).moot(),
     Property::new("lua_ssl_trusted_certificate", List, Some("system")),
-    Property::new("lua_ssl_verify_depth", Number, Some("1")).missing(),
+    Property::new("lua_ssl_verify_depth", Number, Some("1")),
     Property::new("lua_ssl_protocols", Text, Some("TLSv1.2 TLSv1.3")).moot(),
     // Proxying.
     Property::new("headers", List, Some("server_tokens, latency_tokens, x-kong-request-id")),

@@ -1,6 +1,7 @@
 //! Content by hash from a control plane: a pack for who has nothing, nodes for who lacks a few.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,17 +10,19 @@ use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::address::host_and_port;
 use super::mirror::{Mirror, Turn};
 use super::socket::{BATCH_LEN, NODES, SNAPSHOTS};
 use crate::domain::catalog::Catalog;
 use crate::domain::hash::{ConfigHash, NodeHash};
+use crate::failpoint;
+use crate::pki::cluster::LiveIdentity;
 use crate::snapshot::assembly::Assembly;
 use crate::snapshot::{Snapshot, VerifyError, pack};
 
@@ -38,10 +41,12 @@ const NODES_MAX: usize = 256;
 /// Why content did not come.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ContentError {
-    #[error("failed to connect: {0}")]
+    #[error("failed to connect: {}", reason(.0))]
     Connect(std::io::Error),
     #[error("ssl handshake failed: {}", reason(.0))]
     Handshake(std::io::Error),
+    #[error("ssl handshake failed: '{0}' is no host name")]
+    NoName(String),
     #[error("timed out")]
     TimedOut,
     #[error("content could not be fetched: {0}")]
@@ -54,22 +59,29 @@ pub(super) enum ContentError {
     Verify(#[from] VerifyError),
 }
 
-/// Returns what a verifier of ours said, which rustls shows by its name only.
+/// Returns Kong's word for a failure, or what a verifier of ours said, which rustls shows by its
+/// name only.
 fn reason(error: &std::io::Error) -> String {
     use rustls::{CertificateError, Error};
     match error.get_ref().and_then(|error| error.downcast_ref::<Error>()) {
         Some(Error::InvalidCertificate(CertificateError::Other(said))) => said.0.to_string(),
-        _ => error.to_string(),
+        Some(error) => error.to_string(),
+        None => match error.kind() {
+            ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+            ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset => "closed".to_owned(),
+            ErrorKind::TimedOut => "timeout".to_owned(),
+            _ => error.to_string(),
+        },
     }
 }
 
 /// TLS towards control planes.
 #[derive(Clone)]
 pub struct TlsLink {
-    /// Trust and our own certificate.
+    /// Trust and our own certificate, those in force.
     pub config: Arc<rustls::ClientConfig>,
-    /// The name that is asked for and must be in the certificate.
-    pub server_name: ServerName<'static>,
+    /// Who we are; decides on the name that is asked for and must be in the certificate.
+    pub identity: LiveIdentity,
 }
 
 /// One control plane as a source of content.
@@ -87,11 +99,14 @@ impl Source {
     /// Connects, as far as the end of the TLS handshake.
     pub(super) async fn connect(&self) -> Result<TlsStream<TcpStream>, ContentError> {
         let connecting = async {
-            let stream = TcpStream::connect(&self.address).await.map_err(ContentError::Connect)?;
+            let (host, port) = host_and_port(&self.address);
+            let name = self.tls.identity.current().server_name(host);
+            let name = name.ok_or_else(|| ContentError::NoName(host.to_owned()))?;
+            let stream = TcpStream::connect((host, port)).await.map_err(ContentError::Connect)?;
             // Frames are small and each is waited for.
             let _ = stream.set_nodelay(true);
             let connector = TlsConnector::from(self.tls.config.clone());
-            let handshake = connector.connect(self.tls.server_name.clone(), stream);
+            let handshake = connector.connect(name, stream);
             handshake.await.map_err(ContentError::Handshake)
         };
         timeout(CONNECT_WITHIN, connecting).await.map_err(|_| ContentError::TimedOut)?
@@ -114,6 +129,7 @@ impl Source {
             pulled.feed(&mut assembly)?;
             let missing = assembly.missing();
             if missing.is_empty() {
+                failpoint::hit("fetch.whole");
                 let snapshot = assembly.finish(catalog);
                 // Whole or not valid: in neither case are its nodes wanted again.
                 pulled.clear();
@@ -135,6 +151,7 @@ impl Source {
             if alone && (!has_base || missing.len() > NODES_MAX) {
                 return control.pack(catalog, wanted).await;
             }
+            failpoint::hit("fetch.nodes");
             for (hash, bytes) in control.nodes(&rest).await? {
                 assembly.feed(hash, bytes.clone())?;
                 pulled.keep(hash, bytes);
@@ -241,6 +258,7 @@ impl Control {
         wanted: ConfigHash,
     ) -> Result<Snapshot, ContentError> {
         let packed = self.ask(&format!("{SNAPSHOTS}{wanted}")).await?;
+        failpoint::hit("fetch.packed");
         Ok(pack::decode(catalog, wanted, &packed)?)
     }
 
@@ -260,6 +278,7 @@ impl Control {
 
     async fn ask(&mut self, path: &str) -> Result<Bytes, ContentError> {
         let asking = async {
+            failpoint::hit("fetch.ask");
             let request = Request::get(path)
                 .header(header::HOST, &self.address)
                 .body(Empty::new())

@@ -16,12 +16,14 @@ use tokio::time::timeout;
 use super::content::{ContentError, Pulled, Source, TlsLink};
 use super::frame::{Delta, FromControl, Hello, Pin, Rejected};
 use super::mirror::Mirror;
+use super::renewal::{ClientSocket, ConnectError, Renewal, connect};
 use super::session::follower::{Action, Follower, Memory};
 use super::session::publisher::Timing;
-use super::socket::{PATH, Socket, SocketError};
+use super::socket::{PATH, SocketError};
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::domain::event::decode_changes;
+use crate::failpoint;
 use crate::snapshot::Snapshot;
 use crate::snapshot::head::SignedHead;
 
@@ -92,7 +94,11 @@ enum SessionError {
     #[error("{0}")]
     Socket(#[from] SocketError),
     #[error("{0}")]
+    Connect(#[from] ConnectError),
+    #[error("{0}")]
     Closed(#[from] super::session::CloseReason),
+    #[error("there is a new connection with the new certificate")]
+    Renewed,
     #[error("data plane stops")]
     Stopped,
 }
@@ -132,21 +138,30 @@ pub async fn follow(
     let pulled = Arc::new(Pulled::default());
     let mut failures = 0_u32;
     let mut turn = 0_usize;
+    let mut renewal = Renewal::new(link.tls.identity.subscribe());
     while !*stop.borrow() && !link.addresses.is_empty() {
         let address = link.addresses.iter().cycle().nth(turn % link.addresses.len()).cloned();
         let Some(address) = address else { return };
         turn = turn.wrapping_add(1);
         let began = Instant::now();
-        let ended = session(&mut link, &address, &pulled, &state, &mut stop).await;
-        if matches!(ended, SessionError::Stopped) {
-            return;
+        let around = (&pulled, &state, &mut renewal);
+        let ended = session(&mut link, &address, around, &mut stop).await;
+        match ended {
+            SessionError::Stopped => return,
+            SessionError::Renewed => {
+                // It is to the same control plane.
+                turn = turn.wrapping_sub(1);
+                continue;
+            }
+            _ => {}
         }
         failures = if began.elapsed() > GOOD_SESSION { 0 } else { failures.saturating_add(1) };
         let pause = pause(&link, failures);
+        let url = url(&link.hello, &address);
         tracing::warn!(
-            "[clustering] connection to control plane wss://{address}{PATH} broken: {ended} \
-             (retrying after {:.1} seconds)",
-            pause.as_secs_f64()
+            "[clustering] connection to control plane {url} broken: {ended} (retrying after {} \
+             seconds) [{address}]",
+            pause.as_secs_f64().ceil()
         );
         state.send_replace(LinkState { connected: false, last_error: Some(ended.to_string()) });
         tokio::select! {
@@ -154,6 +169,14 @@ pub async fn follow(
             _ = stop.wait_for(|stop| *stop) => return,
         }
     }
+}
+
+/// Where the WebSocket is, and who asks for it.
+fn url(hello: &Hello, address: &str) -> String {
+    format!(
+        "wss://{address}{PATH}?node_id={}&node_hostname={}&node_version={}",
+        hello.node_id, hello.hostname, hello.version
+    )
 }
 
 /// Doubles with each failure, and spreads a fleet that lost its control plane at once.
@@ -168,35 +191,29 @@ fn pause(link: &Link, failures: u32) -> Duration {
 async fn session(
     link: &mut Link,
     address: &str,
-    pulled: &Arc<Pulled>,
-    state: &watch::Sender<LinkState>,
+    (pulled, state, renewal): (&Arc<Pulled>, &watch::Sender<LinkState>, &mut Renewal),
     stop: &mut watch::Receiver<bool>,
 ) -> SessionError {
     let source = Source::new(address.to_owned(), link.tls.clone());
-    let hello = &link.hello;
-    let url = format!(
-        "wss://{address}{PATH}?node_id={}&node_hostname={}&node_version={}",
-        hello.node_id, hello.hostname, hello.version
-    );
-    let connecting = async {
-        let stream = source.connect().await?;
-        Ok::<_, SessionError>(Socket::client(&url, stream).await?)
-    };
-    let connected = tokio::select! {
-        connected = timeout(super::content::CONNECT_WITHIN, connecting) => connected,
-        _ = stop.wait_for(|stop| *stop) => return SessionError::Stopped,
+    let url = url(&link.hello, address);
+    let connected = match renewal.begin() {
+        Some(socket) => Ok(socket),
+        None => tokio::select! {
+            connected = connect(&source, &url) => connected,
+            _ = stop.wait_for(|stop| *stop) => return SessionError::Stopped,
+        },
     };
     let mut socket = match connected {
-        Ok(Ok(socket)) => socket,
-        Ok(Err(error)) => return error,
-        Err(_) => return ContentError::TimedOut.into(),
+        Ok(socket) => socket,
+        Err(error) => return error.into(),
     };
+    failpoint::hit("link.connected");
     let (mut follower, first) =
         Follower::new(link.timing, link.memory.clone(), link.hello.clone(), Instant::now());
     state.send_replace(LinkState { connected: true, last_error: None });
     tracing::info!("[clustering] connected to control plane {address}");
     let mut obtaining = Obtaining::default();
-    let peer = (&source, pulled, state);
+    let peer = (&source, pulled, state, (url.as_str(), &mut *renewal));
     let ended = run(link, peer, &mut socket, &mut follower, &mut obtaining, first, stop).await;
     // What is being put in force comes into force, session or not: the next one has to know.
     if let Some(Obtained::Served(head, snapshot)) = obtaining.finish().await {
@@ -204,15 +221,23 @@ async fn session(
         let _ = follower.applied(head, Instant::now());
     }
     link.memory = follower.memory;
-    let _ = timeout(TICK, socket.close()).await;
+    if matches!(ended, SessionError::Renewed) {
+        renewal.keep(socket);
+    } else {
+        renewal.welcomed().await;
+        let _ = timeout(TICK, socket.close()).await;
+    }
     ended
 }
 
-type ClientSocket = Socket<tokio_rustls::client::TlsStream<tokio::net::TcpStream>>;
-
 async fn run(
     link: &mut Link,
-    (source, pulled, state): (&Source, &Arc<Pulled>, &watch::Sender<LinkState>),
+    (source, pulled, state, (url, renewal)): (
+        &Source,
+        &Arc<Pulled>,
+        &watch::Sender<LinkState>,
+        (&str, &mut Renewal),
+    ),
     socket: &mut ClientSocket,
     follower: &mut Follower,
     obtaining: &mut Obtaining,
@@ -221,16 +246,19 @@ async fn run(
 ) -> SessionError {
     let mut ticks = tokio::time::interval(TICK);
     let mut actions = vec![first];
+    let mut heard = false;
     loop {
         for action in actions {
             match action {
                 Action::Send(frame) => {
+                    failpoint::hit("link.send");
                     if let Err(error) = socket.send(&frame).await {
                         return error.into();
                     }
                 }
                 Action::Pin(pin) => keep_pin(&link.pin_path, &pin),
                 Action::Obtain { head, delta } => {
+                    failpoint::hit("link.obtain");
                     let pin = follower.memory.pin.clone();
                     obtaining.applies.store(false, Ordering::Release);
                     let applies = obtaining.applies.clone();
@@ -254,9 +282,16 @@ async fn run(
                 Action::Close(reason) => return reason.into(),
             }
         }
+        if std::mem::take(&mut heard) {
+            renewal.welcomed().await;
+        }
         actions = tokio::select! {
             frame = socket.receive::<FromControl>() => match frame {
-                Ok(frame) => follower.frame(frame, Instant::now()),
+                Ok(frame) => {
+                    failpoint::hit("link.frame");
+                    heard = true;
+                    follower.frame(frame, Instant::now())
+                }
                 Err(error) => return error.into(),
             },
             obtained = async {
@@ -281,6 +316,7 @@ async fn run(
                     Obtained::Failed(error) => return error.into(),
                 }
             }
+            () = renewal.renewed(source, url) => return SessionError::Renewed,
             _ = ticks.tick() => follower.tick(Instant::now()),
             _ = stop.wait_for(|stop| *stop) => return SessionError::Stopped,
         };
@@ -289,6 +325,7 @@ async fn run(
 
 /// Keeps the cluster that a data plane belongs to from now on.
 pub fn keep_pin(path: &Path, pin: &Pin) {
+    failpoint::hit("link.pin");
     tracing::info!(cluster_id = %pin.cluster_id, "[clustering] cluster pinned");
     if let Err(error) = super::pin::store(path, pin) {
         tracing::error!(%error, path = %path.display(), "[clustering] cannot keep the pin");
@@ -322,8 +359,11 @@ fn obtain(
             }
             Err(error) => return Obtained::Failed(error),
         };
+        failpoint::hit("obtain.verified");
         applies.store(true, Ordering::Release);
-        match apply(snapshot.clone(), head, pin).await {
+        let applied = apply(snapshot.clone(), head, pin).await;
+        failpoint::hit("obtain.applied");
+        match applied {
             Ok(()) => Obtained::Served(head, snapshot),
             Err(rejected) => Obtained::Rejected(rejected),
         }
@@ -344,6 +384,7 @@ fn by_delta(catalog: &Catalog, current: &Snapshot, delta: &Delta) -> Option<Snap
             return None;
         }
     };
+    failpoint::hit("obtain.delta");
     match current.verify_delta(catalog, &changes, delta.head.config_hash) {
         Ok(snapshot) => Some(snapshot),
         Err(error) => {

@@ -9,6 +9,8 @@
 //! - a slow peer costs one slot, never a growing queue;
 //! - garbage ends its connection and nothing else.
 
+mod address;
+mod asker;
 pub mod content;
 pub mod follow;
 pub mod frame;
@@ -17,5 +19,6 @@ pub mod mirror;
 pub mod pin;
 pub mod publish;
 mod recent;
+mod renewal;
 pub mod session;
 mod socket;

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use super::frame::Pin;
-use crate::pki::file::{Access, write_new};
+use crate::pki::file::{Access, replace};
 
 /// The name of the file in the prefix. Whoever moves a data plane to another cluster removes it,
 /// and the cache, which names its cluster too.
@@ -33,9 +33,5 @@ pub fn load(path: &Path) -> Result<Option<Pin>, PinError> {
 /// Writes the pin: whole and on disk, or not at all.
 pub fn store(path: &Path, pin: &Pin) -> io::Result<()> {
     let text = serde_json::to_string(pin)?;
-    let temporary = path.with_extension("pin.new");
-    // Left over from a crash.
-    let _ = std::fs::remove_file(&temporary);
-    write_new(&temporary, &text, Access::Private)?;
-    std::fs::rename(&temporary, path)
+    replace(path, text, Access::Private)
 }

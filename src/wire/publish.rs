@@ -11,6 +11,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -18,6 +19,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use super::asker::Asker;
 use super::frame::{self, FromControl, FromData, PROTOCOL, Pin, Rejected, Welcome};
 use super::journal;
 use super::recent::Recent;
@@ -28,7 +30,9 @@ use crate::domain::catalog::Catalog;
 use crate::domain::hash::ConfigHash;
 use crate::fleet::{Arrival, Fleet, Refused, Visit};
 use crate::pki::TlsError;
-use crate::pki::cluster::{ClusterIdentity, PeerCertificate, check_peer, cluster_server_config};
+use crate::pki::cluster::{
+    LiveIdentity, PeerCertificate, PeerError, check_peer, cluster_server_config,
+};
 use crate::promotion::decision::{Peer, Position};
 use crate::promotion::keeper::Keeper;
 use crate::promotion::view::View;
@@ -60,8 +64,8 @@ pub struct Publication {
     pub fleet: Arc<Fleet>,
     /// The cluster, and the key that signs its heads.
     pub cluster: Signer,
-    /// The pair that both sides have.
-    pub identity: Arc<ClusterIdentity>,
+    /// Our certificate, and whom we trust.
+    pub identity: LiveIdentity,
     /// Time.
     pub clock: Clock,
     /// When peers are given up.
@@ -161,18 +165,21 @@ async fn connection(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor, share
             return;
         }
     };
-    let publication = &shared.publication;
-    let certificates = stream.get_ref().1.peer_certificates();
-    let checked = check_peer(&publication.identity, certificates, &publication.clock);
-    let certificate = match checked {
-        Ok(certificate) => Arc::new(certificate),
+    let certificate = match admit(&shared, stream.get_ref().1.peer_certificates()) {
+        Ok(certificate) => Some(Arc::new(certificate)),
         Err(error) => {
             tracing::error!(%peer, "[clustering] {error}");
-            return;
+            if error.closes_silently() {
+                return;
+            }
+            None
         }
     };
     let service = service_fn(|request| {
-        let answer = answer(&shared, request, peer, &certificate);
+        let answer = match &certificate {
+            Some(certificate) => answer(&shared, request, peer, certificate),
+            None => refusal(),
+        };
         async move { Ok::<_, Infallible>(answer) }
     });
     let served = hyper::server::conn::http1::Builder::new()
@@ -187,6 +194,16 @@ async fn connection(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor, share
         },
         _ = stop.wait_for(|stop| *stop) => {}
     }
+}
+
+/// Decides whether who has ended the handshake may ask for something: every check of the peer's
+/// certificate stands here, before the first request is read.
+fn admit(
+    shared: &Shared,
+    presented: Option<&[CertificateDer<'_>]>,
+) -> Result<PeerCertificate, PeerError> {
+    let publication = &shared.publication;
+    check_peer(&publication.identity.current(), presented, &publication.clock)
 }
 
 type Answer = Response<Full<Bytes>>;
@@ -221,6 +238,13 @@ fn plain(status: StatusCode) -> Answer {
     answer
 }
 
+/// What nginx answers to whoever has no good certificate; the connection ends with it.
+fn refusal() -> Answer {
+    let mut answer = plain(StatusCode::BAD_REQUEST);
+    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    answer
+}
+
 /// Content under its hash never changes, so any cache may keep it.
 fn immutable(content: Bytes) -> Answer {
     let mut answer = Response::new(Full::new(content));
@@ -238,12 +262,10 @@ fn upgrade(
     peer: SocketAddr,
     certificate: &Arc<PeerCertificate>,
 ) -> Answer {
-    for (argument, what) in [("node_id", "id"), ("node_version", "version")] {
-        let query = request.uri().query().unwrap_or_default();
-        if !form_urlencoded::parse(query.as_bytes())
-            .any(|(name, value)| name == argument && !value.is_empty())
-        {
-            tracing::warn!(%peer, "[clustering] data plane didn't pass the {what}");
+    let asker = Asker::read(request.uri().query().unwrap_or_default(), peer.ip());
+    for (argument, what) in [(&asker.id, "id"), (&asker.version, "version")] {
+        if argument.is_none() {
+            tracing::warn!("[clustering] data plane didn't pass the {what} {asker}");
             return plain(StatusCode::BAD_REQUEST);
         }
     }
@@ -258,7 +280,10 @@ fn upgrade(
         .map(|key| derive_accept_key(key.as_bytes()));
     let key = key.and_then(|key| HeaderValue::try_from(key).ok());
     let Some(key) = key.filter(|_| wanted(header::UPGRADE, "websocket")) else {
-        tracing::error!(%peer, "[clustering] failed to perform server side websocket handshake");
+        tracing::error!(
+            "[clustering] failed to perform server side websocket handshake: it lacks `Upgrade: \
+             websocket` or a key {asker}"
+        );
         return plain(StatusCode::BAD_REQUEST);
     };
     let upgraded = hyper::upgrade::on(&mut request);

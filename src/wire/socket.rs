@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
@@ -29,6 +30,12 @@ pub(super) enum SocketError {
     /// The other side closed.
     #[error("closed by the peer")]
     Closed,
+    /// The request for the upgrade was answered with a status of another sort.
+    #[error("unexpected HTTP response code: {0}")]
+    Status(u16),
+    /// The request for the upgrade was not answered.
+    #[error("failed to receive response header: closed")]
+    NoAnswer,
     /// The connection broke.
     #[error("broken: {0}")]
     Broken(Box<Error>),
@@ -59,7 +66,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// Asks for the upgrade and wraps the connection.
     pub(super) async fn client(url: &str, stream: S) -> Result<Self, SocketError> {
         let upgraded = tokio_tungstenite::client_async_with_config(url, stream, Some(config()));
-        upgraded.await.map(|(socket, _)| Self(socket)).map_err(broken)
+        upgraded.await.map(|(socket, _)| Self(socket)).map_err(refused)
     }
 
     /// Sends a frame.
@@ -86,6 +93,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// Says goodbye; the peer need not listen.
     pub(super) async fn close(mut self) {
         let _ = self.0.close(None).await;
+    }
+}
+
+/// Words for a failed upgrade: those of Kong's log lines (reference hybrid.md, section 3.4).
+fn refused(error: Error) -> SocketError {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    match error {
+        Error::Http(answer) => SocketError::Status(answer.status().as_u16()),
+        Error::Protocol(ProtocolError::HandshakeIncomplete) => SocketError::NoAnswer,
+        Error::Io(cause)
+            if matches!(cause.kind(), BrokenPipe | ConnectionReset | UnexpectedEof) =>
+        {
+            SocketError::NoAnswer
+        }
+        error => match broken(error) {
+            SocketError::Closed => SocketError::NoAnswer,
+            error => error,
+        },
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Head;
 use crate::domain::hash::NodeHash;
+use crate::failpoint;
 use crate::log::{EventLog, StorageError, StoredSnapshot};
 use crate::telemetry::trouble::Trouble;
 
@@ -100,14 +101,17 @@ impl Projector {
             }
             None => tree.nodes().map(|node| (node.hash(), node.bytes())).collect(),
         };
+        failpoint::hit("projector.store");
         let snapshot = StoredSnapshot { seq: head.seq, config_hash: head.config_hash };
         let base =
             stored.map(|head| StoredSnapshot { seq: head.seq, config_hash: head.config_hash });
         if !self.log.store_snapshot(snapshot, base, nodes).await? {
+            failpoint::hit("projector.again");
             // What was stored before has been cleared away since.
             let nodes = tree.nodes().map(|node| (node.hash(), node.bytes())).collect();
             self.log.store_snapshot(snapshot, None, nodes).await?;
         }
+        failpoint::hit("projector.stored");
         // Only now: after a failure the next attempt writes every node again.
         self.stored = Some(head);
         Ok(())

@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::domain::decide::Fresh;
 use crate::domain::event::Seq;
 use crate::domain::shrink::Shrink;
+use crate::failpoint;
 use crate::log::row::Row;
 use crate::log::{AppendError, StorageError};
 
@@ -135,8 +136,10 @@ impl WriterTask {
         }
         let (plan, appended) = self.append(&mut batch).await;
         let Err(error) = appended else {
+            failpoint::hit("writer.appended");
             self.reachable.store(true, Ordering::Relaxed);
             self.publish(plan.last);
+            failpoint::hit("writer.published");
             return answer(batch, plan.heads);
         };
         self.alarm.raise(&error, "written");
@@ -197,6 +200,7 @@ impl WriterTask {
         loop {
             attempts += 1;
             let plan = self.decide(batch);
+            failpoint::hit("writer.decided");
             let log = self.history.log();
             let appended = match plan.rows.as_slice() {
                 // To answer that there is nothing to do is a promise too.
@@ -209,6 +213,7 @@ impl WriterTask {
                     return (plan, Err(AppendError::Lost { expected, actual }));
                 }
                 Err(AppendError::Conflict { .. }) if attempts < ATTEMPTS_MAX => {
+                    failpoint::hit("writer.conflict");
                     if let Err(error) = self.catch_up().await {
                         return (plan, Err(error.into_append_error()));
                     }
@@ -273,6 +278,7 @@ fn answer(batch: Vec<Box<dyn Job>>, heads: Vec<Result<Arc<Head>, WriteError>>) {
             Ok(head) => job.accept(head),
             Err(error) => job.fail(error),
         }
+        failpoint::hit("writer.answered");
     }
 }
 

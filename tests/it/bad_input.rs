@@ -84,7 +84,7 @@ async fn a_data_plane_with_another_certificate_gets_nothing() {
     let stranger = cluster.data.as_ref().unwrap();
     let failed = poll(async || stranger.last_link_error()).await;
     let failed = failed.expect("the link fails and says why");
-    assert!(failed.contains("is not this node's cluster_cert"), "{failed}");
+    assert!(failed.contains("is neither cluster_cert nor in cluster_trusted_cert"), "{failed}");
     assert_eq!(http::get(cluster.proxy(), "/a").await.unwrap().status, 404);
     let planes = cluster.call("GET", "/clustering/data-planes", &Value::Null).await.json();
     assert_eq!(planes["data"].as_array().map(Vec::len), Some(1), "{planes}");

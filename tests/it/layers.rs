@@ -9,6 +9,7 @@ use crate::source::{Source, sources};
 const LAYERS: &[(&str, u8)] = &[
     ("domain", 0),
     ("clock", 0),
+    ("failpoint", 0),
     ("settings", 0),
     ("telemetry", 0),
     ("pki", 0),
@@ -32,7 +33,7 @@ const LAYERS: &[(&str, u8)] = &[
 const WITHIN_LAYER: &[(&str, &[&str])] = &[
     ("settings", &["clock", "domain"]),
     ("telemetry", &["clock", "domain"]),
-    ("pki", &["clock", "domain"]),
+    ("pki", &["clock", "domain", "failpoint"]),
 ];
 
 /// Each library that has a door, and the modules that may use it. Test code may use any:

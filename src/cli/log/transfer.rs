@@ -13,6 +13,7 @@ use crate::cli::database::Target;
 use crate::cli::output::Output;
 use crate::cli::{JsonArgs, SettingsArgs, process};
 use crate::clock::Clock;
+use crate::failpoint;
 use crate::log::transfer::{self, Header, Reader};
 use crate::log::{EventLog, Meta};
 use crate::planes::identity;
@@ -112,7 +113,9 @@ async fn write(log: &dyn EventLog, meta: Meta, path: &Path) -> anyhow::Result<He
     progress.end();
     let header = written?;
     file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    failpoint::hit("export.synced");
     fs::rename(&temporary, path)?;
+    failpoint::hit("export.renamed");
     Ok(header)
 }
 

@@ -19,6 +19,7 @@ use crate::domain::event::EventKind;
 use crate::domain::shrink::Shrink;
 use crate::log::moment::Moment;
 use crate::pki::ed25519::VerifyKey;
+use crate::pki::file::{Access, replace};
 use crate::planes::identity;
 use crate::snapshot::file::{self, Loaded};
 use crate::snapshot::head::SignedHead;
@@ -106,7 +107,7 @@ pub(super) async fn export(args: Export, out: &Output) -> anyhow::Result<()> {
         }
     };
     // It may hold secrets, as the log does.
-    file::write_private(&path, &bytes)
+    replace(&path, &bytes, Access::Private)
         .with_context(|| format!("cannot write {}", path.display()))?;
     told(&args.common, &head, &path, None, out)
 }

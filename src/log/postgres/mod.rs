@@ -21,6 +21,7 @@ use super::migrations::{Migrations, SchemaState};
 use super::sql::{SqlDatabase, Statement};
 use super::{EventLog as _, StorageError};
 use crate::domain::event::Seq;
+use crate::failpoint;
 use crate::settings::Postgres as Settings;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/postgres");
@@ -156,13 +157,16 @@ impl Server {
     ) -> Result<u64, sqlx::Error> {
         // A statement alone is a transaction of its own.
         if let [statement] = statements {
+            failpoint::hit("postgres.alone");
             return self.run(connection, statement).await;
         }
         let mut written = 0;
         let mut transaction = self.in_time(connection.begin()).await?;
         for statement in statements {
+            failpoint::hit("postgres.within");
             written += self.run(&mut transaction, statement).await?;
         }
+        failpoint::hit("postgres.commit");
         self.in_time(transaction.commit()).await?;
         Ok(written)
     }
@@ -202,6 +206,7 @@ impl SqlDatabase for PostgresLog {
     async fn transact(&self, statements: Vec<Statement<'_>>) -> Result<u64, sqlx::Error> {
         let mut lent = self.lend().await?;
         let written = self.server.run_all(&mut lent.connection, &statements).await;
+        failpoint::hit("postgres.committed");
         lent.settle(written)
     }
 
@@ -243,7 +248,10 @@ impl Migrations for PostgresLog {
         let mut connection = self.server.connect().await?;
         let session = options::migration_session(&self.server.settings);
         connection.execute(session.as_str()).await?;
-        MIGRATIONS.run_direct(&mut connection).await.map_err(StorageError::Migrate)
+        failpoint::hit("postgres.migrate");
+        MIGRATIONS.run_direct(&mut connection).await.map_err(StorageError::Migrate)?;
+        failpoint::hit("postgres.migrated");
+        Ok(())
     }
 
     async fn reset(&self) -> Result<(), StorageError> {

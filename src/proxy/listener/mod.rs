@@ -3,18 +3,17 @@
 //! Invariants:
 //! - a connection lives and dies on the core that accepted it, so handlers need not be `Send`;
 //! - cores share nothing but the counters, which each core alone writes;
-//! - a request that tells its length twice (transfer-encoding and content-length) never reaches a
-//!   handler.
+//! - a request that two readers could read differently never reaches a handler ([`http1`]).
 
 mod bind;
 mod body;
 mod connection;
 mod counters;
 mod drain;
-mod head_timer;
+mod http1;
+mod request;
 mod serve;
 mod server;
-mod sniff;
 mod stream;
 
 #[cfg(test)]
@@ -24,5 +23,6 @@ pub use bind::{BindError, ListenSpec};
 pub use body::{FilteredBody, ProxyBody};
 pub use connection::ConnectionInfo;
 pub use counters::ConnectionCounts;
+pub use request::{ClientBody, ClientRequest, UpgradedClient};
 pub use serve::ServeLimits;
 pub use server::ProxyServer;

@@ -1,19 +1,19 @@
 //! One core at work: accepting, handshaking and serving connections.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncReadExt as _;
@@ -25,7 +25,8 @@ use super::body::ProxyBody;
 use super::connection::ConnectionInfo;
 use super::counters::CoreCounters;
 use super::drain::Drain;
-use super::head_timer::HeadTimer;
+use super::http1;
+use super::request::ClientRequest;
 use super::stream::{ClientStream, Transport};
 use crate::telemetry::trouble::Trouble;
 
@@ -66,6 +67,49 @@ pub(super) struct Core {
     pub(super) limits: ServeLimits,
     pub(super) counters: Arc<CoreCounters>,
     pub(super) drain: Drain,
+    /// Where connections read into while nobody knows how much there is.
+    pub(super) scratch: RefCell<Box<[u8]>>,
+    pub(super) date: RefCell<http1::Date>,
+    /// Buffers that answers were written in, for the next ones.
+    buffers: RefCell<Vec<Vec<u8>>>,
+}
+
+/// Room for one receive, in bytes.
+const SCRATCH: usize = 16 * 1024;
+
+/// Room for the head of an answer and a small body, in bytes; larger buffers are not kept.
+const BUFFER: usize = 1024;
+const BUFFER_MAX: usize = 16 * 1024;
+
+/// Most buffers that are kept.
+const BUFFERS_MAX: usize = 64;
+
+impl Core {
+    pub(super) fn new(index: usize, limits: ServeLimits, counters: Arc<CoreCounters>) -> Self {
+        Self {
+            index,
+            limits,
+            counters,
+            drain: Drain::default(),
+            scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
+            date: RefCell::default(),
+            buffers: RefCell::default(),
+        }
+    }
+
+    /// Returns an empty buffer.
+    pub(super) fn take_buffer(&self) -> Vec<u8> {
+        self.buffers.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(BUFFER))
+    }
+
+    /// Keeps a buffer that is not needed any more.
+    pub(super) fn give_buffer(&self, mut buffer: Vec<u8>) {
+        let mut buffers = self.buffers.borrow_mut();
+        if buffers.len() < BUFFERS_MAX && buffer.capacity() <= BUFFER_MAX {
+            buffer.clear();
+            buffers.push(buffer);
+        }
+    }
 }
 
 /// A socket of this core and what is spoken on it.
@@ -87,7 +131,7 @@ const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Accepts for ever; ends only by being dropped.
 pub(super) async fn accept_all<H, F>(core: Rc<Core>, door: Door, handler: Rc<H>)
 where
-    H: Fn(Request<Incoming>, Rc<ConnectionInfo>) -> F + 'static,
+    H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
     F: Future<Output = Response<ProxyBody>> + 'static,
 {
     let mut trouble = Trouble::lasting(ACCEPT_QUIET);
@@ -127,7 +171,7 @@ async fn serve<H, F>(
     http2: bool,
     handler: Rc<H>,
 ) where
-    H: Fn(Request<Incoming>, Rc<ConnectionInfo>) -> F + 'static,
+    H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
     F: Future<Output = Response<ProxyBody>> + 'static,
 {
     // An unspecified listening address says nothing of where the client connected to.
@@ -141,10 +185,11 @@ async fn serve<H, F>(
     let (mut stream, is_h2) = opened;
     let info = Rc::new(info);
     if is_h2 {
-        serve_http2(core, stream, info, handler).await;
+        // Rare beside HTTP/1, and large: boxed, it does not make every connection larger.
+        Box::pin(serve_http2(core, stream, info, handler)).await;
     } else {
-        let doubled = stream.watch_heads();
-        serve_http1(core, stream, info, handler, doubled).await;
+        let read = stream.take_prefix();
+        http1::serve(core, stream, read, info, handler).await;
     }
 }
 
@@ -190,56 +235,20 @@ async fn read_preface(socket: &mut TcpStream) -> std::io::Result<Bytes> {
     Ok(read.freeze())
 }
 
-async fn serve_http1<H, F>(
-    core: Rc<Core>,
-    stream: ClientStream,
-    info: Rc<ConnectionInfo>,
-    handler: Rc<H>,
-    doubled: Arc<AtomicBool>,
-) where
-    H: Fn(Request<Incoming>, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = Response<ProxyBody>> + 'static,
-{
-    let limits = core.limits;
-    let counting = core.clone();
-    let service = service_fn(move |request: Request<Incoming>| {
-        // A body may look like such a head; the request that the flag is about is chunked.
-        let refused = doubled.swap(false, Ordering::Relaxed)
-            && request.headers().contains_key(http::header::TRANSFER_ENCODING);
-        let working = Working::begin(counting.clone());
-        // Some kilobytes large: boxed here, it is not copied on its way through hyper.
-        let answer = (!refused).then(|| Box::pin(handler(request, info.clone())));
-        async move {
-            let _working = working;
-            Ok::<_, Infallible>(match answer {
-                Some(answer) => answer.await,
-                None => doubled_length(),
-            })
-        }
-    });
-    let connection = http1::Builder::new()
-        .timer(HeadTimer::default())
-        .header_read_timeout(limits.header_timeout)
-        .max_buf_size(limits.head_bytes_max.max(8192))
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    drive(&core, pin!(connection), |connection| connection.graceful_shutdown()).await;
-}
-
 async fn serve_http2<H, F>(
     core: Rc<Core>,
     stream: ClientStream,
     info: Rc<ConnectionInfo>,
     handler: Rc<H>,
 ) where
-    H: Fn(Request<Incoming>, Rc<ConnectionInfo>) -> F + 'static,
+    H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
     F: Future<Output = Response<ProxyBody>> + 'static,
 {
     let limits = core.limits;
     let counting = core.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let working = Working::begin(counting.clone());
-        let answer = Box::pin(handler(request, info.clone()));
+        let answer = Box::pin(handler(ClientRequest::http2(request), info.clone()));
         async move {
             let _working = working;
             Ok::<_, Infallible>(answer.await)
@@ -282,22 +291,11 @@ where
     core.drain.leave(id);
 }
 
-/// The answer to a request with both transfer-encoding and content-length.
-fn doubled_length() -> Response<ProxyBody> {
-    let mut response = Response::new(ProxyBody::Full(Bytes::from_static(b"Bad request\n")));
-    *response.status_mut() = StatusCode::BAD_REQUEST;
-    let headers = response.headers_mut();
-    headers
-        .insert(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(http::header::CONNECTION, HeaderValue::from_static("close"));
-    response
-}
-
 /// Counts a request while its handler works.
-struct Working(Rc<Core>);
+pub(super) struct Working(Rc<Core>);
 
 impl Working {
-    fn begin(core: Rc<Core>) -> Self {
+    pub(super) fn begin(core: Rc<Core>) -> Self {
         core.counters.requests.add();
         core.counters.writing.add();
         Self(core)

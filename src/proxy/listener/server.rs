@@ -7,8 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
+use http::Response;
 use tokio::sync::{oneshot, watch};
 use tokio::task::LocalSet;
 use tokio::time::timeout;
@@ -18,7 +17,7 @@ use super::bind::{BindError, ListenSpec, bind_all};
 use super::body::ProxyBody;
 use super::connection::ConnectionInfo;
 use super::counters::{ConnectionCounts, CoreCounters, sum};
-use super::drain::Drain;
+use super::request::ClientRequest;
 use super::serve::{Core, Door, ServeLimits, accept_all};
 
 /// Running proxy cores. Dropped without [`ProxyServer::drain`], they stop at once.
@@ -53,7 +52,7 @@ impl ProxyServer {
     ) -> Result<Self, BindError>
     where
         M: Fn(usize) -> H + Send + Sync + 'static,
-        H: Fn(Request<Incoming>, Rc<ConnectionInfo>) -> F + 'static,
+        H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
         F: Future<Output = Response<ProxyBody>> + 'static,
     {
         let cores = cores.max(1);
@@ -131,7 +130,7 @@ fn with_alpn(mut spec: ListenSpec) -> ListenSpec {
 fn spawn<M, H, F>(bench: Bench, make_handler: Arc<M>) -> io::Result<oneshot::Receiver<()>>
 where
     M: Fn(usize) -> H + Send + Sync + 'static,
-    H: Fn(Request<Incoming>, Rc<ConnectionInfo>) -> F + 'static,
+    H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
     F: Future<Output = Response<ProxyBody>> + 'static,
 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -152,11 +151,11 @@ where
 
 async fn run<H, F>(bench: Bench, make_handler: impl FnOnce() -> H) -> io::Result<()>
 where
-    H: Fn(Request<Incoming>, Rc<ConnectionInfo>) -> F + 'static,
+    H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
     F: Future<Output = Response<ProxyBody>> + 'static,
 {
     let Bench { index, limits, counters, sockets, mut stop } = bench;
-    let core = Rc::new(Core { index, limits, counters, drain: Drain::default() });
+    let core = Rc::new(Core::new(index, limits, counters));
     let handler = Rc::new(make_handler());
     let mut accepting = Vec::with_capacity(sockets.len());
     for (socket, local, spec) in sockets {

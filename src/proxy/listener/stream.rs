@@ -1,18 +1,15 @@
-//! A client's byte stream: TCP or TLS, watched for doubled lengths and for clients that stall.
+//! A client's byte stream: TCP or TLS, watched for clients that stall.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use super::sniff::HeadSniffer;
 use crate::proxy::upstream::timer::LazyTimer;
 
 pub(super) enum Transport {
@@ -20,33 +17,23 @@ pub(super) enum Transport {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// What hyper reads from and writes to.
+/// What HTTP is spoken over.
 pub(super) struct ClientStream {
     transport: Transport,
     /// Bytes that were read to tell the protocol, to be read again.
     prefix: Bytes,
-    sniffer: Option<HeadSniffer>,
-    doubled: Arc<AtomicBool>,
     stall: LazyTimer,
     send_timeout: Duration,
 }
 
 impl ClientStream {
     pub(super) fn new(transport: Transport, prefix: Bytes, send_timeout: Duration) -> Self {
-        Self {
-            transport,
-            prefix,
-            sniffer: None,
-            doubled: Arc::default(),
-            stall: LazyTimer::default(),
-            send_timeout,
-        }
+        Self { transport, prefix, stall: LazyTimer::default(), send_timeout }
     }
 
-    /// Starts the watch for HTTP/1 heads with two lengths; the flag rises when one was read.
-    pub(super) fn watch_heads(&mut self) -> Arc<AtomicBool> {
-        self.sniffer = Some(HeadSniffer::default());
-        self.doubled.clone()
+    /// Takes what was read to tell the protocol.
+    pub(super) fn take_prefix(&mut self) -> BytesMut {
+        BytesMut::from(std::mem::take(&mut self.prefix))
     }
 
     /// Fails a write that has been pending for the send timeout: the client reads no more.
@@ -73,23 +60,15 @@ impl AsyncRead for ClientStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let start = buffer.filled().len();
-        let verdict = if this.prefix.is_empty() {
-            match &mut this.transport {
-                Transport::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
-                Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
-            }
-        } else {
+        if !this.prefix.is_empty() {
             let length = this.prefix.len().min(buffer.remaining());
             buffer.put_slice(&this.prefix.split_to(length));
-            Poll::Ready(Ok(()))
-        };
-        if let (Some(sniffer), Poll::Ready(Ok(()))) = (&mut this.sniffer, &verdict)
-            && sniffer.scan(buffer.filled().get(start..).unwrap_or_default())
-        {
-            this.doubled.store(true, Ordering::Relaxed);
+            return Poll::Ready(Ok(()));
         }
-        verdict
+        match &mut this.transport {
+            Transport::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
     }
 }
 

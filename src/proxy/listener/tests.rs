@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -27,9 +26,9 @@ fn start(limits: ServeLimits, specs: Vec<ListenSpec>) -> ProxyServer {
 }
 
 /// Answers with what it knows: version, scheme, server name, body.
-async fn describe(request: Request<Incoming>, info: Rc<ConnectionInfo>) -> Response<ProxyBody> {
-    let version = request.version();
-    let Ok(body) = request.into_body().collect().await else {
+async fn describe(request: ClientRequest, info: Rc<ConnectionInfo>) -> Response<ProxyBody> {
+    let version = request.head.version;
+    let Ok(body) = request.body.collect().await else {
         return Response::new(ProxyBody::Empty);
     };
     let body = String::from_utf8_lossy(&body.to_bytes()).into_owned();

@@ -7,11 +7,11 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 
-use super::chunk::{ChunkDecoder, Piece};
 use super::connection::Connection;
 use super::error::{Step, UpstreamError, UpstreamErrorKind};
 use super::pool::Pool;
 use super::response::ResponseFraming;
+use crate::proxy::chunk::{ChunkDecoder, Piece};
 
 /// A response body. Its connection goes back to the pool as soon as the last byte has been read;
 /// dropped before that, it closes the connection.

@@ -120,7 +120,7 @@ pub(super) enum RequestFraming {
 }
 
 /// Writes the last chunk and the trailers that may follow a body.
-pub(super) fn push_last_chunk(bytes: &mut Vec<u8>, trailers: Option<&HeaderMap>) {
+pub(in crate::proxy) fn push_last_chunk(bytes: &mut Vec<u8>, trailers: Option<&HeaderMap>) {
     bytes.extend_from_slice(b"0\r\n");
     for (name, value) in trailers.into_iter().flatten() {
         let name = name.as_str().as_bytes();

@@ -12,7 +12,6 @@
 //! Non-goals: HTTP/2 upstreams (hyper's client does those), name resolution, choice of peers.
 
 mod body;
-mod chunk;
 mod connection;
 mod error;
 mod exchange;
@@ -32,6 +31,7 @@ mod tests;
 pub use body::UpstreamBody;
 pub use error::{BoxError, Step, UpstreamError, UpstreamErrorKind};
 pub use head::UpstreamHead;
+pub(in crate::proxy) use head::push_last_chunk;
 pub use peer::{PeerAddress, PeerTls, PoolLimits, Timeouts};
 pub use pool::{Pool, UpstreamResponse};
 pub use request::RequestBody;

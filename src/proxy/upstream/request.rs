@@ -6,7 +6,6 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
-use hyper::body::Incoming;
 
 use super::error::BoxError;
 use super::head::RequestFraming;
@@ -19,9 +18,7 @@ pub enum RequestBody {
     None,
     /// A body in memory; may be sent any number of times.
     Bytes(Bytes),
-    /// The client's body, streamed; whole until the first poll.
-    Incoming(Incoming),
-    /// Any other stream, such as the client's body behind a filter.
+    /// The client's body as it comes; whole until the first poll.
     Boxed(Pin<Box<dyn Body<Data = Bytes, Error = BoxError>>>),
     /// A stream of which a try has taken a part; it cannot be sent again.
     Spent,
@@ -48,7 +45,6 @@ impl fmt::Debug for RequestBody {
         out.write_str(match self {
             Self::None => "None",
             Self::Bytes(_) => "Bytes",
-            Self::Incoming(_) => "Incoming",
             Self::Boxed(_) => "Boxed",
             Self::Spent => "Spent",
         })
@@ -66,8 +62,6 @@ impl LentBody<'_> {
     /// Returns how the end of this body is told on the wire.
     pub(super) fn framing(&self) -> RequestFraming {
         let exact = match &*self.body {
-            RequestBody::Incoming(body) if body.is_end_stream() => Some(0),
-            RequestBody::Incoming(body) => body.size_hint().exact(),
             RequestBody::Boxed(body) if body.is_end_stream() => Some(0),
             RequestBody::Boxed(body) => body.size_hint().exact(),
             RequestBody::None | RequestBody::Bytes(_) | RequestBody::Spent => {
@@ -87,14 +81,11 @@ impl LentBody<'_> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let streamed = matches!(self.body, RequestBody::Incoming(_) | RequestBody::Boxed(_));
+        let streamed = matches!(self.body, RequestBody::Boxed(_));
         if self.stream.is_none() && streamed {
             self.stream = Some(std::mem::replace(self.body, RequestBody::Spent));
         }
         match &mut self.stream {
-            Some(RequestBody::Incoming(body)) => {
-                Pin::new(body).poll_frame(cx).map_err(BoxError::from)
-            }
             Some(RequestBody::Boxed(body)) => body.as_mut().poll_frame(cx),
             _ => Poll::Ready(None),
         }

@@ -5,8 +5,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::stream::UpgradedStream;
@@ -14,12 +12,15 @@ use super::timer::LazyTimer;
 
 /// Copies both ways until both sides have ended, one breaks, or nothing moves for `idle`.
 /// Returns the bytes (from the client, from the upstream).
-pub async fn splice(
-    client: Upgraded,
+pub async fn splice<C>(
+    client: C,
     upstream: UpgradedStream,
     idle: Duration,
-) -> io::Result<(u64, u64)> {
-    join(TokioIo::new(client), upstream, idle).await
+) -> io::Result<(u64, u64)>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+{
+    join(client, upstream, idle).await
 }
 
 async fn join<C, U>(mut client: C, mut upstream: U, idle: Duration) -> io::Result<(u64, u64)>

@@ -19,6 +19,7 @@ pub(super) struct ClusterChecked {
     pub(super) cert: Option<Pem>,
     pub(super) cert_key: Option<Pem>,
     pub(super) ca_cert: Option<Pem>,
+    pub(super) trusted_certs: Vec<Pem>,
     pub(super) dp_labels: Vec<(String, String)>,
 }
 
@@ -34,13 +35,14 @@ impl Rules<'_> {
         }
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let host_and_port = authority.rsplit_once('@').map_or(authority, |it| it.1);
+        let host = host_and_port.split(['#', '?', ';']).next().unwrap_or_default();
+        if host.is_empty() || host.starts_with(':') {
+            return self.error("proxy_server missing host");
+        }
         if rest.contains(['#', '?', ';']) || path.contains(['#', '?', ';']) {
             return self.error(
                 "fragments, query strings or parameters are meaningless in proxy configuration",
             );
-        }
-        if host_and_port.is_empty() || host_and_port.starts_with(':') {
-            return self.error("proxy_server missing host");
         }
         match text.parse::<http::Uri>() {
             Ok(uri) if uri.host().is_some() => {}
@@ -69,6 +71,11 @@ impl Rules<'_> {
             Role::Traditional => {}
         }
         self.bounds();
+        if self.values.flag("cluster_incremental_sync") && !self.values.flag("cluster_rpc") {
+            let disabled = "Cluster incremental sync has been forcibly disabled, please enable \
+                            cluster RPC.";
+            self.warnings.push(disabled.to_owned());
+        }
         found
     }
 
@@ -83,6 +90,16 @@ impl Rules<'_> {
         }
         if let Some(ca) = values.text("cluster_ca_cert") {
             found.ca_cert = self.pem("cluster_ca_cert", ca, Holds::Certificate);
+        }
+        let name = "cluster_trusted_cert";
+        for trusted in values.list(name) {
+            found.trusted_certs.extend(self.pem(name, trusted, Holds::Certificate));
+        }
+        if !values.list(name).is_empty() && values.text("cluster_mtls") == Some("pki") {
+            self.warnings.push(format!(
+                "{name} has no effect when cluster_mtls = \"pki\": put more authorities into \
+                 cluster_ca_cert"
+            ));
         }
     }
 

@@ -6,6 +6,8 @@ mod admin;
 mod cluster;
 mod postgres;
 mod proxying;
+#[cfg(test)]
+mod tests;
 
 use uuid::Uuid;
 
@@ -21,6 +23,7 @@ pub(super) struct Checked {
     pub(super) cluster_cert: Option<Pem>,
     pub(super) cluster_cert_key: Option<Pem>,
     pub(super) cluster_ca_cert: Option<Pem>,
+    pub(super) cluster_trusted_certs: Vec<Pem>,
     pub(super) dp_labels: Vec<(String, String)>,
     pub(super) trusted_ips: Vec<TrustedAddress>,
     pub(super) port_maps: Vec<(u16, u16)>,
@@ -77,6 +80,7 @@ pub(super) fn check(
         cluster_cert: cluster.cert,
         cluster_cert_key: cluster.cert_key,
         cluster_ca_cert: cluster.ca_cert,
+        cluster_trusted_certs: cluster.trusted_certs,
         dp_labels: cluster.dp_labels,
         trusted_ips,
         port_maps,

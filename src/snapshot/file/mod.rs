@@ -27,6 +27,8 @@ use crate::domain::decide::{self, Fresh};
 use crate::domain::declarative;
 use crate::domain::entity::Entity;
 use crate::domain::hash::ConfigHash;
+use crate::failpoint;
+use crate::pki::file::{Access, write_new};
 
 /// The name of the newest generation.
 pub const FILE_NAME: &str = "config.json.gz";
@@ -222,14 +224,17 @@ pub fn store(directory: &Path, bytes: &[u8], newest: Newest) -> io::Result<()> {
     };
     if keeps && generation(directory, 0).exists() {
         for number in (2..GENERATIONS).rev() {
+            failpoint::hit("cache.shift");
             match fs::rename(generation(directory, number - 1), generation(directory, number)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
         }
         copy(&generation(directory, 0), &generation(directory, 1))?;
+        failpoint::hit("cache.shifted");
     }
     fs::rename(&temporary, generation(directory, 0))?;
+    failpoint::hit("cache.renamed");
     File::open(directory)?.sync_all()
 }
 
@@ -251,17 +256,12 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Writes a file that only its owner can read, and fsyncs it; one that cannot be completed is
 /// removed again.
-pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt as _;
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
-    // What was begun on a full disk takes the room of what is written next.
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .inspect_err(|_| drop(fs::remove_file(path)))
+    write_new(path, bytes, Access::Private)
 }
 
 /// Returns the generations that there are, the newest first; none where the newest is missing.

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::frame::Rejected;
 use crate::domain::hash::ConfigHash;
-use crate::pki::file::{Access, write_new};
+use crate::pki::file::{Access, replace};
 use crate::snapshot::head::SignedHead;
 use crate::telemetry::trouble::Trouble;
 
@@ -218,12 +218,7 @@ fn read(path: &Path) -> io::Result<Notes> {
 }
 
 fn write(path: &Path, notes: &Notes) -> io::Result<()> {
-    let text = serde_json::to_string(notes)?;
-    let temporary = path.with_extension("journal.new");
-    // Left over from a crash.
-    let _ = std::fs::remove_file(&temporary);
-    write_new(&temporary, &text, Access::Private)?;
-    std::fs::rename(&temporary, path)
+    replace(path, serde_json::to_string(notes)?, Access::Private)
 }
 
 #[cfg(test)]

@@ -19,8 +19,9 @@ use futures_util::stream;
 use self::http::Http;
 pub(super) use self::turn::Turn;
 use crate::domain::hash::NodeHash;
+use crate::failpoint;
+use crate::pki::file::{Access, replace};
 use crate::snapshot::Snapshot;
-use crate::snapshot::file::write_private;
 use crate::snapshot::mirror::{HEAD, MirrorHead, Upload, node_path};
 
 /// How many requests are under way at once.
@@ -129,6 +130,7 @@ impl Mirror {
                 done?;
             }
         }
+        failpoint::hit("mirror.head");
         self.put(HEAD, head.encode(), false).await?;
         Ok(put)
     }
@@ -195,10 +197,6 @@ impl Mirror {
 
 /// Writes a file whole or not at all. It may hold secrets, so its owner alone reads it.
 fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
-    let temporary = path.with_extension(format!("new-{}", std::process::id()));
-    write_private(&temporary, bytes)?;
-    std::fs::rename(&temporary, path)?;
-    std::fs::File::open(folder)?.sync_all()
+    std::fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+    replace(path, bytes, Access::Private)
 }

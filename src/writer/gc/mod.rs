@@ -13,6 +13,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::domain::event::Seq;
 use crate::domain::hash::{ConfigHash, NodeHash};
+use crate::failpoint;
 use crate::log::{EventLog, StorageError, StoredSnapshot};
 use crate::snapshot::VerifyError;
 use crate::snapshot::node::children;
@@ -77,6 +78,7 @@ pub async fn clear(
         let mut kept = choose(log, policy, retained, now, &stored).await?;
         let live = mark(log, &mut kept).await?;
         let dead = unmarked(log, &live).await?;
+        failpoint::hit("gc.marked");
         cleared.kept = kept.len();
         let gone: Vec<_> = stored.into_iter().filter(|it| !kept.contains(it)).collect();
         if dry_run {
@@ -84,6 +86,7 @@ pub async fn clear(
         }
         for snapshot in gone {
             log.forget_snapshot(snapshot.seq).await?;
+            failpoint::hit("gc.forgot");
             cleared.snapshots.push(snapshot);
         }
         if sweep(log, &kept, &dead, &mut cleared.nodes).await? {
@@ -215,6 +218,7 @@ async fn sweep(
         if !log.remove_nodes(kept, batch).await? {
             return Ok(false);
         }
+        failpoint::hit("gc.removed");
         *removed += batch.len();
     }
     Ok(true)

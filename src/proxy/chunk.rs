@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// What the decoder found in the buffer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Piece {
+pub(in crate::proxy) enum Piece {
     /// Content of the body, never empty.
     Data(Bytes),
     /// The end, with the trailers (often none).
@@ -17,11 +17,11 @@ pub(super) enum Piece {
 /// The stream is not in the chunked coding, or exceeds a bound.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid chunked coding: {0}")]
-pub(super) struct ChunkError(&'static str);
+pub(in crate::proxy) struct ChunkError(&'static str);
 
 /// A decoder of one body; it takes what it needs from the buffer and leaves the rest.
 #[derive(Debug)]
-pub(super) struct ChunkDecoder {
+pub(in crate::proxy) struct ChunkDecoder {
     state: State,
 }
 
@@ -40,12 +40,12 @@ const TRAILERS_MAX: usize = 64;
 const TRAILER_BYTES_MAX: usize = 16 * 1024;
 
 impl ChunkDecoder {
-    pub(super) fn new() -> Self {
+    pub(in crate::proxy) fn new() -> Self {
         Self { state: State::Size }
     }
 
     /// Decodes the next piece from the front of `buffer`.
-    pub(super) fn decode(&mut self, buffer: &mut BytesMut) -> Result<Piece, ChunkError> {
+    pub(in crate::proxy) fn decode(&mut self, buffer: &mut BytesMut) -> Result<Piece, ChunkError> {
         loop {
             match self.state {
                 State::Size => {

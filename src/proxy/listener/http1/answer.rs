@@ -1,0 +1,300 @@
+//! Answers on their way out: head and body in as few writes as there are receives to fill them.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes};
+use http::{HeaderMap, Response, StatusCode};
+use http_body::Body as _;
+use tokio::io::AsyncWrite as _;
+
+use super::wire::Wire;
+use crate::proxy::listener::body::ProxyBody;
+use crate::proxy::listener::serve::Core;
+
+/// Pieces of at most this many bytes are copied behind the head: one plain write is cheaper than a
+/// gathering one.
+const COPY_MAX: usize = 4096;
+
+/// What the form of an answer depends on.
+pub(super) struct Asked {
+    /// Whether the request was HEAD.
+    pub(super) head_only: bool,
+    /// Whether it came by HTTP/1.1.
+    pub(super) http11: bool,
+    /// Whether trailers may follow.
+    pub(super) trailers: bool,
+    /// Whether the connection goes on after the answer.
+    pub(super) keep_alive: bool,
+}
+
+/// How the end of the body is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Framing {
+    None,
+    Length(u64),
+    Chunked,
+    UntilClose,
+}
+
+/// An answer that is being sent.
+pub(super) struct Answer {
+    /// Head, chunk marks, small pieces.
+    before: Vec<u8>,
+    written: usize,
+    /// A piece that is too large to copy.
+    frame: Bytes,
+    after: &'static [u8],
+    body: Option<ProxyBody>,
+    framing: Framing,
+    trailers: bool,
+    unflushed: bool,
+    /// Whether the connection can be used again.
+    pub(super) keep_alive: bool,
+}
+
+impl Answer {
+    /// Writes the head.
+    pub(super) fn new(core: &Core, response: Response<ProxyBody>, asked: &Asked) -> Self {
+        let (head, body) = response.into_parts();
+        let (status, headers) = (head.status, head.headers);
+        let mut bytes = core.take_buffer();
+        bytes.extend_from_slice(b"HTTP/1.1 ");
+        bytes.extend_from_slice(status.as_str().as_bytes());
+        bytes.push(b' ');
+        bytes.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+        bytes.extend_from_slice(b"\r\n");
+        let mut seen = Seen::default();
+        for (name, value) in &headers {
+            if seen.passes(name.as_str(), value.as_bytes()) {
+                push_field(&mut bytes, name.as_str(), value.as_bytes());
+            }
+        }
+        let switched = status == StatusCode::SWITCHING_PROTOCOLS;
+        let bodiless = asked.head_only
+            || status.is_informational()
+            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let framing = framing(&body, asked, seen.length, bodiless);
+        match framing {
+            Framing::None if bodiless && !asked.head_only && status != StatusCode::NOT_MODIFIED => {
+            }
+            Framing::None | Framing::Length(_) => {
+                let length = match (seen.length, framing) {
+                    (_, Framing::Length(length)) => Some(length),
+                    (told, _) => told.or_else(|| body.size_hint().exact().filter(|_| !bodiless)),
+                };
+                if let Some(length) = length {
+                    push_field(
+                        &mut bytes,
+                        "content-length",
+                        itoa::Buffer::new().format(length).as_bytes(),
+                    );
+                }
+            }
+            Framing::Chunked => push_field(&mut bytes, "transfer-encoding", b"chunked"),
+            Framing::UntilClose => {}
+        }
+        let keep_alive = asked.keep_alive && !seen.close && framing != Framing::UntilClose;
+        if !switched && !keep_alive {
+            push_field(&mut bytes, "connection", b"close");
+        } else if !switched && !asked.http11 {
+            push_field(&mut bytes, "connection", b"keep-alive");
+        }
+        if !seen.date {
+            push_field(&mut bytes, "date", core.date.borrow_mut().text());
+        }
+        bytes.extend_from_slice(b"\r\n");
+        Self {
+            before: bytes,
+            written: 0,
+            frame: Bytes::new(),
+            after: b"",
+            body: (framing != Framing::None).then_some(body),
+            framing,
+            trailers: asked.trailers,
+            unflushed: false,
+            keep_alive,
+        }
+    }
+
+    /// Sends the answer to its end; an error means that the connection is of no use any more.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        wire: &RefCell<Wire>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            let waits = self.poll_gather(cx)?.is_pending();
+            let mut wire = wire.borrow_mut();
+            ready!(self.poll_write(cx, &mut wire))?;
+            if waits {
+                ready!(wire.poll_gone(cx));
+                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            }
+            if self.body.is_none() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Takes pieces of the body until there is enough for a write, or nothing more.
+    fn poll_gather(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.frame.is_empty() && self.after.is_empty() && self.before.len() < 2 * COPY_MAX {
+            let Some(body) = &mut self.body else { break };
+            match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => {
+                        let last = body.is_end_stream();
+                        self.push(data)?;
+                        if last {
+                            self.end(None)?;
+                        }
+                    }
+                    Err(frame) => {
+                        let trailers = frame.into_trailers().ok();
+                        self.end(trailers.as_ref())?;
+                    }
+                },
+                Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
+                None => self.end(None)?,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn push(&mut self, data: Bytes) -> io::Result<()> {
+        match &mut self.framing {
+            Framing::Length(left) => {
+                *left = left.checked_sub(data.len() as u64).ok_or(io::ErrorKind::InvalidData)?;
+            }
+            Framing::Chunked if !data.is_empty() => {
+                push_hex(&mut self.before, data.len());
+                self.after = b"\r\n";
+            }
+            Framing::Chunked | Framing::UntilClose | Framing::None => {}
+        }
+        if data.len() > COPY_MAX {
+            self.frame = data;
+        } else {
+            self.before.extend_from_slice(&data);
+            self.before.extend_from_slice(self.after);
+            self.after = b"";
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, trailers: Option<&HeaderMap>) -> io::Result<()> {
+        self.body = None;
+        match self.framing {
+            Framing::Length(left) if left > 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Framing::Chunked => {
+                // Behind a piece that was not copied, the last chunk follows it in the same write.
+                if !self.after.is_empty() && trailers.is_none() {
+                    self.after = b"\r\n0\r\n\r\n";
+                    return Ok(());
+                }
+                let last = trailers.filter(|_| self.trailers);
+                crate::proxy::upstream::push_last_chunk(&mut self.before, last);
+            }
+            Framing::Length(_) | Framing::UntilClose | Framing::None => {}
+        }
+        Ok(())
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, wire: &mut Wire) -> Poll<io::Result<()>> {
+        while self.written < self.before.len() || !self.frame.is_empty() || !self.after.is_empty() {
+            let before = self.before.get(self.written..).unwrap_or_default();
+            let stream = Pin::new(&mut wire.stream);
+            let length = if self.frame.is_empty() && self.after.is_empty() {
+                ready!(stream.poll_write(cx, before))?
+            } else {
+                let slices =
+                    [IoSlice::new(before), IoSlice::new(&self.frame), IoSlice::new(self.after)];
+                ready!(stream.poll_write_vectored(cx, &slices))?
+            };
+            if length == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.unflushed = true;
+            self.advance(length);
+        }
+        self.before.clear();
+        self.written = 0;
+        if self.unflushed {
+            ready!(Pin::new(&mut wire.stream).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn advance(&mut self, length: usize) {
+        let of_before = length.min(self.before.len() - self.written);
+        self.written += of_before;
+        let of_frame = (length - of_before).min(self.frame.len());
+        self.frame.advance(of_frame);
+        let of_after = (length - of_before - of_frame).min(self.after.len());
+        self.after = self.after.get(of_after..).unwrap_or_default();
+    }
+
+    /// Gives the buffer back for the next answer.
+    pub(super) fn finish(self, core: &Core) {
+        core.give_buffer(self.before);
+    }
+}
+
+fn framing(body: &ProxyBody, asked: &Asked, told: Option<u64>, bodiless: bool) -> Framing {
+    if bodiless {
+        return Framing::None;
+    }
+    match body.size_hint().exact().or(told) {
+        Some(0) if body.is_end_stream() => Framing::None,
+        Some(length) => Framing::Length(length),
+        None if asked.http11 => Framing::Chunked,
+        None => Framing::UntilClose,
+    }
+}
+
+/// The headers of an answer that this connection decides on.
+#[derive(Default)]
+struct Seen {
+    length: Option<u64>,
+    date: bool,
+    close: bool,
+}
+
+impl Seen {
+    /// Returns whether a header is written as it is.
+    fn passes(&mut self, name: &str, value: &[u8]) -> bool {
+        match name {
+            "date" => self.date = true,
+            "content-length" => {
+                let told = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+                self.length = self.length.or(told);
+                return false;
+            }
+            "transfer-encoding" => return false,
+            "connection" if value.eq_ignore_ascii_case(b"close") => {
+                self.close = true;
+                return false;
+            }
+            _ => {}
+        }
+        true
+    }
+}
+
+fn push_field(bytes: &mut Vec<u8>, name: &str, value: &[u8]) {
+    bytes.reserve(name.len() + value.len() + 4);
+    bytes.extend_from_slice(name.as_bytes());
+    bytes.extend_from_slice(b": ");
+    bytes.extend_from_slice(value);
+    bytes.extend_from_slice(b"\r\n");
+}
+
+fn push_hex(bytes: &mut Vec<u8>, length: usize) {
+    use std::io::Write as _;
+    let wrote = write!(bytes, "{length:x}\r\n");
+    debug_assert!(wrote.is_ok(), "writing to memory cannot fail");
+}

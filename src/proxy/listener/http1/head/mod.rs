@@ -1,0 +1,265 @@
+//! Request heads: parsed strictly, so that whoever stands before or behind us reads the same
+//! request. What two readers could read differently is refused (RFC 9112, sections 3, 5, 6 and 11).
+
+use std::mem::MaybeUninit;
+
+use bytes::{Bytes, BytesMut};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
+
+use super::wire::Remaining;
+use crate::proxy::chunk::ChunkDecoder;
+
+/// Most headers of a request.
+const HEADERS_MAX: usize = 128;
+
+/// A parsed head and what follows from it.
+pub(super) struct Head {
+    pub(super) parts: Parts,
+    pub(super) remaining: Remaining,
+    /// Whether the client wants to use the connection again.
+    pub(super) keep_alive: bool,
+    /// Whether the client waits to be asked for its body.
+    pub(super) expects_continue: bool,
+    /// Whether trailers may be sent to it.
+    pub(super) takes_trailers: bool,
+}
+
+/// Why a request is not served; its connection closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It is malformed or ambiguous.
+    Bad,
+    /// Its head did not come in time.
+    Late,
+    /// The request line is too long.
+    LineTooLong,
+    /// The head is too long, or has too many headers.
+    HeadTooLong,
+    /// CONNECT and TRACE are nothing for a gateway.
+    Method,
+    /// It expects what we do not know.
+    Expectation,
+    /// Its transfer coding is unknown.
+    Coding,
+    /// Its version is none of HTTP/1.
+    Version,
+}
+
+impl Refusal {
+    /// Returns the status and the text of the answer.
+    pub(super) fn answer(self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Bad => (StatusCode::BAD_REQUEST, "Bad request"),
+            Self::Late => (StatusCode::REQUEST_TIMEOUT, "Request timeout"),
+            Self::LineTooLong => (StatusCode::URI_TOO_LONG, "URI too long"),
+            Self::HeadTooLong => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Request header or cookie too large")
+            }
+            Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"),
+            Self::Expectation => (StatusCode::EXPECTATION_FAILED, "Expectation failed"),
+            Self::Coding => (StatusCode::NOT_IMPLEMENTED, "Unknown transfer coding"),
+            Self::Version => (StatusCode::HTTP_VERSION_NOT_SUPPORTED, "HTTP version not supported"),
+        }
+    }
+}
+
+/// Returns whether the end of a head may lie behind `from`, where the last search ended.
+pub(super) fn may_end(input: &[u8], from: usize) -> bool {
+    let fresh = input.get(from.saturating_sub(3)..).unwrap_or_default();
+    memchr::memchr_iter(b'\n', fresh).any(|at| {
+        let rest = fresh.get(at + 1..).unwrap_or_default();
+        rest.starts_with(b"\n") || rest.starts_with(b"\r\n")
+    })
+}
+
+/// Takes one head from the front of `input`; `None` asks for more bytes.
+pub(super) fn take(input: &mut BytesMut, length_max: usize) -> Result<Option<Head>, Refusal> {
+    let bytes = std::mem::take(input).freeze();
+    let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+    let mut parsed = httparse::Request::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    let length = match config.parse_request_with_uninit_headers(&mut parsed, &bytes, &mut slots) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) => {
+            *input = bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&*shared));
+            return Ok(None);
+        }
+        Err(httparse::Error::TooManyHeaders) => return Err(Refusal::HeadTooLong),
+        Err(httparse::Error::Version) => return Err(Refusal::Version),
+        Err(_) => return Err(Refusal::Bad),
+    };
+    if length > length_max {
+        return Err(Refusal::HeadTooLong);
+    }
+    if has_bare_line_feed(bytes.get(..length).unwrap_or_default()) {
+        return Err(Refusal::Bad);
+    }
+    let head = build(&bytes, &parsed)?;
+    if let Some(rest) = bytes.get(length..).filter(|rest| !rest.is_empty()) {
+        *input = BytesMut::from(rest);
+    }
+    Ok(Some(head))
+}
+
+/// The parser takes a lone line feed for the end of a line; other readers do not.
+fn has_bare_line_feed(head: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', head)
+        .any(|at| at.checked_sub(1).and_then(|at| head.get(at)) != Some(&b'\r'))
+}
+
+/// The headers that steer the connection.
+#[derive(Default)]
+struct Steering<'b> {
+    host: Option<&'b [u8]>,
+    content_length: Option<u64>,
+    chunked: bool,
+    expects: bool,
+    close: bool,
+    keep_alive: bool,
+    takes_trailers: bool,
+}
+
+impl<'b> Steering<'b> {
+    /// Takes note of a header; most are told apart by the length of their name.
+    fn note(&mut self, name: &str, value: &'b [u8]) -> Result<(), Refusal> {
+        let is = |wanted: &str| name.eq_ignore_ascii_case(wanted);
+        match name.len() {
+            2 if is("te") => self.takes_trailers |= names(value, "trailers"),
+            4 if is("host") => {
+                if self.host.replace(value).is_some() || !is_host(value) {
+                    return Err(Refusal::Bad);
+                }
+            }
+            6 if is("expect") => {
+                if !value.eq_ignore_ascii_case(b"100-continue") {
+                    return Err(Refusal::Expectation);
+                }
+                self.expects = true;
+            }
+            10 if is("connection") => {
+                self.close |= names(value, "close");
+                self.keep_alive |= names(value, "keep-alive");
+            }
+            14 if is("content-length") => {
+                let length = length(value).ok_or(Refusal::Bad)?;
+                if self.content_length.replace(length).is_some() {
+                    return Err(Refusal::Bad);
+                }
+            }
+            17 if is("transfer-encoding") => {
+                if self.chunked {
+                    return Err(Refusal::Bad);
+                }
+                if !value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(Refusal::Coding);
+                }
+                self.chunked = true;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn build(bytes: &Bytes, parsed: &httparse::Request<'_, '_>) -> Result<Head, Refusal> {
+    let (Some(method), Some(target)) = (parsed.method, parsed.path) else {
+        return Err(Refusal::Bad);
+    };
+    let http11 = parsed.version == Some(1);
+    let mut steering = Steering::default();
+    let mut headers = HeaderMap::with_capacity(parsed.headers.len());
+    for field in &*parsed.headers {
+        steering.note(field.name, field.value)?;
+        let name = HeaderName::from_bytes(field.name.as_bytes());
+        // An empty value may lie anywhere.
+        let value = match field.value {
+            [] => Ok(HeaderValue::from_static("")),
+            value => HeaderValue::from_maybe_shared(bytes.slice_ref(value)),
+        };
+        let (Ok(name), Ok(value)) = (name, value) else { return Err(Refusal::Bad) };
+        headers.append(name, value);
+    }
+    let Steering { content_length, chunked, .. } = steering;
+    let remaining = match (content_length, chunked) {
+        (Some(_), true) => return Err(Refusal::Bad),
+        (_, true) if !http11 => return Err(Refusal::Bad),
+        (_, true) => Remaining::Chunked(ChunkDecoder::new()),
+        (Some(0) | None, false) => Remaining::None,
+        (Some(length), false) => Remaining::Length(length),
+    };
+    if matches!(method, "CONNECT" | "TRACE") {
+        return Err(Refusal::Method);
+    }
+    let uri = uri(bytes, target, steering.host, &mut headers)?;
+    if http11 && !headers.contains_key(header::HOST) {
+        return Err(Refusal::Bad);
+    }
+    let (mut parts, ()) = Request::new(()).into_parts();
+    parts.method = Method::from_bytes(method.as_bytes()).map_err(|_| Refusal::Bad)?;
+    parts.uri = uri;
+    parts.version = if http11 { Version::HTTP_11 } else { Version::HTTP_10 };
+    parts.headers = headers;
+    Ok(Head {
+        parts,
+        expects_continue: http11 && steering.expects && !matches!(remaining, Remaining::None),
+        remaining,
+        keep_alive: if http11 { !steering.close } else { steering.keep_alive && !steering.close },
+        takes_trailers: http11 && steering.takes_trailers,
+    })
+}
+
+/// Reads the target. Where it names a host, that is the host (RFC 9112, section 3.2.2).
+fn uri(
+    bytes: &Bytes,
+    target: &str,
+    host: Option<&[u8]>,
+    headers: &mut HeaderMap,
+) -> Result<Uri, Refusal> {
+    if target.starts_with('/') {
+        let shared = bytes.slice_ref(target.as_bytes());
+        let path = PathAndQuery::from_maybe_shared(shared).map_err(|_| Refusal::Bad)?;
+        return Ok(Uri::from(path));
+    }
+    let named: Uri = target.parse().map_err(|_| Refusal::Bad)?;
+    let (Some("http" | "https"), Some(authority)) = (named.scheme_str(), named.authority()) else {
+        return Err(Refusal::Bad);
+    };
+    let authority = authority.as_str();
+    if authority.contains('@') || !is_host(authority.as_bytes()) {
+        return Err(Refusal::Bad);
+    }
+    if host != Some(authority.as_bytes()) {
+        let value = HeaderValue::from_str(authority).map_err(|_| Refusal::Bad)?;
+        headers.insert(header::HOST, value);
+    }
+    let path = named.path_and_query().cloned();
+    Ok(Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/"))))
+}
+
+/// Returns whether a host has none of the bytes that could be read as something else. An empty one
+/// is allowed: it names no host.
+fn is_host(value: &[u8]) -> bool {
+    value.iter().all(|byte| {
+        byte.is_ascii_graphic()
+            && !matches!(byte, b'/' | b'\\' | b'?' | b'#' | b'@' | b',' | b'"' | b'<' | b'>')
+    })
+}
+
+/// Reads a content-length: digits, and nothing else.
+fn length(value: &[u8]) -> Option<u64> {
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// Returns whether a list of tokens has this one.
+fn names(list: &[u8], token: &str) -> bool {
+    list.split(|byte| *byte == b',')
+        .any(|part| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+//! What a client asks, in either version of HTTP.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use http::request::Parts;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
+
+use super::http1::{Http1Body, Wire};
+use super::stream::ClientStream;
+use crate::proxy::upstream::BoxError;
+
+/// A request: its head, its body as it comes, and a way to take over its connection.
+pub struct ClientRequest {
+    /// Method, target, version and headers. The target of HTTP/1 is a path with its query; a host
+    /// that was named in the target is the Host header.
+    pub head: Parts,
+    /// The body.
+    pub body: ClientBody,
+    wire: Option<Rc<RefCell<Wire>>>,
+}
+
+impl ClientRequest {
+    pub(super) fn http1(head: Parts, body: ClientBody, wire: Rc<RefCell<Wire>>) -> Self {
+        Self { head, body, wire: Some(wire) }
+    }
+
+    pub(super) fn http2(request: http::Request<Incoming>) -> Self {
+        let (head, body) = request.into_parts();
+        Self { head, body: ClientBody::Http2(body), wire: None }
+    }
+
+    /// Returns the connection to come: it is handed over once an answer with status 101 has been
+    /// sent, which only HTTP/1.1 has.
+    pub fn on_upgrade(&self) -> Option<oneshot::Receiver<UpgradedClient>> {
+        let (sender, receiver) = oneshot::channel();
+        self.wire.as_ref()?.borrow_mut().upgrade = Some(sender);
+        Some(receiver)
+    }
+}
+
+/// The body of a request as it comes from the client.
+pub enum ClientBody {
+    /// There is none.
+    Empty,
+    /// A body of HTTP/1.
+    Http1(Http1Body),
+    /// A body of HTTP/2.
+    Http2(Incoming),
+}
+
+impl Body for ClientBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Http1(body) => body.poll_frame(cx).map_err(BoxError::from),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(BoxError::from),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Http1(body) => body.is_end(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Http1(body) => body.length().map_or_else(SizeHint::default, SizeHint::with_exact),
+            Self::Http2(body) => body.size_hint(),
+        }
+    }
+}
+
+/// A client's connection after a protocol switch, with the bytes that came behind the request.
+pub struct UpgradedClient {
+    leftover: BytesMut,
+    stream: ClientStream,
+}
+
+impl UpgradedClient {
+    pub(super) fn new(leftover: BytesMut, stream: ClientStream) -> Self {
+        Self { leftover, stream }
+    }
+}
+
+impl AsyncRead for UpgradedClient {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.leftover.is_empty() {
+            return Pin::new(&mut this.stream).poll_read(cx, buffer);
+        }
+        let length = this.leftover.len().min(buffer.remaining());
+        buffer.put_slice(&this.leftover.split_to(length));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for UpgradedClient {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
