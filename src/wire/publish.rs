@@ -408,9 +408,14 @@ fn would_get(shared: &Shared, known: &Known<'_>, config_hash: ConfigHash) -> boo
     assigned.is_some_and(|assigned| assigned.config_hash == config_hash)
 }
 
-/// Tells the fleet that a data plane refuses a config, and the others' sessions if it crashed on it.
-async fn refused(shared: &Shared, known: &Known<'_>, rejected: Rejected, at: Refusal) {
-    let Refusal { revision, serves } = at;
+/// Tells the fleet under which revision a data plane refuses a config and what it serves instead,
+/// and the others' sessions if it crashed on it.
+async fn refused(
+    shared: &Shared,
+    known: &Known<'_>,
+    rejected: Rejected,
+    (revision, serves): (u64, Option<frame::Position>),
+) {
     let (peer, config_hash) = (known.address, rejected.config_hash);
     tracing::error!(%peer, %config_hash, phase = rejected.phase, entity = rejected.entity,
         reason = rejected.reason, "[clustering] data plane rejected the configuration");
@@ -424,12 +429,6 @@ async fn refused(shared: &Shared, known: &Known<'_>, rejected: Rejected, at: Ref
         let promotion = &shared.publication.promotion;
         promotion.quarantine((plane.id, &rejected.reason), config_hash, serves).await;
     }
-}
-
-/// Under which revision a config was refused, and what the data plane serves instead.
-struct Refusal {
-    revision: u64,
-    serves: Option<frame::Position>,
 }
 
 /// Does what the session asks for; the error is why the session ends.
@@ -469,12 +468,12 @@ async fn perform(
                 continue;
             }
             Action::Rejected(rejected, revision) => {
-                refused(shared, known, rejected, Refusal { revision, serves }).await;
+                refused(shared, known, rejected, (revision, serves)).await;
                 continue;
             }
             Action::Refuses(rejected, revision) => {
                 if would_get(shared, known, rejected.config_hash) {
-                    refused(shared, known, rejected, Refusal { revision, serves }).await;
+                    refused(shared, known, rejected, (revision, serves)).await;
                 }
                 continue;
             }
