@@ -76,6 +76,8 @@ pub struct Arrival {
     pub labels: BTreeMap<String, String>,
     /// When its certificate expires.
     pub cert_expires_at: DateTime<Utc>,
+    /// Whether it can be served, as [`DataPlaneRow::sync_status`].
+    pub sync_status: &'static str,
     /// What it serves.
     pub applied: Option<(Seq, ConfigHash)>,
 }
@@ -141,7 +143,7 @@ impl Fleet {
             last_seen: now,
             ttl_seconds: self.ttl_seconds,
             config_hash: hash_text(arrival.applied),
-            sync_status: "normal",
+            sync_status: arrival.sync_status,
             updated_at: now,
             labels: arrival.labels,
             cert_expires_at: Some(arrival.cert_expires_at.timestamp()),
@@ -164,8 +166,19 @@ impl Fleet {
         lag: Option<Duration>,
         now: DateTime<Utc>,
     ) {
+        self.reported(visit, (&hash_text(applied), applied), lag, now);
+    }
+
+    /// A data plane serves what it calls by this hash; which config that is may not be known.
+    pub fn reported(
+        &self,
+        visit: Visit,
+        (hash, applied): (&str, Option<(Seq, ConfigHash)>),
+        lag: Option<Duration>,
+        now: DateTime<Utc>,
+    ) {
         self.update(visit, now, |row| {
-            row.config_hash = hash_text(applied);
+            hash.clone_into(&mut row.config_hash);
             row.applied_hash = applied.map(|(_, hash)| hash);
             row.applied_seq = applied.map(|(seq, _)| seq);
             let serves = |refused: &Refused| Some(refused.config_hash) == row.applied_hash;
@@ -185,6 +198,11 @@ impl Fleet {
             row.rejected = Some(format!("{}: {}", refused.config_hash, refused.reason));
             row.refused = Some(refused);
         });
+    }
+
+    /// Whether a data plane can be served has changed.
+    pub fn judged(&self, visit: Visit, sync_status: &'static str, now: DateTime<Utc>) {
+        self.update(visit, now, |row| row.sync_status = sync_status);
     }
 
     /// A data plane's connection ended.
@@ -225,6 +243,7 @@ mod tests {
             version: "3.9.1".into(),
             labels: BTreeMap::new(),
             cert_expires_at: DateTime::UNIX_EPOCH,
+            sync_status: "normal",
             applied: None,
         }
     }

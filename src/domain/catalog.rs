@@ -266,6 +266,15 @@ impl Catalog {
         self.settle(kind, document, true, short)
     }
 
+    /// Expands older names of fields and fills absent fields with their defaults, but rewrites
+    /// nothing else: for a document that came from a control plane of Kong.
+    pub fn receive(&self, kind: Kind, document: &mut Document) -> Result<(), FieldErrors> {
+        let fields = self.fields(kind, document);
+        schema::expand_fields(fields, document)?;
+        schema::complete(fields, document, true);
+        Ok(())
+    }
+
     /// Expands shorthands and removes duplicates from sets, but leaves absent fields absent: for a
     /// document that a patch was merged into.
     pub fn tidy(&self, kind: Kind, document: &mut Document) -> Result<(), FieldErrors> {

@@ -18,7 +18,7 @@ use crate::failpoint;
 use crate::runtime::{CompileError, Tools};
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
-use crate::snapshot::file::{self, Newest};
+use crate::snapshot::file::{self, KongOrigin, Newest};
 use crate::snapshot::head::SignedHead;
 use crate::telemetry::trouble::Trouble;
 use crate::wire::frame::{Pin, Rejected};
@@ -34,6 +34,14 @@ struct Inner {
     served: Served,
     tools: Tools,
     record: Mutex<Record>,
+}
+
+/// Which way a config came.
+pub(super) enum Origin {
+    /// By a head that its cluster signed.
+    Signed(SignedHead, Pin),
+    /// From a control plane of Kong, signed by nobody.
+    Kong(KongOrigin),
 }
 
 /// What is known of the files in the prefix.
@@ -104,35 +112,37 @@ impl Applier {
         self.put_in_force(snapshot).is_ok()
     }
 
-    /// Puts a verified snapshot in force and keeps it; blocks while it compiles and writes.
-    ///
-    /// `from` is the signed head that it came by, if it came by one. Of a config that is served
-    /// and kept already, the head is kept.
-    pub(super) fn apply(
-        &self,
-        snapshot: &Arc<Snapshot>,
-        from: Option<(SignedHead, Pin)>,
-    ) -> Result<(), CompileError> {
+    /// Puts a verified snapshot in force and keeps it; blocks while it compiles and writes. Of a
+    /// config that is served and kept already, the head is kept.
+    pub(super) fn apply(&self, snapshot: &Arc<Snapshot>, from: Origin) -> Result<(), CompileError> {
         let config_hash = snapshot.hash();
         let is_served = self.0.served.handle.load().config_hash == config_hash;
         if is_served {
             self.0.served.confirm();
         } else {
             self.put_in_force(snapshot)?;
-            let seq = from.as_ref().map(|(head, _)| head.seq.0);
-            tracing::info!(seq, %config_hash, "configuration served");
-        }
-        if is_served && self.record().stored == Some(config_hash) {
-            if let Some((head, _)) = from {
-                self.record().journal.keep_head(head);
+            match &from {
+                Origin::Signed(head, _) => {
+                    tracing::info!(seq = head.seq.0, %config_hash, "configuration served");
+                }
+                Origin::Kong(kong) => {
+                    tracing::info!(kong = kong.config_hash, %config_hash, "configuration served");
+                }
             }
-            return Ok(());
         }
-        self.keep(snapshot, from);
+        let is_kept = is_served && self.record().stored == Some(config_hash);
+        match from {
+            Origin::Signed(head, _) if is_kept => self.record().journal.keep_head(head),
+            from => self.keep(snapshot, from),
+        }
         Ok(())
     }
 
     fn put_in_force(&self, snapshot: &Arc<Snapshot>) -> Result<(), CompileError> {
+        if let Some(refused) = self.record().journal.refusal(snapshot.hash()) {
+            let reason = format!("it was refused before: {}", refused.reason);
+            return Err(CompileError { entity: None, reason });
+        }
         let before = self.record().journal.begin(snapshot.hash(), Instant::now());
         self.0.served.serve(snapshot, &self.0.tools).inspect_err(|error| {
             tracing::error!(config_hash = %snapshot.hash(), %error, "configuration not served");
@@ -142,12 +152,20 @@ impl Applier {
 
     /// Writes the cache. The configuration is served whether or not that works, and the next one is
     /// kept if it can be.
-    fn keep(&self, snapshot: &Snapshot, from: Option<(SignedHead, Pin)>) {
-        let origin = from.map(|(head, pin)| (head, pin.public_key));
-        let bytes = file::encode(&self.0.catalog, snapshot, origin);
+    fn keep(&self, snapshot: &Snapshot, from: Origin) {
+        let catalog = &self.0.catalog;
+        let bytes = match from {
+            Origin::Signed(head, pin) => {
+                file::encode(catalog, snapshot, Some((head, pin.public_key)))
+            }
+            Origin::Kong(kong) => file::encode_unsigned(catalog, snapshot, kong),
+        };
         failpoint::hit("cache.encoded");
         let mut record = self.record();
-        match file::store(&self.0.directory, &bytes, record.newest) {
+        // The same config under another name takes the place of itself.
+        let is_same = record.stored == Some(snapshot.hash());
+        let newest = if is_same { Newest::Bad } else { record.newest };
+        match file::store(&self.0.directory, &bytes, newest) {
             Ok(()) => {
                 let is_good = record.journal.good() == Some(snapshot.hash());
                 record.newest = if is_good { Newest::Good } else { Newest::Unproven };

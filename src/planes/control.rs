@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::certificates::Certificates;
 use super::identity;
 use super::janitor;
+use super::kong;
 use super::listen::{self, Face};
 use super::node::{self, Counts};
 use super::tasks::Tasks;
@@ -105,8 +106,7 @@ impl Control {
             Some(store) => Some(promotion(store, &writer, &fleet, &clock, &mut tasks).await?),
             None => None,
         };
-        let auth = authentication(settings, stored.map(|it| it as _), &clock).await?;
-        tasks.spawn(auth.clone().follow(tasks.stopped()));
+        let auth = authentication(settings, stored.map(|it| it as _), &clock, &mut tasks).await?;
         let admin_api = admin(
             settings,
             &writer,
@@ -138,6 +138,7 @@ impl Control {
                 identity: certificates.add_cluster()?,
                 clock,
                 timing: Timing::default(),
+                kong: kong::terms(settings),
             };
             addresses = serve_cluster(&mut tasks, settings, publication)?;
         }
@@ -211,6 +212,7 @@ async fn authentication(
     settings: &Settings,
     tokens: Option<Arc<dyn TokenStore>>,
     clock: &Clock,
+    tasks: &mut Tasks,
 ) -> anyhow::Result<Arc<Auth>> {
     if !settings.admin.auth {
         return Ok(Arc::new(Auth::off()));
@@ -225,7 +227,9 @@ async fn authentication(
              `hybridctl token create --role admin --name NAME`"
         );
     }
-    Ok(Arc::new(auth))
+    let auth = Arc::new(auth);
+    tasks.spawn(auth.clone().follow(tasks.stopped()));
+    Ok(auth)
 }
 
 fn status(settings: &Settings, writer: &Writer, counts: &Counts) -> StatusSource {

@@ -8,9 +8,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::sync::watch;
 
-use super::apply::{Applier, rejected};
+use super::apply::{Applier, Origin, rejected};
 use super::certificates::Certificates;
 use super::control::serve_all;
+use super::kong;
 use super::listen::{self, Face};
 use super::node::{self, Counts};
 use super::origin::{self, Start};
@@ -32,14 +33,16 @@ use crate::proxy::listener::{ListenSpec, ProxyServer, ServeLimits};
 use crate::proxy::settings::{Network, OwnHeaders, ProxySettings};
 use crate::proxy::upstream::{Pool, PoolLimits};
 use crate::runtime::{CompileError, Handle, Tools};
-use crate::settings::{Database, Settings, TrustedAddress};
+use crate::settings::{ClusterProtocol, Database, Settings, TrustedAddress};
 use crate::snapshot::Snapshot;
+use crate::snapshot::file::KongOrigin;
 use crate::snapshot::head::SignedHead;
 use crate::telemetry::access::{AccessGuard, AccessLog, AccessTarget};
 use crate::telemetry::trouble::is_of_disk;
 use crate::wire::content::TlsLink;
 use crate::wire::follow::{Apply, Link, LinkState, follow};
 use crate::wire::frame::{Hello, PROTOCOL, Pin};
+use crate::wire::kong::attach::ApplyUnsigned;
 use crate::wire::session::publisher::Timing;
 use crate::writer::Writer;
 
@@ -319,7 +322,19 @@ fn cluster_link(
         applied: None,
         rejected: Vec::new(),
     };
-    let Start { snapshot, memory, pin_path } = start;
+    let Start { snapshot, memory, pin_path, kong_hash } = start;
+    if memory.pin.is_some() && settings.cluster.protocol == ClusterProtocol::Kong {
+        tracing::warn!(
+            "cluster_protocol = kong: this data plane has pinned a cluster that signs its heads, and \
+             takes unsigned configurations all the same"
+        );
+    }
+    let kong = kong::attachment(
+        settings,
+        (&catalog, &hello.labels),
+        kong_hash.unwrap_or_else(|| kong::hash(&snapshot)),
+        apply_unsigned(applier.clone()),
+    );
     let mirror = settings.cluster.snapshot_mirror.as_deref();
     let mirror = mirror.map(|url| super::mirror::open(settings, url, &clock)).transpose()?;
     Ok(Link {
@@ -335,6 +350,7 @@ fn cluster_link(
         clock,
         timing: Timing::default(),
         retry: RETRY,
+        kong,
     })
 }
 
@@ -342,12 +358,28 @@ fn cluster_link(
 fn apply(applier: Applier) -> Apply {
     Arc::new(move |snapshot: Arc<Snapshot>, head: SignedHead, pin: Pin| {
         let applier = applier.clone();
-        let work = move || applier.apply(&snapshot, Some((head, pin)));
+        let work = move || applier.apply(&snapshot, Origin::Signed(head, pin));
         Box::pin(async move {
-            let done = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-                Err(CompileError { entity: None, reason: error.to_string() })
-            });
+            let done = run(work).await;
             done.map_err(|error| rejected(head.config_hash, &error))
         })
     })
+}
+
+/// Does the same for a snapshot from a control plane of Kong.
+fn apply_unsigned(applier: Applier) -> ApplyUnsigned {
+    Arc::new(move |snapshot: Arc<Snapshot>, origin: KongOrigin| {
+        let applier = applier.clone();
+        let work = move || applier.apply(&snapshot, Origin::Kong(origin));
+        Box::pin(async move { run(work).await.map_err(|error| error.to_string()) })
+    })
+}
+
+/// Compiles off the request path.
+async fn run(
+    work: impl FnOnce() -> Result<(), CompileError> + Send + 'static,
+) -> Result<(), CompileError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(CompileError { entity: None, reason: error.to_string() }))
 }

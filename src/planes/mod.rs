@@ -8,6 +8,7 @@ pub mod data;
 pub mod database;
 pub mod identity;
 mod janitor;
+mod kong;
 mod listen;
 pub mod mirror;
 mod node;

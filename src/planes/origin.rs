@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::domain::decide::Fresh;
 use crate::failpoint;
-use crate::settings::Settings;
+use crate::settings::{ClusterProtocol, Settings};
 use crate::snapshot::Snapshot;
 use crate::snapshot::file;
 use crate::wire::follow::keep_pin;
@@ -24,6 +24,8 @@ pub(super) struct Start {
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) memory: Memory,
     pub(super) pin_path: PathBuf,
+    /// What a control plane of Kong called it, if it came from one.
+    pub(super) kong_hash: Option<String>,
 }
 
 /// Finds what to start with and puts it in force: the newest generation of the cache that can be
@@ -48,40 +50,59 @@ pub(super) fn start(
     let mut fresh = Fresh { at: clock.now(), id: &mut id };
     failpoint::hit("start.load");
     let mut memory = Memory { pin: pinned, applied: None, rejected: Vec::new() };
-    let mut snapshot = None;
+    let mut cache = None;
     for (age, path) in file::generations(directory).into_iter().enumerate() {
-        let found = cached(&path, applier, &mut memory, &mut fresh);
-        applier.found(found.as_ref().filter(|_| age == 0).map(|snapshot| snapshot.hash()));
+        let found = cached(&path, applier, (&mut memory, settings.cluster.protocol), &mut fresh);
+        applier.found(found.as_ref().filter(|_| age == 0).map(|found| found.snapshot.hash()));
         if found.is_some() {
-            snapshot = found;
+            cache = found;
             break;
         }
     }
     if let Some(pin) = memory.pin.as_ref().filter(|_| !pin_path.exists()) {
         keep_pin(&pin_path, pin);
     }
-    let snapshot = match snapshot {
-        Some(snapshot) => snapshot,
+    let (snapshot, kong_hash) = match cache {
+        Some(Cached { snapshot, kong_hash }) => (snapshot, kong_hash),
         None => {
             let declared = declared(settings, applier.catalog(), &mut fresh)?.map(Arc::new);
-            declared.filter(|declared| applier.start_with(declared)).unwrap_or_default()
+            (declared.filter(|declared| applier.start_with(declared)).unwrap_or_default(), None)
         }
     };
     memory.rejected = applier.refused();
-    Ok(Start { snapshot, memory, pin_path })
+    Ok(Start { snapshot, memory, pin_path, kong_hash })
 }
 
-/// Starts with one generation of the cache, if that is possible.
+/// What a cache holds.
+struct Cached {
+    snapshot: Arc<Snapshot>,
+    kong_hash: Option<String>,
+}
+
+/// Starts with one generation of the cache, if that is possible. What came from a control plane of
+/// Kong is signed by nobody, and nothing for a data plane that has pinned a cluster, unless its
+/// operator wants it so.
 fn cached(
     path: &Path,
     applier: &Applier,
-    memory: &mut Memory,
+    (memory, protocol): (&mut Memory, ClusterProtocol),
     fresh: &mut Fresh<'_>,
-) -> Option<Arc<Snapshot>> {
+) -> Option<Cached> {
     let refuse = |why: &dyn std::fmt::Display| {
         tracing::error!(path = %path.display(), "cached configuration {why}, ignoring");
     };
     let loaded = file::load(applier.catalog(), path, fresh).map_err(|error| refuse(&error)).ok()?;
+    if let Some(kong) = &loaded.kong
+        && memory.pin.is_some()
+        && protocol != ClusterProtocol::Kong
+    {
+        tracing::error!(
+            control_plane = kong.control_plane,
+            "cached configuration is of a control plane of Kong and not signed by the cluster that \
+             this data plane has pinned, looking for an older one"
+        );
+        return None;
+    }
     let signed = match loaded.origin {
         Some((head, public_key)) => {
             let from = Pin { cluster_id: head.cluster_id, public_key };
@@ -110,7 +131,7 @@ fn cached(
         memory.applied = Some(Position::from(head));
         memory.pin = Some(from);
     }
-    Some(snapshot)
+    Some(Cached { snapshot, kong_hash: loaded.kong.map(|kong| kong.config_hash) })
 }
 
 /// Reads the configuration that the settings declare, if they do.

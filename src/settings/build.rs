@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::error::SettingsError;
 use super::layout::{
-    Admin, Cluster, ClusterMtls, Database, Declarative, Dns, LogLevel, Ocsp, Proxy, ProxyServer,
-    SnapshotKeep, Status, Tls, UpstreamKeepalive,
+    Admin, Cluster, ClusterMtls, ClusterProtocol, Database, Declarative, Dns, LogLevel, Ocsp,
+    Proxy, ProxyServer, SnapshotKeep, Status, Tls, UpstreamKeepalive,
 };
 use super::listener::{self, Listener};
 use super::pem::{self, PemPair};
@@ -199,6 +199,11 @@ impl Reader<'_> {
             max_payload: self.whole("cluster_max_payload"),
             proxy_server: proxy_server.filter(|_| self.values.flag("cluster_use_proxy")),
             dp_labels: Vec::new(),
+            protocol: match self.text("cluster_protocol") {
+                "native" => ClusterProtocol::Native,
+                "kong" => ClusterProtocol::Kong,
+                _ => ClusterProtocol::Auto,
+            },
             snapshot_mirror: self.values.text("cluster_snapshot_mirror").map(str::to_owned),
             db_update_frequency: self.seconds("db_update_frequency"),
         }

@@ -128,6 +128,17 @@ pub enum Ocsp {
     Optional,
 }
 
+/// Which dialect a data plane speaks to its control planes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ClusterProtocol {
+    /// The native one, or Kong's where a control plane has no native path.
+    Auto,
+    /// The native one.
+    Native,
+    /// Kong's.
+    Kong,
+}
+
 /// Links between control plane and data planes (reference hybrid.md, section 1.2).
 #[derive(Clone, Debug)]
 pub struct Cluster {
@@ -157,6 +168,8 @@ pub struct Cluster {
     pub proxy_server: Option<ProxyServer>,
     /// What a data plane tells of itself.
     pub dp_labels: Vec<(String, String)>,
+    /// Which dialect a data plane speaks.
+    pub protocol: ClusterProtocol,
     /// Where a data plane looks for content before it asks a control plane: `http://`, `https://`
     /// or `file://`.
     pub snapshot_mirror: Option<String>,

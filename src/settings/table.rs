@@ -19,6 +19,7 @@ pub const ALL: &[Property] = &[
     Property::new("snapshot_keep_age", Number, Some("86400")),
     Property::new("cluster_snapshot_mirror", Text, None),
     Property::new("cluster_trusted_cert", List, None),
+    Property::new("cluster_protocol", Enum(&["auto", "native", "kong"]), Some("auto")),
     // The node.
     Property::new("prefix", Text, Some("/usr/local/kong/")),
     Property::new(
@@ -95,7 +96,7 @@ pub const ALL: &[Property] = &[
     Property::new("cluster_server_name", Text, None),
     Property::new("cluster_ocsp", Enum(&["on", "off", "optional"]), Some("off")),
     Property::new("cluster_data_plane_purge_delay", Number, Some("1209600")),
-    Property::new("cluster_max_payload", Number, Some("16777216")).missing(),
+    Property::new("cluster_max_payload", Number, Some("16777216")),
     Property::new("cluster_use_proxy", Flag, Some("off")),
     Property::new("cluster_dp_labels", List, None),
     Property::new("cluster_rpc", Flag, Some("off")).missing(),
@@ -104,7 +105,7 @@ pub const ALL: &[Property] = &[
     Property::new("cluster_allowed_common_names", List, None).missing(),
     Property::new("proxy_server", Text, None).sensitive(),
     Property::new("proxy_server_ssl_verify", Flag, Some("on")),
-    Property::new("db_update_frequency", Number, Some("5")).moot(),
+    Property::new("db_update_frequency", Number, Some("5")),
     Property::new("db_update_propagation", Number, Some("0")).moot(),
     Property::new("declarative_config", Text, None),
     Property::new("declarative_config_string", Text, None).sensitive(),

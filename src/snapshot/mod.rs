@@ -12,6 +12,7 @@
 
 pub mod assembly;
 pub mod file;
+pub mod gzip;
 pub mod head;
 pub mod mirror;
 pub mod node;

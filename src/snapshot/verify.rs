@@ -113,3 +113,45 @@ fn innermost(fields: &Value, rejection: &Rejection) -> (String, String) {
         _ => (pointer, rejection.message()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::catalog::{Catalog, PluginSchema};
+    use crate::domain::config::Config;
+    use crate::domain::entity::Entity;
+    use crate::domain::kinds::plugin;
+    use crate::domain::schema::Field;
+    use crate::snapshot::{Snapshot, pack};
+
+    fn catalog(fields: &[&'static str]) -> Catalog {
+        let fields = fields.iter().map(|name| (*name, Field::string()));
+        let config = Field::record([("inner", Field::record(fields))]);
+        Catalog::new(vec![PluginSchema::new("marker", "1.0.0", 1).config(config)])
+    }
+
+    /// What a newer control plane made, as a data plane reads it.
+    fn received(inner: Value) -> Result<(), String> {
+        let document = json!({
+            "id": Uuid::nil(), "name": "marker", "created_at": 1, "updated_at": 1,
+            "config": {"inner": inner}, "protocols": ["http"], "enabled": true,
+        });
+        let entity = Entity::new(plugin::KIND, document.as_object().unwrap()).unwrap();
+        let snapshot = Snapshot::of(Config::of(&catalog(&["old", "new"]), [entity]));
+        let packed = pack::encode(&snapshot);
+        let back = pack::decode(&catalog(&["old"]), snapshot.hash(), &packed);
+        back.map(drop).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_field_that_is_unknown_here_is_ignored_if_it_is_null_and_named_if_it_is_not() {
+        assert_eq!(received(json!({"old": "a", "new": null})), Ok(()));
+        assert_eq!(
+            received(json!({"old": "a", "new": "b"})).unwrap_err(),
+            "plugins 00000000-0000-0000-0000-000000000000 at /config/inner/new: unknown field"
+        );
+    }
+}

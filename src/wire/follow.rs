@@ -15,6 +15,10 @@ use tokio::time::timeout;
 
 use super::content::{ContentError, Pulled, Source, TlsLink};
 use super::frame::{Delta, FromControl, Hello, Pin, Rejected};
+use super::kong::attach::{self, AttachError, Attachment};
+use super::kong::dialect::Dialect;
+use super::kong::session::CloseReason;
+use super::kong::stream::StreamError;
 use super::mirror::Mirror;
 use super::renewal::{ClientSocket, ConnectError, Renewal, connect};
 use super::session::follower::{Action, Follower, Memory};
@@ -75,6 +79,8 @@ pub struct Link {
     pub timing: Timing,
     /// How long the first retry waits at the most; doubles up to thirty seconds.
     pub retry: Duration,
+    /// What else it needs where a control plane is of Kong.
+    pub kong: Attachment,
 }
 
 /// How the link is, for the status and for tests.
@@ -144,26 +150,35 @@ pub async fn follow(
         let Some(address) = address else { return };
         turn = turn.wrapping_add(1);
         let began = Instant::now();
-        let around = (&pulled, &state, &mut renewal);
-        let ended = session(&mut link, &address, around, &mut stop).await;
-        match ended {
-            SessionError::Stopped => return,
-            SessionError::Renewed => {
-                // It is to the same control plane.
-                turn = turn.wrapping_sub(1);
-                continue;
+        let is_pinned = link.memory.pin.is_some();
+        let mut ended = None;
+        if link.kong.dialects.choose(&address, is_pinned, began) == Dialect::Native {
+            let around = (&pulled, &state, &mut renewal);
+            let error = session(&mut link, &address, around, &mut stop).await;
+            match error {
+                SessionError::Stopped => return,
+                SessionError::Renewed => {
+                    // It is to the same control plane.
+                    turn = turn.wrapping_sub(1);
+                    continue;
+                }
+                _ => {}
             }
-            _ => {}
+            if !falls_back(&mut link, &address, &error) {
+                failures =
+                    if began.elapsed() > GOOD_SESSION { 0 } else { failures.saturating_add(1) };
+                ended = Some(broken(&link, &address, &error, failures));
+            }
         }
-        failures = if began.elapsed() > GOOD_SESSION { 0 } else { failures.saturating_add(1) };
-        let pause = pause(&link, failures);
-        let url = url(&link.hello, &address);
-        tracing::warn!(
-            "[clustering] connection to control plane {url} broken: {ended} (retrying after {} \
-             seconds) [{address}]",
-            pause.as_secs_f64().ceil()
-        );
-        state.send_replace(LinkState { connected: false, last_error: Some(ended.to_string()) });
+        let ended = match ended {
+            Some(ended) => ended,
+            None => match attach::session(&mut link, &address, &state, &mut stop).await {
+                AttachError::Stopped => return,
+                error => detached(&link, &address, &error),
+            },
+        };
+        let Ended { pause, error } = ended;
+        state.send_replace(LinkState { connected: false, last_error: Some(error) });
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             _ = stop.wait_for(|stop| *stop) => return,
@@ -179,6 +194,62 @@ fn url(hello: &Hello, address: &str) -> String {
     )
 }
 
+/// How a session ended, and how long to wait before the next.
+struct Ended {
+    pause: Duration,
+    error: String,
+}
+
+/// Says whether a control plane turned out to be Kong's, and is to be followed as such.
+fn falls_back(link: &mut Link, address: &str, error: &SessionError) -> bool {
+    if !matches!(error, SessionError::Connect(ConnectError::Socket(SocketError::NoSuchPath))) {
+        return false;
+    }
+    let is_pinned = link.memory.pin.is_some();
+    let falls_back = link.kong.dialects.has_no_native(address, is_pinned, Instant::now());
+    if falls_back {
+        tracing::info!("[clustering] control plane has no native path, is it of Kong? [{address}]");
+    } else {
+        tracing::warn!(
+            "[clustering] control plane has no native path; unsigned configurations of Kong are \
+             taken by a data plane that has pinned no cluster, or by cluster_protocol = kong \
+             [{address}]"
+        );
+    }
+    falls_back
+}
+
+/// Tells how a native session ended.
+fn broken(link: &Link, address: &str, error: &SessionError, failures: u32) -> Ended {
+    let pause = pause(link, failures);
+    let url = url(&link.hello, address);
+    tracing::warn!(
+        "[clustering] connection to control plane {url} broken: {error} (retrying after {} \
+         seconds) [{address}]",
+        pause.as_secs_f64().ceil()
+    );
+    Ended { pause, error: error.to_string() }
+}
+
+/// Tells how a session with a control plane of Kong ended, in Kong's words; it is tried again
+/// after a whole number of seconds that is drawn anew each time.
+fn detached(link: &Link, address: &str, error: &AttachError) -> Ended {
+    let (shortest, longest) = link.kong.retry_seconds;
+    let spread = longest.saturating_sub(shortest).saturating_add(1);
+    let seconds = shortest + link.clock.random() % spread;
+    match error {
+        AttachError::Connect(_) | AttachError::Upgrade(_) => tracing::warn!(
+            "[clustering] connection to control plane wss://{address}{} broken: {error} \
+             (retrying after {seconds} seconds) [{address}]",
+            attach::target(link)
+        ),
+        AttachError::Stream(StreamError::Closed) | AttachError::Closed(CloseReason::Closed) => {
+            tracing::info!("[clustering] connection to control plane closed [{address}]");
+        }
+        error => tracing::error!("[clustering] {error} [{address}]"),
+    }
+    Ended { pause: Duration::from_secs(seconds), error: error.to_string() }
+}
 /// Doubles with each failure, and spreads a fleet that lost its control plane at once.
 fn pause(link: &Link, failures: u32) -> Duration {
     let longest = link.retry.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(RETRY_MAX);
@@ -266,19 +337,8 @@ async fn run(
                     let work = pin.map(|pin| obtain(link, from, head, delta, pin, applies));
                     obtaining.work = work;
                 }
-                Action::Keep(head) => {
-                    if let Some(pin) = follower.memory.pin.clone() {
-                        // It is served: there is nothing to refuse.
-                        let _ = (link.apply)(link.snapshot.clone(), head, pin).await;
-                    }
-                }
-                Action::Distrust(why, head) => {
-                    tracing::error!(epoch = head.epoch, seq = head.seq.0,
-                        config_hash = %head.config_hash, "[clustering] head refused: {why}");
-                    state.send_modify(|state| {
-                        state.last_error = Some(format!("head {} refused: {why}", head.seq));
-                    });
-                }
+                Action::Keep(head) => keep(link, follower, head).await,
+                Action::Distrust(why, head) => distrust(state, &why, &head),
                 Action::Close(reason) => return reason.into(),
             }
         }
@@ -321,6 +381,23 @@ async fn run(
             _ = stop.wait_for(|stop| *stop) => return SessionError::Stopped,
         };
     }
+}
+
+/// Keeps a newer head of what is served.
+async fn keep(link: &Link, follower: &Follower, head: SignedHead) {
+    if let Some(pin) = follower.memory.pin.clone() {
+        // It is served: there is nothing to refuse.
+        let _ = (link.apply)(link.snapshot.clone(), head, pin).await;
+    }
+}
+
+/// Tells of a head that is not believed.
+fn distrust(state: &watch::Sender<LinkState>, why: &impl std::fmt::Display, head: &SignedHead) {
+    tracing::error!(epoch = head.epoch, seq = head.seq.0,
+        config_hash = %head.config_hash, "[clustering] head refused: {why}");
+    state.send_modify(|state| {
+        state.last_error = Some(format!("head {} refused: {why}", head.seq));
+    });
 }
 
 /// Keeps the cluster that a data plane belongs to from now on.

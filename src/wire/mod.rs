@@ -10,12 +10,14 @@
 //! - garbage ends its connection and nothing else.
 
 mod address;
-mod asker;
+mod answer;
 pub mod content;
 pub mod follow;
 pub mod frame;
 pub mod journal;
+pub mod kong;
 pub mod mirror;
+mod native;
 pub mod pin;
 pub mod publish;
 mod recent;

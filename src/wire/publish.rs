@@ -1,13 +1,10 @@
 //! The control plane's driver: the cluster listener, its sessions, and content by hash.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http::{HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -19,21 +16,24 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::asker::Asker;
-use super::frame::{self, FromControl, FromData, PROTOCOL, Pin, Rejected, Welcome};
-use super::journal;
+use super::answer::{Answer, immutable, plain, refusal};
+use super::frame::{self, FromControl, FromData, PROTOCOL, Pin, Welcome};
+use super::kong;
+use super::kong::compat::Ours;
+use super::kong::introduction::Arguments;
+use super::kong::serve::{Outlets, Terms};
+use super::native::{Known, in_this_epoch};
 use super::recent::Recent;
 use super::session::publisher::{Action, Publisher, Timing};
 use super::socket::{NODES, PATH, SNAPSHOTS, Socket, SocketError};
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
-use crate::domain::hash::ConfigHash;
-use crate::fleet::{Arrival, Fleet, Refused, Visit};
+use crate::fleet::Fleet;
 use crate::pki::TlsError;
 use crate::pki::cluster::{
     LiveIdentity, PeerCertificate, PeerError, check_peer, cluster_server_config,
 };
-use crate::promotion::decision::{Peer, Position};
+use crate::promotion::decision::Peer;
 use crate::promotion::keeper::Keeper;
 use crate::promotion::view::View;
 use crate::snapshot::head::Signer;
@@ -70,13 +70,18 @@ pub struct Publication {
     pub clock: Clock,
     /// When peers are given up.
     pub timing: Timing,
+    /// How data planes of Kong are served.
+    pub kong: Terms,
 }
 
-struct Shared {
-    publication: Publication,
-    recent: Recent,
+/// What all connections share.
+pub(super) struct Shared {
+    pub(super) publication: Publication,
+    pub(super) ours: Arc<Ours>,
+    pub(super) recent: Recent,
+    pub(super) outlets: Outlets,
     pin: Pin,
-    stop: watch::Receiver<bool>,
+    pub(super) stop: watch::Receiver<bool>,
 }
 
 /// Serves one cluster listener until `stop` turns true.
@@ -95,7 +100,9 @@ pub async fn publish(
     let public_key = signer.key.verify_key().to_string();
     let pin = Pin { cluster_id: signer.cluster_id, public_key };
     let recent = Recent::new(publication.catalog.clone(), signer);
-    let shared = Arc::new(Shared { publication, recent, pin, stop });
+    let ours = Arc::new(Ours::of(&publication.catalog));
+    let outlets = Outlets::new(&publication);
+    let shared = Arc::new(Shared { publication, ours, recent, outlets, pin, stop });
     let mut tasks = JoinSet::new();
     tasks.spawn(remember(shared.clone()));
     for listener in listeners {
@@ -178,9 +185,9 @@ async fn connection(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor, share
     let service = service_fn(|request| {
         let answer = match &certificate {
             Some(certificate) => answer(&shared, request, peer, certificate),
-            None => refusal(),
+            None => Ok(refusal()),
         };
-        async move { Ok::<_, Infallible>(answer) }
+        async move { answer }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -206,19 +213,22 @@ fn admit(
     check_peer(&publication.identity.current(), presented, &publication.clock)
 }
 
-type Answer = Response<Full<Bytes>>;
+/// The connection ends without an answer, as nginx's status 444 has it.
+#[derive(Debug, thiserror::Error)]
+#[error("ended without an answer")]
+struct Silence;
 
 fn answer(
     shared: &Arc<Shared>,
     request: Request<Incoming>,
     peer: SocketAddr,
     certificate: &Arc<PeerCertificate>,
-) -> Answer {
+) -> Result<Answer, Silence> {
     let path = request.uri().path();
     if request.method() != Method::GET {
-        return plain(StatusCode::METHOD_NOT_ALLOWED);
+        return Ok(plain(StatusCode::METHOD_NOT_ALLOWED));
     }
-    if path == PATH {
+    if path == PATH || path == kong::PATH {
         return upgrade(shared, request, peer, certificate);
     }
     let content = if let Some(hash) = path.strip_prefix(SNAPSHOTS) {
@@ -226,33 +236,10 @@ fn answer(
     } else if let Some(hash) = path.strip_prefix(NODES) {
         shared.recent.nodes(hash)
     } else {
-        tracing::warn!(%peer, path, "[clustering] nothing is served there; is it a Kong data plane?");
+        tracing::warn!(%peer, path, "[clustering] nothing is served there");
         None
     };
-    content.map_or_else(|| plain(StatusCode::NOT_FOUND), immutable)
-}
-
-fn plain(status: StatusCode) -> Answer {
-    let mut answer = Response::new(Full::default());
-    *answer.status_mut() = status;
-    answer
-}
-
-/// What nginx answers to whoever has no good certificate; the connection ends with it.
-fn refusal() -> Answer {
-    let mut answer = plain(StatusCode::BAD_REQUEST);
-    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    answer
-}
-
-/// Content under its hash never changes, so any cache may keep it.
-fn immutable(content: Bytes) -> Answer {
-    let mut answer = Response::new(Full::new(content));
-    let headers = answer.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-    let forever = HeaderValue::from_static("public, max-age=31536000, immutable");
-    headers.insert(header::CACHE_CONTROL, forever);
-    answer
+    Ok(content.map_or_else(|| plain(StatusCode::NOT_FOUND), immutable))
 }
 
 /// Answers the WebSocket handshake (checks and texts: reference hybrid.md, section 3.4).
@@ -261,13 +248,12 @@ fn upgrade(
     mut request: Request<Incoming>,
     peer: SocketAddr,
     certificate: &Arc<PeerCertificate>,
-) -> Answer {
-    let asker = Asker::read(request.uri().query().unwrap_or_default(), peer.ip());
-    for (argument, what) in [(&asker.id, "id"), (&asker.version, "version")] {
-        if argument.is_none() {
-            tracing::warn!("[clustering] data plane didn't pass the {what} {asker}");
-            return plain(StatusCode::BAD_REQUEST);
-        }
+) -> Result<Answer, Silence> {
+    let arguments = Arguments::parse(request.uri().query().unwrap_or_default());
+    if let Some(what) = arguments.missing() {
+        let suffix = arguments.suffix(peer.ip());
+        tracing::warn!("[clustering] data plane didn't pass the {what}{suffix}");
+        return Ok(plain(StatusCode::BAD_REQUEST));
     }
     let wanted = |name, value: &str| {
         let header =
@@ -280,16 +266,22 @@ fn upgrade(
         .map(|key| derive_accept_key(key.as_bytes()));
     let key = key.and_then(|key| HeaderValue::try_from(key).ok());
     let Some(key) = key.filter(|_| wanted(header::UPGRADE, "websocket")) else {
+        let suffix = arguments.suffix(peer.ip());
         tracing::error!(
             "[clustering] failed to perform server side websocket handshake: it lacks `Upgrade: \
-             websocket` or a key {asker}"
+             websocket` or a key{suffix}"
         );
-        return plain(StatusCode::BAD_REQUEST);
+        return Err(Silence);
     };
+    let is_kong = request.uri().path() == kong::PATH;
     let upgraded = hyper::upgrade::on(&mut request);
     let (shared, certificate) = (shared.clone(), certificate.clone());
     tokio::spawn(async move {
         match upgraded.await {
+            Ok(upgraded) if is_kong => {
+                let from = (peer, &*certificate);
+                kong::serve::session(TokioIo::new(upgraded), &shared, from, arguments).await;
+            }
             Ok(upgraded) => {
                 let socket = Socket::server(TokioIo::new(upgraded)).await;
                 session(socket, &shared, peer, &certificate).await;
@@ -302,7 +294,7 @@ fn upgrade(
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::SEC_WEBSOCKET_ACCEPT, key);
-    answer
+    Ok(answer)
 }
 
 type ServerSocket = Socket<TokioIo<hyper::upgrade::Upgraded>>;
@@ -318,8 +310,9 @@ async fn session(
     let mut views = shared.publication.promotion.subscribe();
     let mut stop = shared.stop.clone();
     let mut publisher = Publisher::new(shared.publication.timing, Instant::now())
-        .in_epoch(shared.publication.cluster.epoch);
-    let mut known = Known { address: peer, certificate, visit: None, plane: None };
+        .in_epoch(shared.publication.cluster.epoch)
+        .comparing(shared.ours.clone());
+    let mut known = Known { address: peer, certificate, visit: None, plane: None, suffix: None };
     let mut ticks = tokio::time::interval(TICK);
     let ended = loop {
         let actions = tokio::select! {
@@ -329,6 +322,7 @@ async fn session(
                         let plane = Peer { id: hello.node_id, labels: hello.labels.clone() };
                         known.plane = Some(plane);
                         let serves = hello.applied;
+                        known.introduce(hello);
                         offer(&mut publisher, serves, shared, &known, (&mut heads, &mut views));
                     }
                     publisher.frame(frame, Instant::now())
@@ -364,14 +358,6 @@ async fn session(
     let _ = timeout(TICK, socket.close()).await;
 }
 
-/// The other end of a session.
-struct Known<'a> {
-    address: SocketAddr,
-    certificate: &'a PeerCertificate,
-    visit: Option<Visit>,
-    plane: Option<Peer>,
-}
-
 /// Tells the session what its data plane is to get, which serves this.
 fn offer(
     publisher: &mut Publisher,
@@ -395,42 +381,6 @@ fn offer(
     }
 }
 
-/// Returns a position of a data plane, if it is of this life of the log.
-fn in_this_epoch(shared: &Shared, at: frame::Position) -> Option<Position> {
-    let frame::Position { epoch, seq, config_hash, .. } = at;
-    (epoch == shared.publication.cluster.epoch).then_some(Position { seq, config_hash })
-}
-
-/// Returns whether a data plane would get this config now: what it refused of old is no news.
-fn would_get(shared: &Shared, known: &Known<'_>, config_hash: ConfigHash) -> bool {
-    let (view, newest) = (shared.publication.promotion.view(), shared.publication.heads.borrow());
-    let assigned = known.plane.as_ref().map(|plane| view.assigned(plane, &newest).0);
-    assigned.is_some_and(|assigned| assigned.config_hash == config_hash)
-}
-
-/// Tells the fleet under which revision a data plane refuses a config and what it serves instead,
-/// and the others' sessions if it crashed on it.
-async fn refused(
-    shared: &Shared,
-    known: &Known<'_>,
-    rejected: Rejected,
-    (revision, serves): (u64, Option<frame::Position>),
-) {
-    let (peer, config_hash) = (known.address, rejected.config_hash);
-    tracing::error!(%peer, %config_hash, phase = rejected.phase, entity = rejected.entity,
-        reason = rejected.reason, "[clustering] data plane rejected the configuration");
-    let (fleet, now) = (&shared.publication.fleet, shared.publication.clock.now());
-    if let Some(visit) = known.visit {
-        let reason = rejected.reason.clone();
-        fleet.rejected(visit, Refused { config_hash, revision, reason }, now);
-    }
-    if let Some(plane) = known.plane.as_ref().filter(|_| rejected.phase == journal::CRASH) {
-        let serves = serves.and_then(|it| in_this_epoch(shared, it));
-        let promotion = &shared.publication.promotion;
-        promotion.quarantine((plane.id, &rejected.reason), config_hash, serves).await;
-    }
-}
-
 /// Does what the session asks for; the error is why the session ends.
 async fn perform(
     actions: Vec<Action>,
@@ -439,25 +389,12 @@ async fn perform(
     known: &mut Known<'_>,
     serves: Option<frame::Position>,
 ) -> Result<(), String> {
-    let peer = known.address;
     let (fleet, now) = (&shared.publication.fleet, shared.publication.clock.now());
     let lag_max = shared.publication.timing.lag_max;
     for action in actions {
         let frame = match action {
-            Action::Joined(hello) => {
-                tracing::info!(%peer, node_id = %hello.node_id, hostname = hello.hostname,
-                    "[clustering] data plane connected");
-                let applied = hello.applied.map(|p| (p.seq, p.config_hash));
-                let arrival = Arrival {
-                    id: hello.node_id,
-                    ip: peer.ip(),
-                    hostname: hello.hostname,
-                    version: hello.version,
-                    labels: hello.labels,
-                    cert_expires_at: known.certificate.not_after(),
-                    applied,
-                };
-                known.visit = Some(fleet.joined(arrival, now));
+            Action::Joined(..) | Action::Judged(_) | Action::Withheld(_) | Action::Say(_) => {
+                known.note(action, shared);
                 continue;
             }
             Action::Applied(position, lag) => {
@@ -468,12 +405,12 @@ async fn perform(
                 continue;
             }
             Action::Rejected(rejected, revision) => {
-                refused(shared, known, rejected, (revision, serves)).await;
+                known.refused(shared, rejected, (revision, serves)).await;
                 continue;
             }
             Action::Refuses(rejected, revision) => {
-                if would_get(shared, known, rejected.config_hash) {
-                    refused(shared, known, rejected, (revision, serves)).await;
+                if known.would_get(shared, rejected.config_hash) {
+                    known.refused(shared, rejected, (revision, serves)).await;
                 }
                 continue;
             }

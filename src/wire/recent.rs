@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use super::frame::Delta;
+use super::kong::table::config_hash;
 use super::socket::BATCH_LEN;
 use crate::domain::catalog::Catalog;
 use crate::domain::event::encode_changes;
@@ -156,6 +157,11 @@ impl Recent {
 
     fn find(&self, hash: ConfigHash) -> Option<Arc<Head>> {
         self.lock().all().find(|head| head.config_hash == hash).cloned()
+    }
+
+    /// Returns the newest head whose config has this name in Kong's dialect.
+    pub(super) fn find_short(&self, name: &str) -> Option<Arc<Head>> {
+        self.lock().all().find(|head| config_hash(head.config_hash) == name).cloned()
     }
 
     /// Returns the pack of a recent config.

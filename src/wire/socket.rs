@@ -45,6 +45,9 @@ pub(super) enum SocketError {
     /// A message that is no text.
     #[error("received a message that is no text")]
     NoText,
+    /// The other side has no native path: it is of Kong.
+    #[error("unexpected HTTP response code: 404")]
+    NoSuchPath,
 }
 
 /// Frames over a WebSocket.
@@ -117,6 +120,7 @@ fn refused(error: Error) -> SocketError {
 fn broken(error: Error) -> SocketError {
     match error {
         Error::ConnectionClosed | Error::AlreadyClosed => SocketError::Closed,
+        Error::Http(answer) if answer.status() == 404 => SocketError::NoSuchPath,
         error => SocketError::Broken(Box::new(error)),
     }
 }

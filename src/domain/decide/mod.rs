@@ -223,7 +223,16 @@ fn settle(
     fresh: &mut Fresh<'_>,
 ) -> Result<Document, Rejection> {
     catalog.validate(kind, document)?;
-    let schema = catalog.schema(kind);
+    keep(catalog.schema(kind), document, transforms, fresh)
+}
+
+/// Makes a valid document what is kept; returns what others keep of it.
+fn keep(
+    schema: &Schema,
+    document: &mut Document,
+    transforms: &[Transform],
+    fresh: &mut Fresh<'_>,
+) -> Result<Document, Rejection> {
     let transient = schema.fields.iter().filter(|(_, field)| field.is(Mark::Transient));
     let beside = transient.filter_map(|(name, _)| document.remove_entry(name)).collect();
     for transform in transforms {
@@ -270,6 +279,32 @@ pub fn declare(
     let transforms = schema.transforms.iter().filter(|t| t.reads(&body) && (transform || !t.once));
     let transforms: Vec<_> = transforms.copied().collect();
     Ok(Made::new(catalog, kind, body, &transforms, fresh)?.entity)
+}
+
+/// Makes an entity of a body that a control plane of Kong sent: transformed already, references
+/// as ids. A field that is unknown here and null is ignored, and a plugin that nothing here can run
+/// is valid, as [`Catalog::validate_received`] has it.
+///
+/// # Errors
+///
+/// What the schema refuses, field by field.
+pub fn receive(
+    catalog: &Catalog,
+    kind: Kind,
+    mut body: Document,
+    fresh: &mut Fresh<'_>,
+) -> Result<Entity, Rejection> {
+    catalog.receive(kind, &mut body)?;
+    let schema = catalog.schema(kind);
+    stamp(catalog.fields(kind, &body), &mut body, fresh, Stamp::Declared);
+    if schema.ttl {
+        lifetime::take_end(&mut body, fresh.at);
+    }
+    catalog.validate_received(kind, &body)?;
+    let transforms = schema.transforms.iter().filter(|t| t.reads(&body) && !t.once);
+    let transforms: Vec<_> = transforms.copied().collect();
+    keep(schema, &mut body, &transforms, fresh)?;
+    Entity::new(kind, &body).map_err(|_| FieldErrors::one("id", "expected a valid UUID").into())
 }
 
 /// An entity that keeps its schema, and what was said beside it for other entities to hold.

@@ -2,8 +2,9 @@
 //! (reference hybrid.md, section 10; gateway-1, section A.10).
 //!
 //! [`parse`] reads what people and other tools write: nesting, names as references, absent ids
-//! and defaults. [`export`] writes the flat form, and [`read_flat`] reads exactly that back,
-//! adding nothing, so that an old export keeps its hash under a newer release's defaults.
+//! and defaults; [`receive`] what Kong's control planes send. [`export`] writes the flat form, and
+//! [`read_flat`] reads exactly that back, adding nothing, so that an old export keeps its hash
+//! under a newer release's defaults.
 
 mod id;
 mod parse;
@@ -17,7 +18,7 @@ use super::config::{Config, reference};
 use super::entity::{Entity, EntityError, Kind};
 use super::schema::{Auto, Field, Fields, Schema, Type};
 
-pub use parse::parse;
+pub use parse::{parse, receive};
 
 /// The version that exports carry.
 const FORMAT_VERSION: &str = "3.0";

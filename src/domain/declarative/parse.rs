@@ -26,6 +26,37 @@ pub fn parse(
     tree: &Value,
     fresh: &mut Fresh<'_>,
 ) -> Result<Vec<Entity>, Rejection> {
+    read(catalog, tree, Source::File, fresh)
+}
+
+/// Reads a tree that a control plane of Kong sent, as [`parse`] does, but that what is unknown here
+/// and null is ignored at any depth (reference hybrid.md, section 6.5). The errors tell no secrets:
+/// they go to a log.
+///
+/// # Errors
+///
+/// [`Rejection::Declarative`] with all errors, each where it stands in the tree.
+pub fn receive(
+    catalog: &Catalog,
+    tree: &Value,
+    fresh: &mut Fresh<'_>,
+) -> Result<Vec<Entity>, Rejection> {
+    read(catalog, tree, Source::ControlPlane, fresh)
+}
+
+/// Where a tree comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    File,
+    ControlPlane,
+}
+
+fn read(
+    catalog: &Catalog,
+    tree: &Value,
+    source: Source,
+    fresh: &mut Fresh<'_>,
+) -> Result<Vec<Entity>, Rejection> {
     let mut errors = Errors::default();
     let Value::Object(tree) = tree else {
         errors.entity("expected an object");
@@ -34,6 +65,7 @@ pub fn parse(
     check_head(tree, &mut errors);
     let mut reader = Reader {
         catalog,
+        source,
         migrate: tree.get("_format_version").and_then(Value::as_str) != Some("3.0"),
         transform: tree.get("_transform") != Some(&Value::Bool(false)),
         drafts: Vec::new(),
@@ -82,6 +114,7 @@ type Step = (&'static str, usize);
 
 struct Reader<'a> {
     catalog: &'a Catalog,
+    source: Source,
     migrate: bool,
     transform: bool,
     drafts: Vec<Draft>,
@@ -99,7 +132,12 @@ impl Reader<'_> {
             if name == "workspaces" || heads().iter().any(|(head, _)| head == name) {
                 continue;
             }
+            let received = self.source == Source::ControlPlane;
             match (catalog.find(name), value) {
+                (None, Value::Null) if received => {}
+                (None, Value::Array(items)) if received && name == "parameters" => {
+                    self.check_parameters(items);
+                }
                 (None, _) => self.errors.insert(&[], name, "unknown field".into()),
                 (Some(_), Value::Null) => {}
                 (Some(schema), Value::Array(items)) => {
@@ -108,6 +146,22 @@ impl Reader<'_> {
                     }
                 }
                 (Some(_), _) => self.errors.insert(&[], name, "expected an array".into()),
+            }
+        }
+    }
+
+    /// Checks the parameters of a cluster, such as its id, which are no entities here.
+    fn check_parameters(&mut self, items: &[Value]) {
+        let Some(schema) = self.catalog.described("parameters") else { return };
+        for (i, item) in items.iter().enumerate() {
+            let path = [(schema.kind.name(), i)];
+            let Value::Object(row) = item else {
+                self.errors.replace(&path, "expected a record".into());
+                continue;
+            };
+            let errors = schema.validate(&schema.fields, &[], row, UnknownNull::Ignore);
+            for (name, error) in errors.as_map() {
+                self.errors.insert(&path, name, error.clone());
             }
         }
     }
@@ -206,7 +260,11 @@ impl Reader<'_> {
         if !resolved || !id.is_none_or(|id| self.register(schema, id, &body, &path)) {
             return None;
         }
-        match decide::declare(self.catalog, schema.kind, body, self.transform, fresh) {
+        let made = match self.source {
+            Source::File => decide::declare(self.catalog, schema.kind, body, self.transform, fresh),
+            Source::ControlPlane => decide::receive(self.catalog, schema.kind, body, fresh),
+        };
+        match made {
             Ok(entity) => Some(entity),
             Err(rejection) => {
                 if let Value::Object(fields) = rejection.fields() {
@@ -260,6 +318,15 @@ impl Reader<'_> {
         self.unique.get(&(kind, field, text.to_owned())).copied()
     }
 
+    /// Returns a unique value as errors may tell it: those of plugins' kinds can be credentials.
+    fn told<'t>(&self, schema: &Schema, text: &'t str) -> &'t str {
+        let mut brought = self.catalog.plugins().flat_map(|plugin| &plugin.kinds);
+        match self.source == Source::ControlPlane && brought.any(|it| it.kind == schema.kind) {
+            true => "******",
+            false => text,
+        }
+    }
+
     /// Notes an entity's id and unique values; returns whether nobody declared them before.
     fn register(&mut self, schema: &Schema, id: Uuid, body: &Document, path: &[Step]) -> bool {
         let kind = schema.kind;
@@ -268,7 +335,7 @@ impl Reader<'_> {
             let Some(value) = body.get(field).filter(|value| !value.is_null()) else { continue };
             let text = value.as_str().map_or_else(|| encode_value(value), str::to_owned);
             if self.unique.contains_key(&(kind, field, text.clone())) {
-                let error = declared_twice(kind, field, &text);
+                let error = declared_twice(kind, field, self.told(schema, &text));
                 self.errors.insert(path, field, error.into());
                 good = false;
             } else {
@@ -279,7 +346,7 @@ impl Reader<'_> {
             && let Some(key) = id::cache_key(schema, body)
             && self.unique.insert((kind, "cache_key", key.clone()), id).is_some()
         {
-            let error = declared_twice(kind, "cache_key", &key);
+            let error = declared_twice(kind, "cache_key", self.told(schema, &key));
             self.errors.entity_at(path, error);
             good = false;
         }

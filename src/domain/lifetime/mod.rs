@@ -56,6 +56,29 @@ pub fn is_over(schema: &Schema, entity: &Entity, at: DateTime<Utc>) -> bool {
     schema.ttl && remaining(&entity.document(), at).is_some_and(|seconds| seconds <= 0)
 }
 
+/// Puts the second since 1970 at which an entity ends in the place of those since creation, as
+/// Kong's control planes send it (reference hybrid.md, section 8.3).
+pub fn put_end(document: &mut Document) {
+    let ttl = document.get(FIELD).and_then(whole).filter(|ttl| *ttl > 0);
+    if let Some((ttl, created_at)) = ttl.zip(created_at(document)) {
+        document.insert(FIELD.into(), created_at.saturating_add(ttl).into());
+    }
+}
+
+/// Undoes [`put_end`]. What no end can be is what remains from now on, as control planes before
+/// Kong 3.4.1 send it.
+pub(super) fn take_end(document: &mut Document, at: DateTime<Utc>) {
+    let Some(sent) = document.get(FIELD).and_then(whole) else { return };
+    let end = match sent > TTL_MAX {
+        true => sent,
+        false => at.timestamp().saturating_add(sent),
+    };
+    if let Some(created_at) = created_at(document) {
+        // Zero would be no end at all.
+        document.insert(FIELD.into(), end.saturating_sub(created_at).max(1).into());
+    }
+}
+
 /// Puts the seconds that remain in the place of those since creation.
 pub(super) fn show(document: &mut Document, at: DateTime<Utc>) {
     let remaining = remaining(document, at).map_or(Value::Null, |seconds| seconds.max(0).into());

@@ -56,6 +56,18 @@ pub struct Header {
     pub head: Option<SignedHead>,
     /// The cluster's ed25519 key, in hex.
     pub public_key: Option<String>,
+    /// The control plane of Kong that it came from; nobody signed it then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kong: Option<KongOrigin>,
+}
+
+/// Where a config came from that nobody signed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KongOrigin {
+    /// What its control plane calls it.
+    pub config_hash: String,
+    /// The control plane, as `host:port`.
+    pub control_plane: String,
 }
 
 /// A file that was read and verified.
@@ -65,6 +77,8 @@ pub struct Loaded {
     pub snapshot: Snapshot,
     /// The head and key in its header.
     pub origin: Option<(SignedHead, String)>,
+    /// The control plane of Kong in its header.
+    pub kong: Option<KongOrigin>,
 }
 
 /// Why a file is not a snapshot.
@@ -96,9 +110,20 @@ pub fn encode(
     snapshot: &Snapshot,
     origin: Option<(SignedHead, String)>,
 ) -> Vec<u8> {
-    let mut tree = declarative::export(catalog, snapshot.config());
     let (head, public_key) = origin.unzip();
-    let header = Header { format: FORMAT, config_hash: snapshot.hash(), head, public_key };
+    let config_hash = snapshot.hash();
+    write(catalog, snapshot, Header { format: FORMAT, config_hash, head, public_key, kong: None })
+}
+
+/// Returns the file form of a snapshot that came from a control plane of Kong.
+pub fn encode_unsigned(catalog: &Catalog, snapshot: &Snapshot, kong: KongOrigin) -> Vec<u8> {
+    let (head, public_key, kong) = (None, None, Some(kong));
+    let config_hash = snapshot.hash();
+    write(catalog, snapshot, Header { format: FORMAT, config_hash, head, public_key, kong })
+}
+
+fn write(catalog: &Catalog, snapshot: &Snapshot, header: Header) -> Vec<u8> {
+    let mut tree = declarative::export(catalog, snapshot.config());
     tree[HEADER] = serde_json::to_value(header).expect("a header is plain data");
     let mut packed = GzEncoder::new(Vec::new(), Compression::default());
     let text = serde_json::to_vec(&tree).expect("a tree of values is JSON");
@@ -121,7 +146,8 @@ pub fn decode(catalog: &Catalog, bytes: &[u8], fresh: &mut Fresh<'_>) -> Result<
     let mut tree: Value = serde_json::from_slice(&text).map_err(FileError::Json)?;
     let header = tree.as_object_mut().and_then(|tree| tree.remove(HEADER));
     let Some(header) = header else {
-        return Ok(Loaded { snapshot: declared(catalog, &tree, fresh)?, origin: None });
+        let snapshot = declared(catalog, &tree, fresh)?;
+        return Ok(Loaded { snapshot, origin: None, kong: None });
     };
     // The format goes first: a newer one may not read as this version's header.
     match header.get("format").and_then(Value::as_u64) {
@@ -138,7 +164,7 @@ pub fn decode(catalog: &Catalog, bytes: &[u8], fresh: &mut Fresh<'_>) -> Result<
     if origin.as_ref().is_some_and(|(head, _)| head.config_hash != header.config_hash) {
         return Err(VerifyError::Malformed("its head is of another config").into());
     }
-    Ok(Loaded { snapshot, origin })
+    Ok(Loaded { snapshot, origin, kong: header.kong })
 }
 
 /// Reads the entities that an export has: flat lists by kind, without defaults to fill in.

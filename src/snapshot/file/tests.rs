@@ -166,6 +166,22 @@ fn whoever_removes_the_newest_generation_wants_none() {
 }
 
 #[test]
+fn a_file_from_a_control_plane_of_kong_says_so_and_is_a_file_like_any_other() {
+    let kong = KongOrigin { config_hash: "a".repeat(32), control_plane: "cp:8005".into() };
+    let loaded = read(&encode_unsigned(&catalog(), &snapshot(2), kong.clone())).unwrap();
+    assert_eq!((loaded.snapshot, loaded.origin, loaded.kong), (snapshot(2), None, Some(kong)));
+    let header = Header {
+        format: FORMAT,
+        config_hash: snapshot(2).hash(),
+        head: None,
+        public_key: None,
+        kong: None,
+    };
+    let text = serde_json::to_string(&header).unwrap();
+    assert!(!text.contains("kong"), "other files are as they were: {text}");
+}
+
+#[test]
 fn text_is_parsed_by_the_ending_of_its_name() {
     assert!(parse_text("a.yml", "a: 1").is_ok());
     assert!(parse_text("a.json", "{\"a\": 1}").is_ok());

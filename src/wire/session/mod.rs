@@ -3,6 +3,7 @@
 //! The drivers in `publish` and `follow` own sockets and timers; tests drive the same machines
 //! through lost, doubled, reordered and cut-off frames.
 
+pub mod compared;
 pub mod follower;
 pub mod publisher;
 
@@ -34,6 +35,9 @@ pub enum CloseReason {
         /// Ours.
         ours: Uuid,
     },
+    /// The peer's level of Kong is none that this control plane serves.
+    #[error("{0}")]
+    Incompatible(String),
     /// Nothing was heard of the peer for too long.
     #[error("peer has been silent for too long")]
     Silent,

@@ -3,14 +3,18 @@
 //! Invariants:
 //! - at most one head is under way to a data plane; newer heads replace each other in one slot;
 //! - a delta starts from the config that the data plane said it serves;
-//! - a config that was rejected is not sent again, until another one was served.
+//! - a config that was rejected is not sent again, until another one was served;
+//! - a config whose plugins a data plane cannot run is not sent; what it serves stays.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::CloseReason;
+use super::compared::{Compared, Withheld};
 use crate::domain::hash::ConfigHash;
 use crate::promotion::view::Offer;
 use crate::wire::frame::{FromData, Hello, PROTOCOL, Position, Rejected};
+use crate::wire::kong::compat::{Line, Ours, SyncStatus, version};
 
 /// When a peer is given up. All are settable so that tests need not wait.
 #[derive(Clone, Copy, Debug)]
@@ -47,8 +51,14 @@ pub enum Action {
     },
     /// Send a heartbeat.
     Heartbeat,
-    /// The data plane told who it is.
-    Joined(Box<Hello>),
+    /// The data plane told who it is, and whether it can be served.
+    Joined(Box<Hello>, SyncStatus),
+    /// Whether it can be served has changed.
+    Judged(SyncStatus),
+    /// A head is not sent, because the data plane cannot run it; for the fleet.
+    Withheld(Withheld),
+    /// Write a line about the data plane to the log.
+    Say(Line),
     /// The data plane serves this, and how long the head took; none for what it had anyway.
     Applied(Option<Position>, Option<Duration>),
     /// The data plane refused a head of this revision; for the fleet.
@@ -68,6 +78,7 @@ pub enum Action {
 pub struct Publisher {
     timing: Timing,
     epoch: u64,
+    compared: Compared,
     joined: bool,
     applied: Option<Position>,
     rejected: Vec<ConfigHash>,
@@ -87,6 +98,7 @@ impl Publisher {
         Self {
             timing,
             epoch: 0,
+            compared: Compared::default(),
             joined: false,
             applied: None,
             rejected: Vec::new(),
@@ -101,6 +113,11 @@ impl Publisher {
     /// Returns the session as one that sends heads of this epoch.
     pub fn in_epoch(self, epoch: u64) -> Self {
         Self { epoch, ..self }
+    }
+
+    /// Returns the session as one that compares data planes with this control plane.
+    pub fn comparing(self, ours: Arc<Ours>) -> Self {
+        Self { compared: Compared::with(ours), ..self }
     }
 
     /// The data plane is to get this now.
@@ -158,10 +175,15 @@ impl Publisher {
             let reason = CloseReason::Protocol { theirs: hello.protocol, ours: PROTOCOL };
             return vec![Action::Close(reason)];
         }
+        let said = match self.compared.hello(&hello) {
+            Ok(said) => said,
+            Err(line) => return refusal(hello, line),
+        };
         self.joined = true;
         self.applied = hello.applied;
         let rejected = hello.rejected.clone();
-        let mut actions = vec![Action::Joined(hello), Action::Welcome];
+        let mut actions = vec![Action::Joined(hello, SyncStatus::Normal), Action::Welcome];
+        actions.extend(said.into_iter().map(Action::Say));
         for rejected in rejected {
             self.rejected.push(rejected.config_hash);
             let revision = self.newest.as_ref().map_or(0, |offer| offer.revision);
@@ -219,11 +241,15 @@ impl Publisher {
         }
         let Some(offer) = self.newest.clone() else { return Vec::new() };
         self.waiting = false;
+        let (may, mut actions) = self.compared.judge(&offer);
+        if !may {
+            return actions;
+        }
         let (seq, config_hash) = (offer.head.seq, offer.head.config_hash);
         let (epoch, revision) = (self.epoch, offer.revision);
         let served = Position { epoch, seq, config_hash, revision };
         if self.applied == Some(served) || self.rejected.contains(&config_hash) {
-            return Vec::new();
+            return actions;
         }
         let is_behind = |applied: Position| {
             (applied.epoch, applied.revision) == (served.epoch, served.revision)
@@ -231,12 +257,23 @@ impl Publisher {
         };
         // A newest head that is behind is this control plane's: it has yet to hear of the newer one.
         if offer.hold.is_some() && self.applied.is_some_and(is_behind) {
-            return vec![Action::Restate(offer.revision)];
+            actions.push(Action::Restate(offer.revision));
+            return actions;
         }
         self.under_way = Some((offer.clone(), now));
         self.spoke_at = now;
-        vec![Action::Announce { offer, from: self.applied.map(|position| position.config_hash) }]
+        let from = self.applied.map(|position| position.config_hash);
+        actions.push(Action::Announce { offer, from });
+        actions
     }
+}
+
+/// Closes the session of a data plane that cannot be served; its row says why, if it may have one.
+fn refusal(hello: Box<Hello>, line: Line) -> Vec<Action> {
+    let reason = CloseReason::Incompatible(line.text.clone());
+    let row = version::is_recordable(&hello.version)
+        .then_some(Action::Joined(hello, SyncStatus::KongVersionIncompatible));
+    row.into_iter().chain([Action::Say(line), Action::Close(reason)]).collect()
 }
 
 fn violation(what: &str) -> Vec<Action> {
