@@ -254,7 +254,7 @@ async fn authentication(
 
 fn status(settings: &Settings, writer: &Writer, counts: &Counts) -> StatusSource {
     let counts = counts.clone();
-    let (hash, log) = (writer.clone(), writer.clone());
+    let (hash, log, ready) = (writer.clone(), writer.clone(), writer.clone());
     let database_off = settings.database == Database::Off;
     StatusSource {
         counters: Box::new(move || counts.snapshot()),
@@ -267,7 +267,10 @@ fn status(settings: &Settings, writer: &Writer, counts: &Counts) -> StatusSource
             true => None,
             false => Some(Box::new(move || log.reaches_log())),
         },
-        readiness: Box::new(|| Ok::<(), Unready>(())),
+        readiness: Box::new(move || match database_off || ready.reaches_log() {
+            true => Ok(()),
+            false => Err(Unready::Database),
+        }),
         draining: AtomicBool::new(false),
     }
 }

@@ -1,6 +1,7 @@
 //! The planes: where everything is built, started, and stopped. Nobody else starts tasks of their
 //! own, but for those that one connection needs.
 
+mod apply;
 mod certificates;
 pub mod control;
 pub mod data;
@@ -15,6 +16,7 @@ mod origin;
 mod ready;
 pub mod remote;
 mod served;
+mod status;
 mod tasks;
 pub mod trial;
 mod trust;
@@ -92,9 +94,8 @@ impl Node {
             Role::DataPlane => Ok(Self::Data(Data::start(settings, Clock::System).await?)),
             Role::Traditional => {
                 let control = control(settings, log).await?;
-                let heads = control.writer.subscribe();
-                let counts = control.counts.clone();
-                let data = Data::start_local(settings, Clock::System, heads, counts).await?;
+                let (writer, counts) = (&control.writer, control.counts.clone());
+                let data = Data::start_local(settings, Clock::System, writer, counts).await?;
                 Ok(Self::Traditional(control, Box::new(data)))
             }
         }

@@ -46,6 +46,9 @@ pub(super) enum SocketError {
     /// A message that is no text.
     #[error("received a message that is no text")]
     NoText,
+    /// The other side has no native path: it is of Kong.
+    #[error("unexpected HTTP response code: 404")]
+    NoSuchPath,
 }
 
 /// Frames over a WebSocket.

@@ -212,7 +212,6 @@ fn serves(link: &mut Link, snapshot: Arc<Snapshot>, hash: String) {
     link.snapshot = snapshot;
     link.kong.hash = hash;
     link.memory.applied = None;
-    link.memory.rejected = None;
 }
 
 async fn send(
