@@ -11,6 +11,7 @@ mod config;
 mod database;
 mod difference;
 mod drain;
+mod fleet;
 mod freeze;
 mod health;
 mod hybrid;
@@ -65,6 +66,7 @@ enum Command {
     Check(check::Args),
     Config(config::Args),
     Drain(drain::Args),
+    Fleet(fleet::Args),
     Freeze(freeze::FreezeArgs),
     Health(health::Args),
     Hybrid(hybrid::Args),
@@ -96,6 +98,7 @@ impl Command {
             Self::Check(args) => check::run(&args, out),
             Self::Config(args) => config::run(args, out),
             Self::Drain(args) => drain::run(&args, out),
+            Self::Fleet(args) => fleet::run(args, out),
             Self::Freeze(args) => freeze::freeze(args, out),
             Self::Health(args) => health::run(&args, out),
             Self::Hybrid(args) => hybrid::run(args),

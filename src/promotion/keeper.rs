@@ -195,7 +195,7 @@ impl Keeper {
 
     /// Returns the newest position that a connected data plane serves beside a config.
     fn served_elsewhere(&self, state: &State, beside: ConfigHash) -> Option<Position> {
-        let rows = self.fleet.rows().into_iter().filter(|row| row.connected);
+        let rows = self.fleet.rows(self.clock.now()).into_iter().filter(|row| row.connected);
         let served = rows.filter_map(|row| serves(&row));
         let sound = |it: &Position| {
             it.config_hash != beside && state.quarantine.of(it.config_hash).is_none()
@@ -301,13 +301,15 @@ impl Keeper {
     }
 
     fn seen(&self, state: &State) -> Vec<Seen> {
-        let rows = self.fleet.rows().into_iter().filter(|row| row.connected);
-        rows.map(|row| {
-            let peer = peer(&row);
-            let is_pinned = state.pin_of(&peer).is_some();
-            Seen { peer, applied: row.applied_hash, refused: row.refused, is_pinned }
-        })
-        .collect()
+        self.fleet
+            .connected_here()
+            .into_iter()
+            .map(|row| {
+                let peer = peer(&row);
+                let is_pinned = state.pin_of(&peer).is_some();
+                Seen { peer, applied: row.applied_hash, refused: row.refused, is_pinned }
+            })
+            .collect()
     }
 
     /// Returns what a data plane is to get, and why it is not the newest head.

@@ -9,7 +9,7 @@ use super::publish::Shared;
 use super::session::compared::Withheld;
 use super::session::publisher::Action;
 use crate::domain::hash::ConfigHash;
-use crate::fleet::{Arrival, Refused, Visit};
+use crate::fleet::{Arrival, Dialect, Refused, Visit};
 use crate::pki::cluster::PeerCertificate;
 use crate::promotion::decision::{Peer, Position};
 
@@ -38,6 +38,7 @@ impl Known<'_> {
             labels: hello.labels,
             cert_expires_at: self.certificate.not_after(),
             sync_status: status.text(),
+            dialect: Dialect::Native,
             applied,
         };
         self.visit = Some(publication.fleet.joined(arrival, publication.clock.now()));
@@ -51,7 +52,7 @@ impl Known<'_> {
             (Action::Judged(status), Some(visit), _) => fleet.judged(visit, status.text(), now),
             (Action::Withheld(withheld), Some(visit), _) => {
                 let Withheld { config_hash, revision, why } = withheld;
-                let refused = Refused { config_hash, revision, reason: why.reason };
+                let refused = Refused::at("compatibility", config_hash, revision, why.reason);
                 fleet.rejected(visit, refused, now);
             }
             (Action::Say(line), _, Some(suffix)) => line.log(suffix),
@@ -87,8 +88,8 @@ impl Known<'_> {
             reason = rejected.reason, "[clustering] data plane rejected the configuration");
         let publication = &shared.publication;
         if let Some(visit) = self.visit {
-            let reason = rejected.reason.clone();
-            let refused = Refused { config_hash, revision, reason };
+            let Rejected { phase, entity, pointer, reason, .. } = rejected.clone();
+            let refused = Refused { config_hash, revision, phase, entity, pointer, reason };
             publication.fleet.rejected(visit, refused, publication.clock.now());
         }
         if let Some(plane) = self.plane.as_ref().filter(|_| rejected.phase == journal::CRASH) {
