@@ -193,9 +193,9 @@ impl Keeper {
         }
     }
 
-    /// Returns the newest position that a data plane connected here serves beside a config.
+    /// Returns the newest position that a connected data plane serves beside a config.
     fn served_elsewhere(&self, state: &State, beside: ConfigHash) -> Option<Position> {
-        let rows = self.fleet.connected_here().into_iter();
+        let rows = self.fleet.rows(self.clock.now()).into_iter().filter(|row| row.connected);
         let served = rows.filter_map(|row| serves(&row));
         let sound = |it: &Position| {
             it.config_hash != beside && state.quarantine.of(it.config_hash).is_none()
