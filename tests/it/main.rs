@@ -10,6 +10,7 @@ mod both_planes;
 mod cluster_rotation;
 mod cluster_tls;
 mod compatibility;
+mod corpora;
 mod crash;
 mod disk_faults;
 mod durability;
