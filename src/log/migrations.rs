@@ -105,10 +105,13 @@ pub(super) async fn drop_tables<D: SqlDatabase>(
 ) -> Result<(), StorageError> {
     let tables = [
         "DROP TABLE IF EXISTS events",
+        "DROP TABLE IF EXISTS checkpoints",
         "DROP TABLE IF EXISTS meta",
         "DROP TABLE IF EXISTS nodes",
         "DROP TABLE IF EXISTS snapshots",
         "DROP TABLE IF EXISTS data_planes",
+        "DROP TABLE IF EXISTS control_planes",
+        "DROP TABLE IF EXISTS fleet_revision",
         "DROP TABLE IF EXISTS promotions",
         "DROP TABLE IF EXISTS admin_tokens",
         "DROP TABLE IF EXISTS _sqlx_migrations",

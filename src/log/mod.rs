@@ -4,7 +4,8 @@
 //! truth; stored snapshots only shorten the start and the way to an old position.
 //!
 //! Invariants:
-//! - rows are never changed nor removed, and their seqs have no gap;
+//! - rows are never changed, and their seqs have no gap; the oldest go, once they are in an archive
+//!   and a [`checkpoint`] stands for them;
 //! - `append` is all or nothing, and durable when it answers `Ok`;
 //! - order is the order of seqs; times and ids never decide anything;
 //! - the log knows no catalog: changes stay text until [`Row::event`] is asked for them.
@@ -12,7 +13,10 @@
 //! To add a backend: a file or folder here ([`sql::SqlDatabase`]), its migrations, one line in
 //! `tests/it/log_contract.rs`.
 
+pub mod archive;
+pub mod checkpoint;
 pub mod fault;
+pub mod fleet;
 pub mod memory;
 pub mod migrations;
 pub mod moment;
@@ -32,6 +36,8 @@ use uuid::Uuid;
 use crate::domain::event::Seq;
 use crate::domain::hash::{ConfigHash, EventHash, GENESIS, NodeHash};
 
+use self::checkpoint::{Checkpoint, Trace};
+use self::fleet::FleetStore;
 use self::migrations::SchemaError;
 use self::moment::HashPrefix;
 use self::promotions::PromotionStore;
@@ -72,17 +78,6 @@ impl std::fmt::Debug for Meta {
             .field("epoch", &self.epoch)
             .finish_non_exhaustive()
     }
-}
-
-/// A data plane as a control plane last saw it, shared between the control planes of a database.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct DataPlaneRow {
-    /// The id that the data plane calls itself by.
-    pub id: Uuid,
-    /// What is known of it, as JSON that its writer understands.
-    pub row: String,
-    /// When it is to be forgotten unless it is seen again.
-    pub expires_at: DateTime<Utc>,
 }
 
 /// A stored snapshot: which config, and the position that it was stored for.
@@ -179,10 +174,12 @@ pub trait EventLog: Send + Sync + std::fmt::Debug {
     async fn changed(&self, after: Seq) -> Result<(), StorageError>;
 
     /// Returns the configs whose hash begins so, each with its last position, newest first;
-    /// two at most, which is enough to know that a prefix is ambiguous.
+    /// two at most, which is enough to know that a prefix is ambiguous. Of configs whose events are
+    /// gone only those are found that are stored.
     async fn find_hash(&self, prefix: HashPrefix) -> Result<Vec<StoredSnapshot>, StorageError>;
 
-    /// Returns the last position whose time is not after `at`; 0 when there is none.
+    /// Returns the last position whose time is not after `at`, the newest checkpoint included; 0
+    /// when there is none.
     async fn find_time(&self, at: DateTime<Utc>) -> Result<Seq, StorageError>;
 
     /// Returns what the database holds once; stores `fresh` first if it holds nothing yet.
@@ -229,16 +226,32 @@ pub trait EventLog: Send + Sync + std::fmt::Debug {
     async fn load_nodes(&self, hashes: &[NodeHash])
     -> Result<Vec<(NodeHash, Bytes)>, StorageError>;
 
-    /// Stores what is known of a data plane, over what was known before.
-    async fn store_data_plane(&self, plane: DataPlaneRow) -> Result<(), StorageError>;
+    /// Returns the position, time and hashes of an event that is there, or that is gone while its
+    /// config is stored.
+    async fn trace(&self, seq: Seq) -> Result<Option<Trace>, StorageError>;
 
-    /// Returns the data planes that have not expired, and forgets those that have.
-    async fn data_planes(&self, now: DateTime<Utc>) -> Result<Vec<DataPlaneRow>, StorageError>;
+    /// Returns where archives end, oldest first.
+    async fn checkpoints(&self) -> Result<Vec<Checkpoint>, StorageError>;
+
+    /// Records checkpoints that follow each other: durable when it answers true. Nothing is recorded,
+    /// and the answer is false, unless the first one follows the newest that is recorded, the config
+    /// of the last one is stored for its position, and its event is there or the log has none at all.
+    async fn record_checkpoints(&self, checkpoints: &[Checkpoint]) -> Result<bool, StorageError>;
+
+    /// Removes up to `limit` of the oldest rows that are not after the newest checkpoint, in one
+    /// transaction; what is stored for them keeps its [`trace`](Self::trace). Returns the last one
+    /// removed; none when none was left.
+    async fn remove_archived(&self, limit: u32) -> Result<Option<Seq>, StorageError>;
 }
 
 /// A database with all that a control plane keeps in one.
 #[async_trait]
-pub trait LogDatabase: EventLog + TokenStore + PromotionStore {
+pub trait LogDatabase: EventLog + TokenStore + PromotionStore + FleetStore {
+    /// Gives the space of removed rows back to the file system, which takes as long as to write the
+    /// database again, and lets nobody else write meanwhile. Returns false where the database does
+    /// so by itself.
+    async fn vacuum(&self) -> Result<bool, StorageError>;
+
     /// Closes it, so that whoever opens it next has the least to do.
     async fn close(&self);
 }

@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::answer::{Answer, immutable, plain, refusal};
-use super::frame::{FromControl, FromData, Hello, PROTOCOL, Pin, Welcome};
+use super::frame::{FromControl, FromData, Hello, PROTOCOL, Pin, Rejected, Welcome};
 use super::kong;
 use super::kong::compat::{Ours, Suffix, SyncStatus};
 use super::kong::introduction::Arguments;
@@ -28,7 +28,7 @@ use super::session::publisher::{Action, Publisher, Timing};
 use super::socket::{NODES, PATH, SNAPSHOTS, Socket, SocketError};
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
-use crate::fleet::{Arrival, Fleet, Refused, Visit};
+use crate::fleet::{Arrival, Dialect, Fleet, Refused, Visit};
 use crate::pki::TlsError;
 use crate::pki::cluster::{
     LiveIdentity, PeerCertificate, PeerError, check_peer, cluster_server_config,
@@ -379,6 +379,7 @@ impl Known<'_> {
             labels: hello.labels,
             cert_expires_at: self.certificate.not_after(),
             sync_status: status.text(),
+            dialect: Dialect::Native,
             applied,
         };
         self.visit = Some(publication.fleet.joined(arrival, publication.clock.now()));
@@ -392,7 +393,7 @@ impl Known<'_> {
             (Action::Judged(status), Some(visit), _) => fleet.judged(visit, status.text(), now),
             (Action::Withheld(withheld), Some(visit), _) => {
                 let Withheld { config_hash, revision, why } = withheld;
-                let refused = Refused { config_hash, revision, reason: why.reason };
+                let refused = Refused::at("compatibility", config_hash, revision, why.reason);
                 fleet.rejected(visit, refused, now);
             }
             (Action::Say(line), _, Some(suffix)) => line.log(suffix),
@@ -452,8 +453,9 @@ async fn perform(
                     entity = rejected.entity, reason = rejected.reason,
                     "[clustering] data plane rejected the configuration");
                 if let Some(visit) = known.visit {
-                    let (config_hash, reason) = (rejected.config_hash, rejected.reason);
-                    fleet.rejected(visit, Refused { config_hash, revision, reason }, now);
+                    let Rejected { config_hash, phase, entity, pointer, reason } = rejected;
+                    let refused = Refused { config_hash, revision, phase, entity, pointer, reason };
+                    fleet.rejected(visit, refused, now);
                 }
                 continue;
             }

@@ -4,13 +4,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
-use super::cells::{self, Cells, Columns};
-use super::{SqlDatabase, Statement, settle, sweep};
+use super::cells::{self, Cells};
+use super::{SqlDatabase, Statement, compaction, settle, sweep};
 use crate::domain::event::Seq;
 use crate::domain::hash::{EventHash, GENESIS, NodeHash};
+use crate::log::checkpoint::{Checkpoint, Trace};
 use crate::log::moment::HashPrefix;
 use crate::log::row::Row;
-use crate::log::{AppendError, DataPlaneRow, EventLog, Meta, StorageError, StoredSnapshot, Tip};
+use crate::log::{AppendError, EventLog, Meta, StorageError, StoredSnapshot, Tip};
 
 /// Rows or nodes in one statement.
 const BATCH_LEN: usize = 64;
@@ -20,6 +21,7 @@ pub(super) fn insert<'a>(tip: &'a EventHash, rows: &'a [Row]) -> Statement<'a> {
     let text = "INSERT INTO events (seq, format, at, actor, request_id, source, kind, reason, \
                 config_hash, prev_hash, hash, changes) SELECT * FROM (";
     let end = "SELECT hash FROM events ORDER BY seq DESC LIMIT 1";
+    let base = "SELECT hash FROM checkpoints ORDER BY seq DESC LIMIT 1";
     let insert = Statement::new(text).rows(rows, |values, row| {
         values
             .unsigned(row.seq.0)
@@ -35,7 +37,8 @@ pub(super) fn insert<'a>(tip: &'a EventHash, rows: &'a [Row]) -> Statement<'a> {
             .bytes(&row.hash.0)
             .text(row.changes.as_str())
     });
-    let insert = insert.then(") AS fresh WHERE COALESCE((").then(end).then("), ").then_place();
+    let insert = insert.then(") AS fresh WHERE COALESCE((").then(end).then("), (").then(base);
+    let insert = insert.then("), ").then_place();
     insert.bytes(&GENESIS.0).then(") = ").then_place().bytes(&tip.0)
 }
 
@@ -83,7 +86,12 @@ async fn holds<D: SqlDatabase>(database: &D, row: &Row) -> Result<bool, StorageE
 impl<D: SqlDatabase> EventLog for D {
     async fn tip(&self) -> Result<Tip, StorageError> {
         let query = Statement::new("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1");
-        self.fetch(query).await?.first().map_or(Ok(Tip::START), cells::tip)
+        if let Some(row) = self.fetch(query).await?.first() {
+            return cells::tip(row);
+        }
+        // Only while the rows after a checkpoint are on their way from a file.
+        let newest = self.checkpoints().await?.pop();
+        Ok(newest.map_or(Tip::START, |checkpoint| checkpoint.end.tip()))
     }
 
     async fn append(&self, expected: Tip, rows: &[Row]) -> Result<(), AppendError> {
@@ -126,8 +134,10 @@ impl<D: SqlDatabase> EventLog for D {
     async fn find_hash(&self, prefix: HashPrefix) -> Result<Vec<StoredSnapshot>, StorageError> {
         let (low, high) = prefix.range();
         let query = Statement::new(
-            "SELECT MAX(seq) AS seq, config_hash FROM events \
-             WHERE config_hash BETWEEN $1 AND $2 \
+            "SELECT MAX(seq) AS seq, config_hash FROM (\
+             SELECT seq, config_hash FROM events WHERE config_hash BETWEEN $1 AND $2 \
+             UNION ALL SELECT seq, config_hash FROM snapshots \
+             WHERE config_hash BETWEEN $1 AND $2 AND event_hash IS NOT NULL) AS known \
              GROUP BY config_hash ORDER BY 1 DESC LIMIT 2",
         );
         let found = self.fetch(query.bytes(&low.0).bytes(&high.0)).await?;
@@ -138,7 +148,12 @@ impl<D: SqlDatabase> EventLog for D {
         let query =
             Statement::new("SELECT seq FROM events WHERE at <= $1 ORDER BY seq DESC LIMIT 1");
         let found = self.fetch(query.integer(at.timestamp_micros())).await?;
-        found.first().map_or(Ok(Seq(0)), |row| cells::seq("events", row))
+        if let Some(row) = found.first() {
+            return cells::seq("events", row);
+        }
+        let newest = self.checkpoints().await?.pop();
+        let newest = newest.filter(|checkpoint| checkpoint.end.at <= at.timestamp_micros());
+        Ok(newest.map_or(Seq(0), |checkpoint| checkpoint.end.seq))
     }
 
     async fn meta(&self, fresh: Meta) -> Result<Meta, StorageError> {
@@ -236,38 +251,31 @@ impl<D: SqlDatabase> EventLog for D {
         Ok(nodes)
     }
 
-    async fn store_data_plane(&self, plane: DataPlaneRow) -> Result<(), StorageError> {
-        let insert = Statement::new(
-            "INSERT INTO data_planes (id, row, expires_at) VALUES ($1, $2, $3) \
-             ON CONFLICT (id) DO UPDATE SET row = excluded.row, expires_at = excluded.expires_at",
-        );
-        let insert = insert
-            .bytes(plane.id.as_bytes())
-            .text(plane.row.as_str())
-            .integer(plane.expires_at.timestamp_millis());
-        self.transact(vec![insert]).await?;
-        Ok(())
+    async fn trace(&self, seq: Seq) -> Result<Option<Trace>, StorageError> {
+        let found = self.fetch(compaction::trace(seq)).await?;
+        found.first().map(|row| cells::trace("events", row)).transpose()
     }
 
-    async fn data_planes(&self, now: DateTime<Utc>) -> Result<Vec<DataPlaneRow>, StorageError> {
-        let query = Statement::new("SELECT id, row, expires_at FROM data_planes ORDER BY id");
-        let found = self.fetch(query).await?;
-        let all: Vec<_> = found.iter().map(data_plane).collect::<Result<_, _>>()?;
-        let (live, expired): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|plane| plane.expires_at > now);
-        if !expired.is_empty() {
-            let delete = Statement::new("DELETE FROM data_planes WHERE expires_at <= $1");
-            self.transact(vec![delete.integer(now.timestamp_millis())]).await?;
-        }
-        Ok(live)
+    async fn checkpoints(&self) -> Result<Vec<Checkpoint>, StorageError> {
+        let found = self.fetch(compaction::checkpoints()).await?;
+        found.iter().map(cells::checkpoint).collect()
     }
-}
 
-fn data_plane(row: &impl Columns) -> Result<DataPlaneRow, StorageError> {
-    let cells = Cells::new("data_planes", row);
-    let id = cells.id("id")?;
-    let cells = cells.keyed(id);
-    let expires_at = DateTime::from_timestamp_millis(cells.integer("expires_at")?)
-        .ok_or_else(|| cells.damaged("expires_at"))?;
-    Ok(DataPlaneRow { id, row: cells.text("row")?, expires_at })
+    async fn record_checkpoints(&self, checkpoints: &[Checkpoint]) -> Result<bool, StorageError> {
+        let Some(last) = checkpoints.last() else { return Ok(true) };
+        // The turn, the checkpoints, and the trace of the last one.
+        let wanted = checkpoints.len() as u64 + 2;
+        Ok(self.transact(compaction::record(checkpoints, last)).await? == wanted)
+    }
+
+    async fn remove_archived(&self, limit: u32) -> Result<Option<Seq>, StorageError> {
+        let Some(newest) = self.checkpoints().await?.pop() else { return Ok(None) };
+        let oldest = self.fetch(compaction::oldest(newest.end.seq)).await?;
+        let Some(oldest) = oldest.first() else { return Ok(None) };
+        let oldest = cells::seq("events", oldest)?.0;
+        let last = oldest.saturating_add(u64::from(limit).saturating_sub(1));
+        let last = Seq(last).min(newest.end.seq);
+        self.transact(compaction::remove(last)).await?;
+        Ok(Some(last))
+    }
 }

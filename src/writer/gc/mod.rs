@@ -1,7 +1,8 @@
 //! Clears away stored snapshots that nothing needs, and the nodes that only they had.
 //!
 //! The log leads to every config with or without them; they only shorten the way. What is kept: the
-//! newest, the young, one in each [`ANCHOR_INTERVAL`] positions, and every config that is retained.
+//! newest, the young, one in each [`ANCHOR_INTERVAL`] positions, the newest checkpoint's, and every
+//! config that is retained. Of what is before that checkpoint, archives have what is not kept.
 //!
 //! Others store snapshots meanwhile, in this process and in others. Nodes are marked from outside
 //! any transaction, and each removal happens only if the list of stored snapshots is the marked one;
@@ -14,6 +15,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::domain::event::Seq;
 use crate::domain::hash::{ConfigHash, NodeHash};
 use crate::failpoint;
+use crate::log::fleet::FleetStore;
 use crate::log::{EventLog, StorageError, StoredSnapshot};
 use crate::snapshot::VerifyError;
 use crate::snapshot::node::children;
@@ -96,13 +98,15 @@ pub async fn clear(
     Ok(Cleared { interrupted: true, ..cleared })
 }
 
-/// Returns the configs that data planes in the database run, as far as their rows tell.
+/// Returns the configs that the data planes of all control planes of a database run, connected or
+/// not, as far as their rows tell and have not expired.
 pub async fn configs_of_data_planes(
-    log: &dyn EventLog,
+    store: &dyn FleetStore,
     now: DateTime<Utc>,
 ) -> Result<Vec<ConfigHash>, StorageError> {
-    let planes = log.data_planes(now).await?;
-    let hashes = planes.iter().filter_map(|plane| {
+    let planes = store.data_planes(None).await?;
+    let known = planes.iter().filter(|plane| plane.expires_at > now);
+    let hashes = known.filter_map(|plane| {
         let row: serde_json::Value = serde_json::from_str(&plane.row).ok()?;
         let named =
             ["applied_hash", "config_hash"].map(|name| row.get(name)?.as_str()?.parse().ok());
@@ -124,8 +128,8 @@ async fn choose(
         Some(time) => log.find_time(time).await?,
         None => Seq(0),
     };
-    // Before the first row of the log, snapshots are all that there is.
-    let first = log.read(Seq(0), 1).await?.first().map_or(Seq(0), |row| row.seq);
+    // Without the newest checkpoint's nothing leads to any config.
+    let checkpoint = log.checkpoints().await?.pop().map(|checkpoint| checkpoint.end.seq);
     let newest = stored.len().saturating_sub(policy.keep.max(1));
     let last_of_its_block = |index: usize, snapshot: &StoredSnapshot| {
         let block = snapshot.seq.0 / ANCHOR_INTERVAL;
@@ -134,7 +138,7 @@ async fn choose(
     let kept = stored.iter().enumerate().filter(|(index, snapshot)| {
         *index >= newest
             || snapshot.seq > old
-            || snapshot.seq < first
+            || Some(snapshot.seq) == checkpoint
             || retained.contains(&snapshot.config_hash)
             || last_of_its_block(*index, snapshot)
     });
