@@ -152,7 +152,10 @@ impl Follower {
             return Vec::new();
         }
         if self.serves(head.config_hash) {
-            return self.applied(head, now);
+            // It is no news that this one is good: what was rejected stays so.
+            let position = Position::from(head);
+            self.memory.applied = Some(position);
+            return self.settled(FromData::Applied(position), now);
         }
         if let Some(rejected) = self.memory.rejected.clone()
             && rejected.config_hash == head.config_hash

@@ -153,6 +153,30 @@ fn a_rejected_config_is_not_obtained_again() {
 }
 
 #[test]
+fn a_rollback_to_what_is_served_does_not_make_a_rejected_config_worth_a_try() {
+    let now = Instant::now();
+    let cluster = ClusterKey::new(1);
+    let mut follower = follower(&cluster, Memory::default(), now);
+    let next = |follower: &mut Follower, seq, hash| {
+        obtained(&follower.frame(FromControl::Head(cluster.head(seq, hash)), now))
+    };
+    assert_eq!(next(&mut follower, 1, 1), Some(1));
+    follower.applied(cluster.head(1, 1), now);
+    assert_eq!(next(&mut follower, 2, 2), Some(2));
+    let rejected = Rejected {
+        config_hash: ConfigHash([2; 32]),
+        phase: "compile".into(),
+        entity: None,
+        pointer: None,
+        reason: "no".into(),
+    };
+    follower.rejected(rejected, now);
+    assert_eq!(next(&mut follower, 3, 1), None, "it serves that");
+    assert_eq!(follower.memory.applied.map(|it| it.seq), Some(Seq(3)));
+    assert_eq!(next(&mut follower, 4, 2), None);
+}
+
+#[test]
 fn the_newest_of_several_heads_is_obtained_next() {
     let now = Instant::now();
     let cluster = ClusterKey::new(1);
