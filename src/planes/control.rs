@@ -80,8 +80,7 @@ impl Control {
         warn_of_stored_plugins(settings);
         let (log, stored) = database::open(settings).await?;
         let cluster = identity::signer(&*log, &clock).await?;
-        let opened = Writer::open(log.clone(), catalog.clone(), clock.clone()).await;
-        let (writer, task) = opened.context("cannot read the log")?;
+        let (writer, task) = database::writer(settings, log.clone(), &catalog, &clock).await?;
         let mut tasks = Tasks::new();
         tasks.spawn(task.run(stopped(&tasks)));
         if settings.database == Database::Off {
@@ -138,6 +137,7 @@ impl Control {
                 identity: certificates.add_cluster()?,
                 clock,
                 timing: Timing::default(),
+                payload_bytes_max: super::payload_bytes_max(settings),
                 kong: kong::terms(settings),
             };
             addresses = serve_cluster(&mut tasks, settings, publication)?;

@@ -45,6 +45,7 @@ use crate::wire::follow::{Apply, Link, LinkState, follow};
 use crate::wire::frame::{Hello, PROTOCOL, Pin, Rejected};
 use crate::wire::kong::attach::ApplyUnsigned;
 use crate::wire::session::publisher::Timing;
+use crate::wire::tunnel::ForwardProxy;
 use crate::writer::Head;
 
 /// How long the first pause before a new attempt is at the most.
@@ -374,7 +375,12 @@ fn cluster_link(
     Ok(Link {
         mirror,
         addresses: settings.cluster.control_planes.clone(),
-        tls: TlsLink { config, identity },
+        tls: TlsLink {
+            config,
+            identity,
+            proxy: forward_proxy(settings, &clock)?,
+            payload_bytes_max: super::payload_bytes_max(settings),
+        },
         hello,
         apply: apply(cache, catalog.clone(), served.clone(), tools),
         catalog,
@@ -386,6 +392,18 @@ fn cluster_link(
         retry: RETRY,
         kong,
     })
+}
+
+/// Returns the forward proxy that control planes are reached through, if there is to be one.
+fn forward_proxy(settings: &Settings, clock: &Clock) -> anyhow::Result<Option<ForwardProxy>> {
+    let Some(proxy) = &settings.cluster.proxy_server else { return Ok(None) };
+    let opened = ForwardProxy::open(&proxy.url, || {
+        let verify = proxy.ssl_verify.then(|| trust_store(settings)).transpose();
+        let verify = verify.context("cannot verify proxy_server")?;
+        let options = UpstreamOptions { verify, client: None, http2: false };
+        Ok::<_, anyhow::Error>(upstream_client_config(&options, clock)?)
+    });
+    Ok(Some(opened?))
 }
 
 /// Serves a verified snapshot, then keeps it: compiling and writing happen off the request path.

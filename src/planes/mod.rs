@@ -150,14 +150,16 @@ async fn control(settings: &Settings, log: &Arc<telemetry::Guard>) -> anyhow::Re
 /// The first setting that no node starts with.
 pub fn refuse_unsupported(settings: &Settings) -> anyhow::Result<()> {
     let cluster = &settings.cluster;
-    let refused = [
-        (!matches!(cluster.ocsp, Ocsp::Off), "cluster_ocsp other than off"),
-        (cluster.proxy_server.is_some(), "cluster_use_proxy = on"),
-    ];
+    let refused = [(!matches!(cluster.ocsp, Ocsp::Off), "cluster_ocsp other than off")];
     for (set, what) in refused {
         anyhow::ensure!(!set, "{what} is not supported by this release");
     }
     Ok(())
+}
+
+/// Returns `cluster_max_payload` as a length.
+fn payload_bytes_max(settings: &Settings) -> usize {
+    usize::try_from(settings.cluster.max_payload).unwrap_or(usize::MAX)
 }
 
 /// Builds the catalog of the plugins that the settings enable.

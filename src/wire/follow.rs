@@ -199,7 +199,8 @@ struct Ended {
 
 /// Says whether a control plane turned out to be Kong's, and is to be followed as such.
 fn falls_back(link: &mut Link, address: &str, error: &SessionError) -> bool {
-    if !matches!(error, SessionError::Connect(ConnectError::Socket(SocketError::NoSuchPath))) {
+    // No native path is there: it is of Kong.
+    if !matches!(error, SessionError::Connect(ConnectError::Socket(SocketError::Status(404)))) {
         return false;
     }
     let is_pinned = link.memory.pin.is_some();
@@ -247,6 +248,7 @@ fn detached(link: &Link, address: &str, error: &AttachError) -> Ended {
     }
     Ended { pause: Duration::from_secs(seconds), error: error.to_string() }
 }
+
 /// Doubles with each failure, and spreads a fleet that lost its control plane at once.
 fn pause(link: &Link, failures: u32) -> Duration {
     let longest = link.retry.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(RETRY_MAX);

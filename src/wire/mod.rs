@@ -22,3 +22,4 @@ mod recent;
 mod renewal;
 pub mod session;
 mod socket;
+pub mod tunnel;

@@ -70,6 +70,8 @@ pub struct Publication {
     pub clock: Clock,
     /// When peers are given up.
     pub timing: Timing,
+    /// The largest message that is sent, in bytes (`cluster_max_payload`).
+    pub payload_bytes_max: usize,
     /// How data planes of Kong are served.
     pub kong: Terms,
 }
@@ -239,7 +241,16 @@ fn answer(
         tracing::warn!(%peer, path, "[clustering] nothing is served there");
         None
     };
-    Ok(content.map_or_else(|| plain(StatusCode::NOT_FOUND), immutable))
+    Ok(match content {
+        None => plain(StatusCode::NOT_FOUND),
+        // There is a way in smaller messages, down to a single node.
+        Some(content) if content.len() > shared.publication.payload_bytes_max => {
+            tracing::debug!(%peer, bytes = content.len(),
+                "[clustering] content is larger than cluster_max_payload, it is left out");
+            plain(StatusCode::PAYLOAD_TOO_LARGE)
+        }
+        Some(content) => immutable(content),
+    })
 }
 
 /// Answers the WebSocket handshake (checks and texts: reference hybrid.md, section 3.4).

@@ -21,7 +21,8 @@ pub(super) const NODES: &str = "/v1/nodes/";
 /// Most nodes in one exchange: their hashes, with commas between, in place of one.
 pub(super) const BATCH_LEN: usize = 128;
 
-/// The largest frame that is read, in bytes; deltas that are larger are fetched by hash instead.
+/// The largest frame that is read, in bytes, which is less than any `cluster_max_payload`; deltas
+/// that are larger are fetched by hash instead.
 const FRAME_BYTES_MAX: usize = 1 << 20;
 
 /// Why no frame came.
@@ -45,9 +46,6 @@ pub(super) enum SocketError {
     /// A message that is no text.
     #[error("received a message that is no text")]
     NoText,
-    /// The other side has no native path: it is of Kong.
-    #[error("unexpected HTTP response code: 404")]
-    NoSuchPath,
 }
 
 /// Frames over a WebSocket.
@@ -120,7 +118,6 @@ fn refused(error: Error) -> SocketError {
 fn broken(error: Error) -> SocketError {
     match error {
         Error::ConnectionClosed | Error::AlreadyClosed => SocketError::Closed,
-        Error::Http(answer) if answer.status() == 404 => SocketError::NoSuchPath,
         error => SocketError::Broken(Box::new(error)),
     }
 }
