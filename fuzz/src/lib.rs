@@ -35,8 +35,11 @@ use hybridctl::writer::Head;
 use serde_json::Value;
 use uuid::Uuid;
 
-/// The targets by name.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+/// A target and its name.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
     ("entities", entities),
     ("gzip", gzip),
     ("kong_conf", kong_conf),
