@@ -34,10 +34,13 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failed> {
         }
     }
     let triple = triple()?;
+    // What is fuzzed is built of the same versions as the product.
+    fs::copy(cargo::root().join("Cargo.lock"), folder.join("Cargo.lock"))
+        .map_err(|error| Failed(format!("cannot copy Cargo.lock: {error}")))?;
     let mut build = cargo::command();
     build.current_dir(&folder).env("RUSTFLAGS", RUSTFLAGS);
     // The target is named so that build scripts and macros are built without these flags.
-    build.args(["build", "--locked", "--release", "--target", &triple]);
+    build.args(["build", "--release", "--target", &triple]);
     succeed("cargo build", &mut build)?;
     let built = folder.join("target").join(triple).join("release");
     for name in &targets {
