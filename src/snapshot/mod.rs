@@ -11,6 +11,8 @@
 //! - nothing here knows of sockets, SQL, clocks or keys.
 
 pub mod assembly;
+#[cfg(test)]
+mod damage;
 pub mod file;
 pub mod gzip;
 pub mod head;

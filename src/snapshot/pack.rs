@@ -3,7 +3,7 @@
 //! Gzip of every node of the tree, a parent before its children, each behind its length as four
 //! bytes big-endian. What comes out is believed node by node, as if each had been asked for.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 
 use bytes::Bytes;
 use flate2::Compression;
@@ -74,7 +74,7 @@ pub fn decode(catalog: &Catalog, root: ConfigHash, packed: &[u8]) -> Result<Snap
         unpacked.read_exact(&mut length).map_err(VerifyError::Unpack)?;
         let length = u64::from(u32::from_be_bytes(length));
         if length > unpacked.limit() {
-            return Err(VerifyError::TooLarge { max: UNPACKED_BYTES_MAX });
+            return Err(VerifyError::Unpack(ErrorKind::UnexpectedEof.into()));
         }
         let mut bytes = Vec::new();
         let read = unpacked.by_ref().take(length).read_to_end(&mut bytes);

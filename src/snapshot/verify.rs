@@ -59,6 +59,13 @@ pub enum VerifyError {
 }
 
 impl VerifyError {
+    /// Returns whether what came is not what was sent, which says nothing of the config: it may be
+    /// asked for again.
+    pub fn is_damage(&self) -> bool {
+        use VerifyError::{Incomplete, NodeMismatch, UnexpectedNode, Unpack};
+        matches!(self, NodeMismatch(_) | UnexpectedNode(_) | Incomplete(_) | Unpack(_))
+    }
+
     /// Makes an error of what the domain refused; `rejections` is not empty.
     pub(super) fn rejected(rejections: Vec<(Key, Rejection)>) -> Self {
         let first = rejections.first().map(|(key, rejection)| line(*key, rejection));

@@ -288,9 +288,15 @@ async fn session(
     let peer = (&source, pulled, state, (url.as_str(), &mut *renewal));
     let ended = run(link, peer, &mut socket, &mut follower, &mut obtaining, first, stop).await;
     // What is being put in force comes into force, session or not: the next one has to know.
-    if let Some(Obtained::Served(head, snapshot)) = obtaining.finish().await {
-        link.snapshot = snapshot;
-        let _ = follower.applied(head, Instant::now());
+    match obtaining.finish().await {
+        Some(Obtained::Served(head, snapshot)) => {
+            link.snapshot = snapshot;
+            let _ = follower.applied(head, Instant::now());
+        }
+        Some(Obtained::Rejected(rejected)) => {
+            let _ = follower.rejected(rejected, Instant::now());
+        }
+        Some(Obtained::Failed(_)) | None => {}
     }
     link.memory = follower.memory;
     if matches!(ended, SessionError::Renewed) {
@@ -432,7 +438,7 @@ fn obtain(
         };
         let snapshot = match snapshot {
             Ok(snapshot) => Arc::new(snapshot),
-            Err(ContentError::Verify(error)) => {
+            Err(ContentError::Verify(error)) if !error.is_damage() => {
                 return Obtained::Rejected(unverified(head, error.to_string()));
             }
             Err(error) => return Obtained::Failed(error),

@@ -104,6 +104,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 fn refused(error: Error) -> SocketError {
     use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
     match error {
+        Error::Http(answer) if answer.status() == 404 => SocketError::NoSuchPath,
         Error::Http(answer) => SocketError::Status(answer.status().as_u16()),
         Error::Protocol(ProtocolError::HandshakeIncomplete) => SocketError::NoAnswer,
         Error::Io(cause)

@@ -12,6 +12,7 @@ mod checkpoint_contract;
 mod cluster_rotation;
 mod cluster_tls;
 mod compatibility;
+mod corpora;
 mod crash;
 mod crash_loop;
 mod disconnected;

@@ -6,6 +6,8 @@
 pub mod compared;
 pub mod follower;
 pub mod publisher;
+#[cfg(test)]
+pub(in crate::wire) mod simulation;
 
 use uuid::Uuid;
 

@@ -122,6 +122,10 @@ impl Publisher {
 
     /// The data plane is to get this now.
     pub fn offer(&mut self, offer: Offer, now: Instant) -> Vec<Action> {
+        // A head that the data plane does not believe is answered by nothing.
+        let served = self.applied.map(|served| (served.epoch, served.revision, served.seq));
+        self.under_way
+            .take_if(|(offer, _)| served > Some((self.epoch, offer.revision, offer.head.seq)));
         self.newest = Some(offer);
         self.waiting = true;
         self.announce(now)
@@ -353,6 +357,16 @@ mod tests {
         assert_eq!(announced(&publisher.offer(head(2), now)), None);
         assert_eq!(announced(&publisher.offer(head(3), now)), None);
         assert_eq!(announced(&publisher.frame(FromData::Applied(position(1)), now)), Some(3));
+    }
+
+    #[test]
+    fn a_control_plane_that_was_behind_announces_as_soon_as_it_has_caught_up() {
+        let now = Instant::now();
+        let (mut publisher, old) = joined(Some(position(3)), now);
+        assert_eq!(old, Some(1), "which the data plane does not believe, nor answer");
+        assert_eq!(announced(&publisher.offer(head(2), now)), Some(2));
+        assert_eq!(announced(&publisher.offer(head(4), now)), Some(4));
+        assert_eq!(announced(&publisher.offer(head(5), now)), None, "that one will be answered");
     }
 
     #[test]

@@ -28,7 +28,8 @@ pub(crate) fn has(name: &str) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-fn command() -> Command {
+/// Returns a command that runs cargo in the project's root.
+pub(crate) fn command() -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.current_dir(root());

@@ -4,6 +4,7 @@
 
 mod cargo;
 mod check;
+mod fuzz;
 mod fuzz_api;
 mod test;
 
@@ -17,6 +18,8 @@ Usage: cargo xtask <command>
 Commands:
   check [--no-deny]        Run every check that a change must pass: fmt, clippy, deny, tests
   test [ARGS...]           Run all tests; ARGS go to `cargo test`
+  fuzz [TARGET] [--seconds N]
+                           Run one fuzz target or all, 60 seconds each; needs a C++ compiler
   fuzz-api [--calls N] [--seed N] [-- ARGS...]
                            Call the Admin API by its OpenAPI document with schemathesis (20,000
                            calls); needs Python 3; ARGS go to schemathesis
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
             _ => return usage(),
         },
         "test" => test::run(rest),
+        "fuzz" => fuzz::run(rest),
         "fuzz-api" => fuzz_api::run(rest),
         "bench" => bench(rest),
         _ => return usage(),

@@ -1,5 +1,11 @@
-//! Many data planes and their control plane over a bad network: frames are lost, doubled, swapped,
-//! cut off and late, and either side crashes.
+//! Many data planes and several control planes that share a log, over a bad network: frames are
+//! lost, doubled, swapped, cut off and late, and either side crashes.
+//!
+//! Invariants, whatever happens:
+//! - a data plane serves what was published, and within a session nothing older, unless the network
+//!   swapped frames, which this dialect cannot tell;
+//! - a data plane that says what it cannot serve is not sent that again before it served another;
+//! - when it is quiet, each data plane serves the newest, or has refused it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,6 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use serde_json::json;
 
 use super::Timing;
 use super::inlet::{self, Inlet};
@@ -16,9 +23,12 @@ use crate::promotion::view::Offer;
 use crate::wire::kong::introduction::basic_info;
 use crate::wire::kong::table::{ZERO_HASH, config_hash};
 use crate::wire::kong::websocket::{Frame, Side};
+use crate::wire::session::simulation::for_each_seed;
 use crate::writer::Head;
 
 const LEN_MAX: usize = 1 << 20;
+const CONTROLS: usize = 2;
+const PLANES: usize = 5;
 
 /// One direction of a connection: frames that were sent, and their bytes as they come.
 #[derive(Default)]
@@ -48,6 +58,8 @@ impl Way {
 }
 
 struct Link {
+    /// Which control plane.
+    control: usize,
     outlet: Outlet,
     inlet: Inlet,
     up: Way,
@@ -56,6 +68,10 @@ struct Link {
     applying: Option<Bytes>,
     /// The newest that came.
     newest: Option<Bytes>,
+    /// What was put in force in this session.
+    seq: u64,
+    /// What the control plane was told that cannot be served.
+    refused: Option<ConfigHash>,
     /// Whether the network swapped or doubled a configuration.
     disordered: bool,
 }
@@ -64,20 +80,29 @@ struct Plane {
     link: Option<Link>,
     /// In its cache.
     hash: String,
-    seq: u64,
+    /// The name of what it could not serve last.
+    refused: Option<String>,
+    /// Whether it says so, as Kong's do and ours do not.
+    reports: bool,
 }
 
 struct World {
     rng: StdRng,
     now: Instant,
     head: Arc<Head>,
-    published: Vec<u64>,
+    /// What each control plane has seen of the log; none is one that is down.
+    controls: [Option<Arc<Head>>; CONTROLS],
     planes: Vec<Plane>,
 }
 
 fn hash_of(seq: u64) -> ConfigHash {
     // Every third config is one that was there before, as after a rollback.
     ConfigHash([if seq.is_multiple_of(3) { seq / 2 } else { seq } as u8; 32])
+}
+
+/// Returns whether no data plane can serve a config.
+fn is_poison(hash: &str) -> bool {
+    (1..=u64::from(u8::MAX)).any(|seq| seq % 7 == 3 && config_hash(hash_of(seq)) == hash)
 }
 
 fn message(seq: u64) -> Bytes {
@@ -89,37 +114,54 @@ fn seq_of(message: &[u8]) -> u64 {
 }
 
 impl World {
-    fn offer(&self) -> Offer {
-        Offer { revision: 0, head: self.head.clone(), hold: None }
-    }
-
-    fn publish(&mut self) {
+    fn publish(&mut self, k: usize) {
         let seq = self.head.seq.next();
         let config_hash = hash_of(seq.0);
         self.head = Arc::new(Head { seq, config_hash, ..Head::empty() });
-        self.published.push(seq.0);
-        for i in 0..self.planes.len() {
-            let (offer, now) = (self.offer(), self.now);
-            if let Some(link) = &mut self.planes[i].link {
+        self.tail(k);
+    }
+
+    /// A control plane sees the newest head, and tells its sessions.
+    fn tail(&mut self, k: usize) {
+        let Some(seen) = &mut self.controls[k] else { return };
+        seen.clone_from(&self.head);
+        for i in 0..PLANES {
+            let (offer, now) = (offer(&self.head), self.now);
+            if let Some(link) = self.planes[i].link.as_mut().filter(|link| link.control == k) {
                 let actions = link.outlet.offer(offer, now);
                 self.control_does(i, actions);
             }
         }
     }
 
+    /// A control plane is killed, or starts again.
+    fn control_crashes(&mut self, k: usize) {
+        if self.controls[k].take().is_none() {
+            self.controls[k] = Some(self.head.clone());
+        }
+        for plane in &mut self.planes {
+            plane.link.take_if(|link| link.control == k);
+        }
+    }
+
     fn connect(&mut self, i: usize) {
+        let control = self.rng.random_range(0..CONTROLS);
+        let Some(seen) = &self.controls[control] else { return };
         let info = basic_info(&Default::default(), &Default::default(), &Default::default());
         let mut outlet = Outlet::new(Timing::default(), self.now);
-        outlet.offer(self.offer(), self.now);
+        outlet.offer(offer(seen), self.now);
         let hash = self.planes[i].hash.clone();
         let (inlet, first) = Inlet::new(Timing::default(), info.into(), hash, self.now);
         self.planes[i].link = Some(Link {
+            control,
             outlet,
             inlet,
             up: Way::default(),
             down: Way::default(),
             applying: None,
             newest: None,
+            seq: 0,
+            refused: None,
             disordered: false,
         });
         self.data_does(i, first);
@@ -132,7 +174,9 @@ impl World {
             let more = match action {
                 outlet::Action::Judge(_) => link.outlet.accepted(now),
                 outlet::Action::Push(offer) => {
-                    assert_eq!(offer.head.seq, self.head.seq, "an old one is sent");
+                    let seen = self.controls[link.control].as_ref().map(|head| head.seq);
+                    assert_eq!(Some(offer.head.seq), seen, "an old one is sent");
+                    assert_ne!(Some(offer.head.config_hash), link.refused, "sent again");
                     link.down.frames.push(Frame::Binary(message(offer.head.seq.0)));
                     Vec::new()
                 }
@@ -140,7 +184,16 @@ impl World {
                     link.down.frames.push(Frame::Pong(Bytes::new()));
                     Vec::new()
                 }
-                outlet::Action::Pinged { .. } | outlet::Action::Failed(_) => Vec::new(),
+                outlet::Action::Failed(failure) => {
+                    link.refused = failure.refused.map(|(hash, _)| hash).or(link.refused);
+                    Vec::new()
+                }
+                outlet::Action::Pinged { served, .. } => {
+                    if served.is_some() {
+                        link.refused = None;
+                    }
+                    Vec::new()
+                }
                 outlet::Action::Close(_) => {
                     self.planes[i].link = None;
                     return;
@@ -166,18 +219,31 @@ impl World {
         }
     }
 
-    /// What was being put in force is served.
+    /// What was being put in force is served, or refused.
     fn finish(&mut self, i: usize) {
         let now = self.now;
         let plane = &mut self.planes[i];
         let Some(link) = &mut plane.link else { return };
         let Some(message) = link.applying.take() else { return };
         let seq = seq_of(&message);
-        assert!(self.published.contains(&seq), "never published");
-        assert!(link.disordered || seq >= plane.seq, "it falls though nothing was swapped");
-        plane.seq = seq;
-        plane.hash = config_hash(hash_of(seq));
-        let actions = link.inlet.applied(plane.hash.clone(), now);
+        assert!(seq <= self.head.seq.0, "never published");
+        assert!(link.disordered || seq >= link.seq, "it falls though nothing was swapped");
+        let hash = config_hash(hash_of(seq));
+        let actions = if is_poison(&hash) {
+            if plane.reports {
+                let name = "invalid declarative configuration";
+                let error = json!({"name": name, "config_hash": hash, "message": "no"});
+                let report = json!({"type": "error", "error": error}).to_string();
+                link.up.frames.push(Frame::Binary(report.into()));
+            }
+            plane.refused = Some(hash);
+            link.inlet.kept()
+        } else {
+            link.seq = seq;
+            plane.refused = None;
+            plane.hash.clone_from(&hash);
+            link.inlet.applied(hash, now)
+        };
         self.data_does(i, actions);
     }
 
@@ -248,46 +314,71 @@ impl World {
         }
         let wanted = config_hash(self.head.config_hash);
         for (i, plane) in self.planes.iter().enumerate() {
+            if is_poison(&wanted) && plane.hash != wanted {
+                assert_eq!(plane.refused.as_ref(), Some(&wanted), "seed {seed}, plane {i}");
+                continue;
+            }
             assert_eq!(plane.hash, wanted, "seed {seed}, plane {i}");
             let told = plane.link.as_ref().map(|link| link.inlet.hash().to_owned());
             assert_eq!(told, Some(wanted.clone()), "seed {seed}, plane {i}");
         }
     }
+
+    /// Something happens.
+    fn step(&mut self) {
+        let i = self.rng.random_range(0..PLANES);
+        let k = self.rng.random_range(0..CONTROLS);
+        match self.rng.random_range(0..200) {
+            0..8 if self.head.seq.0 < 200 => self.publish(k),
+            8..20 => self.tail(k),
+            20..24 => self.control_crashes(k),
+            // A connection breaks: what was under way is cut off, and the cache is what is left.
+            24..32 => self.planes[i].link = None,
+            // The process is killed, and somebody clears its prefix.
+            32..34 => {
+                self.planes[i].link = None;
+                ZERO_HASH.clone_into(&mut self.planes[i].hash);
+            }
+            34..64 => {
+                self.now += Duration::from_secs(self.rng.random_range(1..20));
+                self.tick(i);
+            }
+            64..94 => self.finish(i),
+            _ => self.deliver(i, true),
+        }
+    }
+}
+
+fn offer(head: &Arc<Head>) -> Offer {
+    Offer { revision: 0, head: head.clone(), hold: None }
 }
 
 fn simulate(seed: u64) {
-    let planes = (0..4).map(|_| Plane { link: None, hash: ZERO_HASH.to_owned(), seq: 0 }).collect();
+    let plane = |i: usize| Plane {
+        link: None,
+        hash: ZERO_HASH.to_owned(),
+        refused: None,
+        reports: i.is_multiple_of(2),
+    };
+    let head = Arc::new(Head::empty());
     let mut world = World {
         rng: StdRng::seed_from_u64(seed),
         now: Instant::now(),
-        head: Arc::new(Head::empty()),
-        published: vec![0],
-        planes,
+        controls: std::array::from_fn(|_| Some(head.clone())),
+        head,
+        planes: (0..PLANES).map(plane).collect(),
     };
     for _ in 0..600 {
-        let i = world.rng.random_range(0..world.planes.len());
-        match world.rng.random_range(0..20) {
-            0 if world.head.seq.0 < 200 => world.publish(),
-            // A connection breaks: what was under way is cut off, and the cache is what is left.
-            1 => world.planes[i].link = None,
-            2 if world.rng.random_bool(0.1) => {
-                world.planes.iter_mut().for_each(|plane| plane.link = None);
-            }
-            3..=5 => {
-                world.now += Duration::from_secs(world.rng.random_range(1..20));
-                world.tick(i);
-            }
-            6..=8 => world.finish(i),
-            _ => world.deliver(i, true),
-        }
+        world.step();
+    }
+    for k in 0..CONTROLS {
+        world.controls[k].get_or_insert_with(|| world.head.clone());
+        world.tail(k);
     }
     world.settle(seed);
 }
 
 #[test]
 fn all_converge_after_any_weather() {
-    match std::env::var("SIM_SEED").ok().and_then(|seed| seed.parse().ok()) {
-        Some(seed) => simulate(seed),
-        None => (0..100).for_each(simulate),
-    }
+    for_each_seed(simulate);
 }

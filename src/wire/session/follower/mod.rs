@@ -166,9 +166,13 @@ impl Follower {
             return Vec::new();
         }
         if self.serves(head.config_hash) {
-            let is_news = self.memory.applied != Some(Position::from(head));
+            let position = Position::from(head);
+            let is_news = self.memory.applied != Some(position);
             let keep = is_news.then_some(Action::Keep(head));
-            return keep.into_iter().chain(self.applied(head, now)).collect();
+            // It is no news that this one is good: what was rejected stays so.
+            self.memory.applied = Some(position);
+            let told = self.settled(FromData::Applied(position), now);
+            return keep.into_iter().chain(told).collect();
         }
         let is_it = |rejected: &&Rejected| rejected.config_hash == head.config_hash;
         if let Some(rejected) = self.memory.rejected.iter().find(is_it).cloned() {

@@ -268,7 +268,10 @@ impl Outlet {
             return vec![Action::Pong];
         }
         let is_due = self.waiting && self.next_at.is_none_or(|at| now >= at);
-        let Some(offer) = self.newest.clone().filter(|_| is_due) else { return Vec::new() };
+        let is_new = |offer: &Offer| self.refused != Some(offer.head.config_hash);
+        let Some(offer) = self.newest.clone().filter(|offer| is_due && is_new(offer)) else {
+            return Vec::new();
+        };
         self.waiting = false;
         // What a data plane begins with is no change.
         if self.tried.replace(offer.head.config_hash).is_some() {

@@ -207,3 +207,19 @@ fn nonsense_ends_the_session_in_kongs_words() {
     let any = Frame::Ping(Bytes::from_static(&[0xff; 32]));
     assert_eq!(words(&accepted(now).frame(any, now)).len(), 1, "any 32 bytes are a hash");
 }
+
+#[test]
+fn a_report_that_comes_while_the_configuration_waits_to_be_repeated_stops_it() {
+    let mut now = Instant::now();
+    let mut outlet = accepted(now);
+    outlet.sent(now);
+    now += Duration::from_secs(61);
+    assert_eq!(words(&outlet.frame(ping(ZERO_HASH), now)), ["pinged 00", "pong"]);
+    let report = format!(
+        r#"{{"type":"error","error":{{"name":"n","message":"m","config_hash":"{}"}}}}"#,
+        hash(1)
+    );
+    let report = outlet.frame(Frame::Binary(report.into()), now);
+    assert_eq!(words(&report), ["failed: n: m"]);
+    assert!(outlet.sent(now).is_empty(), "it was refused");
+}

@@ -1,0 +1,269 @@
+//! What each fuzz target does with an input. Nothing of it may panic, hang or take more memory than
+//! its limits say, and what is read must be what was written.
+//!
+//! Built for the fuzzing engine by this package, and into the ordinary tests, which give it every
+//! file of `corpus/` (`tests/it/corpora.rs`). To add a target: a function and a line in
+//! [`TARGETS`], a file in `fuzz_targets/` with its `[[bin]]`, and a folder in `corpus/`.
+
+use std::path::PathBuf;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use hybridctl::domain::catalog::Catalog;
+use hybridctl::domain::config::Config;
+use hybridctl::domain::decide::{self, Fresh};
+use hybridctl::domain::hash::{ConfigHash, NodeHash};
+use hybridctl::plugins;
+use hybridctl::promotion::view::Offer;
+use hybridctl::settings::{Settings, Sources};
+use hybridctl::snapshot::assembly::Assembly;
+use hybridctl::snapshot::gzip::{Packer, unpack};
+use hybridctl::snapshot::mirror::MirrorHead;
+use hybridctl::snapshot::{Snapshot, file, pack};
+use hybridctl::wire::frame::{FromControl, FromData, Hello, PROTOCOL};
+use hybridctl::wire::kong::introduction::{Arguments, Introduction};
+use hybridctl::wire::kong::session::Timing as KongTiming;
+use hybridctl::wire::kong::session::inlet::{self, Inlet};
+use hybridctl::wire::kong::session::outlet::{self, Outlet};
+use hybridctl::wire::kong::table::ZERO_HASH;
+use hybridctl::wire::kong::table::import::{Message, read};
+use hybridctl::wire::kong::websocket::{Frame, Side};
+use hybridctl::wire::session::follower::{self, Follower, Memory};
+use hybridctl::wire::session::publisher::{self, Publisher, Timing};
+use hybridctl::writer::Head;
+use serde_json::Value;
+use uuid::Uuid;
+
+/// A target and its name.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    ("entities", entities),
+    ("gzip", gzip),
+    ("kong_conf", kong_conf),
+    ("kong_frames", kong_frames),
+    ("kong_message", kong_message),
+    ("native_frames", native_frames),
+    ("snapshot_file", snapshot_file),
+    ("snapshot_nodes", snapshot_nodes),
+];
+
+/// How many bytes an input may become when it is unpacked.
+const UNPACKED_BYTES_MAX: u64 = 64 << 10;
+
+static CATALOG: LazyLock<Catalog> = LazyLock::new(|| plugins::catalog(|_| true));
+
+/// Runs work with a fixed time and ids in order.
+fn with_fresh<T>(work: impl FnOnce(&mut Fresh<'_>) -> T) -> T {
+    let mut drawn = 0;
+    let mut id = || {
+        drawn += 1;
+        Uuid::from_u128(drawn)
+    };
+    work(&mut Fresh { at: chrono::DateTime::UNIX_EPOCH, id: &mut id })
+}
+
+fn packed(text: &[u8]) -> Vec<u8> {
+    let mut packer = Packer::new();
+    packer.write(text);
+    packer.finish()
+}
+
+/// A snapshot that was believed survives both forms in which it travels on.
+fn survives(snapshot: &Snapshot) {
+    let again = pack::decode(&CATALOG, snapshot.hash(), &pack::encode(snapshot));
+    assert!(again.is_ok_and(|again| again == *snapshot), "a pack gives back another snapshot");
+    let bytes = file::encode(&CATALOG, snapshot, None);
+    let again = with_fresh(|fresh| file::decode(&CATALOG, &bytes, fresh));
+    let is_same = again.is_ok_and(|loaded| loaded.snapshot == *snapshot);
+    assert!(is_same, "a file gives back another snapshot");
+}
+
+/// Gzip as a peer or a disk has it: a message of Kong's dialect, a pack, a cache.
+pub fn gzip(input: &[u8]) {
+    if let Ok(bytes) = unpack(input, UNPACKED_BYTES_MAX) {
+        assert!(bytes.len() as u64 <= UNPACKED_BYTES_MAX, "more than was allowed");
+    }
+    let _ = read(input, UNPACKED_BYTES_MAX);
+    let _ = pack::decode(&CATALOG, ConfigHash([0; 32]), input);
+    let _ = with_fresh(|fresh| file::decode(&CATALOG, input, fresh));
+}
+
+/// The text of a `reconfigure` message of a control plane of Kong.
+pub fn kong_message(input: &[u8]) {
+    let Ok(Message::Reconfigure(message)) = read(&packed(input), UNPACKED_BYTES_MAX) else {
+        return;
+    };
+    if let Ok(snapshot) = with_fresh(|fresh| message.verify(&CATALOG, fresh)) {
+        survives(&snapshot);
+    }
+}
+
+/// The text of a cached or declared configuration: as a file with and without our header, and as
+/// YAML.
+pub fn snapshot_file(input: &[u8]) {
+    if let Ok(loaded) = with_fresh(|fresh| file::decode(&CATALOG, &packed(input), fresh)) {
+        survives(&loaded.snapshot);
+    }
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    if let Ok(tree) = file::parse_text("config.yml", text)
+        && let Ok(snapshot) = with_fresh(|fresh| file::declared(&CATALOG, &tree, fresh))
+    {
+        survives(&snapshot);
+    }
+}
+
+/// Nodes of a hash tree, parted by zero bytes. Where the first is empty, the others are the leaves
+/// of a root that is made for them; else it is the root.
+pub fn snapshot_nodes(input: &[u8]) {
+    let mut nodes: Vec<Bytes> =
+        input.split(|byte| *byte == 0).map(Bytes::copy_from_slice).collect();
+    let hash = |bytes: &Bytes| NodeHash(*blake3::hash(bytes).as_bytes());
+    if nodes[0].is_empty() {
+        let hashes = nodes[1..].iter().map(|leaf| format!("{}\n", hash(leaf)));
+        let root = format!("hybridctl-node 1 1\n{}", hashes.collect::<String>());
+        nodes[0] = root.into();
+    }
+    let root = ConfigHash(hash(&nodes[0]).0);
+    for base in [None, Some(Snapshot::of(Config::default()))] {
+        let mut assembly = Assembly::new(root, base.as_ref());
+        for node in &nodes {
+            let _ = assembly.feed(hash(node), node.clone());
+        }
+        if let Ok(snapshot) = assembly.finish(&CATALOG) {
+            assert_eq!(snapshot.hash(), root, "not the snapshot that was asked for");
+            survives(&snapshot);
+        }
+    }
+    let joined = Bytes::copy_from_slice(input);
+    if let Ok(parts) = pack::split(&joined) {
+        assert_eq!(pack::join(&parts), joined, "nodes in a row come together as another row");
+    }
+}
+
+/// Frames of the native dialect, one a line, each given to a session of either side.
+pub fn native_frames(input: &[u8]) {
+    let _ = MirrorHead::decode(input);
+    let mut now = Instant::now();
+    let mut publisher = Publisher::new(Timing::default(), now);
+    let hello = Hello {
+        protocol: PROTOCOL,
+        node_id: Uuid::nil(),
+        hostname: String::new(),
+        version: String::new(),
+        program_version: String::new(),
+        labels: Default::default(),
+        plugins: Default::default(),
+        applied: None,
+        rejected: Vec::new(),
+    };
+    let (mut follower, _) = Follower::new(Timing::default(), Memory::default(), hello, now);
+    publisher.offer(offer(), now);
+    for line in input.split(|byte| *byte == b'\n') {
+        now += Duration::from_secs(1);
+        if let Ok(frame) = serde_json::from_slice::<FromData>(line) {
+            let again = serde_json::to_vec(&frame).expect("a frame is plain data");
+            let again: FromData = serde_json::from_slice(&again).expect("it was just written");
+            assert_eq!(again, frame, "a frame is read as another than was written");
+            let actions = publisher.frame(frame, now);
+            if actions.iter().any(|action| matches!(action, publisher::Action::Close(_))) {
+                publisher = Publisher::new(Timing::default(), now);
+                publisher.offer(offer(), now);
+            }
+        }
+        if let Ok(frame) = serde_json::from_slice::<FromControl>(line) {
+            for action in follower.frame(frame, now) {
+                if let follower::Action::Obtain { head, delta } = action {
+                    if let Some(delta) = delta {
+                        let _ = hybridctl::domain::event::decode_changes(&CATALOG, &delta.changes);
+                    }
+                    follower.applied(head, now);
+                }
+            }
+        }
+        publisher.tick(now);
+        follower.tick(now);
+    }
+}
+
+fn offer() -> Offer {
+    Offer { revision: 0, head: Head::empty().into(), hold: None }
+}
+
+/// Bytes on a WebSocket of Kong's dialect, as either side reads them, and a query for one.
+pub fn kong_frames(input: &[u8]) {
+    if let Ok(query) = std::str::from_utf8(input) {
+        let _ = Arguments::parse(query).missing();
+    }
+    let _ = Introduction::parse(input);
+    let now = Instant::now();
+    let mut outlet = Outlet::new(KongTiming::default(), now);
+    outlet.offer(offer(), now);
+    let mut buffer = BytesMut::from(input);
+    while let Ok(Some(frame)) = Frame::decode(&mut buffer, Side::Server, input.len()) {
+        let mut actions = outlet.frame(frame, now);
+        while let Some(action) = actions.pop() {
+            match action {
+                outlet::Action::Judge(_) => actions.extend(outlet.accepted(now)),
+                outlet::Action::Push(_) | outlet::Action::Pong => actions.extend(outlet.sent(now)),
+                outlet::Action::Close(_) => return,
+                _ => {}
+            }
+        }
+    }
+    let (mut inlet, _) = Inlet::new(KongTiming::default(), Bytes::new(), ZERO_HASH.to_owned(), now);
+    let mut buffer = BytesMut::from(input);
+    while let Ok(Some(frame)) = Frame::decode(&mut buffer, Side::Client, input.len()) {
+        let mut actions = inlet.frame(frame, now);
+        while let Some(action) = actions.pop() {
+            if let inlet::Action::Apply(message) = action {
+                let _ = read(&message, UNPACKED_BYTES_MAX);
+                actions.extend(inlet.kept());
+            }
+        }
+    }
+}
+
+/// The text of a kong.conf.
+pub fn kong_conf(input: &[u8]) {
+    // Files that it names would be read, and some of a machine's never end.
+    if input.windows(4).any(|window| window == b"/dev") || input.windows(5).any(|it| it == b"/proc")
+    {
+        return;
+    }
+    static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
+        std::env::temp_dir().join(format!("hybridctl-fuzz-{}.conf", std::process::id()))
+    });
+    if std::fs::write(&*FILE, input).is_err() {
+        return;
+    }
+    let sources = Sources { conf: Some(FILE.clone()), prefix: None, ..Sources::default() };
+    match Settings::load(&sources) {
+        Ok(settings) => {
+            let _ = (settings.to_json(), settings.dump());
+        }
+        Err(error) => {
+            let _ = (error.messages(), error.to_string());
+        }
+    }
+    let _ = std::fs::remove_file(&*FILE);
+}
+
+/// The body of a write: the name of a kind, a line's end, a JSON document.
+pub fn entities(input: &[u8]) {
+    let Some(end) = input.iter().position(|byte| *byte == b'\n') else { return };
+    let kind = std::str::from_utf8(&input[..end]).ok().and_then(|name| CATALOG.kind(name));
+    let body = serde_json::from_slice::<Value>(&input[end..]);
+    let (Some(kind), Ok(Value::Object(body))) = (kind, body) else { return };
+    match with_fresh(|fresh| decide::make(&CATALOG, kind, body, fresh)) {
+        Ok(entity) => {
+            let again = hybridctl::domain::entity::Entity::parse(kind, entity.bytes());
+            assert!(again.is_ok_and(|again| again == entity), "canonical bytes are read otherwise");
+        }
+        Err(rejection) => {
+            let _ = (rejection.fields(), rejection.message());
+        }
+    }
+}
