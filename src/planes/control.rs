@@ -28,8 +28,9 @@ use crate::domain::event::{EventKind, Origin};
 use crate::fleet::Fleet;
 use crate::log::promotions::PromotionStore;
 use crate::log::tokens::TokenStore;
+use crate::pki::ocsp::{DEADLINE, Revocation, Rule};
 use crate::promotion::keeper::Keeper;
-use crate::settings::{Database, Listener, Role, Settings};
+use crate::settings::{ClusterMtls, Database, Listener, Ocsp, Role, Settings};
 use crate::telemetry::Guard;
 use crate::telemetry::level::Level;
 use crate::wire::publish::{Publication, publish};
@@ -136,6 +137,7 @@ impl Control {
                 fleet: fleet.clone(),
                 cluster,
                 identity: certificates.add_cluster()?,
+                revocation: revocation(settings, &clock),
                 clock,
                 timing: Timing::default(),
                 kong: kong::terms(settings),
@@ -157,6 +159,20 @@ impl Control {
     pub async fn stop(self) {
         self.tasks.stop().await;
     }
+}
+
+/// Returns how certificates of data planes are checked for being revoked.
+fn revocation(settings: &Settings, clock: &Clock) -> Option<Revocation> {
+    let rule = match settings.cluster.ocsp {
+        Ocsp::Off => return None,
+        Ocsp::On => Rule::Required,
+        Ocsp::Optional => Rule::Optional,
+    };
+    if settings.cluster.mtls == ClusterMtls::Shared {
+        tracing::warn!("cluster_ocsp has no effect while cluster_mtls = shared");
+        return None;
+    }
+    Some(Revocation::new(rule, DEADLINE, clock.clone()))
 }
 
 fn warn_of_stored_plugins(settings: &Settings) {

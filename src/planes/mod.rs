@@ -31,7 +31,7 @@ pub use self::ready::ReadySignal;
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::plugins;
-use crate::settings::{LogLevel, Ocsp, Role, Settings, Sources};
+use crate::settings::{LogLevel, Role, Settings, Sources};
 use crate::telemetry::trouble::is_of_disk;
 use crate::telemetry::{self, InitError, LogFormat, LogTarget};
 
@@ -149,10 +149,7 @@ async fn control(settings: &Settings, log: &Arc<telemetry::Guard>) -> anyhow::Re
 /// The first setting that no node starts with.
 pub fn refuse_unsupported(settings: &Settings) -> anyhow::Result<()> {
     let cluster = &settings.cluster;
-    let refused = [
-        (!matches!(cluster.ocsp, Ocsp::Off), "cluster_ocsp other than off"),
-        (cluster.proxy_server.is_some(), "cluster_use_proxy = on"),
-    ];
+    let refused = [(cluster.proxy_server.is_some(), "cluster_use_proxy = on")];
     for (set, what) in refused {
         anyhow::ensure!(!set, "{what} is not supported by this release");
     }
@@ -228,17 +225,25 @@ fn apply_level(level: LogLevel, log: &telemetry::Guard) {
 mod tests {
     use super::*;
 
-    fn settings(name: &str, value: &str) -> Settings {
-        let env = [(name.to_owned(), value.to_owned())].into();
+    fn settings(env: &[(&str, &str)]) -> Settings {
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let env = env.collect();
         let prefix = std::env::temp_dir().join("hybridctl-unsupported").display().to_string();
         Settings::load(&Sources { conf: None, env, prefix: Some(prefix) }).unwrap()
     }
 
     #[test]
     fn what_would_weaken_a_node_is_refused() {
-        let refused = refuse_unsupported(&settings("KONG_CLUSTER_OCSP", "on"));
+        let refused = refuse_unsupported(&settings(&[
+            ("KONG_ROLE", "data_plane"),
+            ("KONG_DATABASE", "off"),
+            ("KONG_CLUSTER_CERT", "Cargo.toml"),
+            ("KONG_CLUSTER_CERT_KEY", "Cargo.toml"),
+            ("KONG_CLUSTER_USE_PROXY", "on"),
+            ("KONG_PROXY_SERVER", "http://proxy.test:3128"),
+        ]));
         let refused = refused.unwrap_err().to_string();
         assert!(refused.ends_with("is not supported by this release"), "{refused}");
-        assert!(refuse_unsupported(&settings("KONG_LOG_LEVEL", "info")).is_ok());
+        assert!(refuse_unsupported(&settings(&[("KONG_LOG_LEVEL", "info")])).is_ok());
     }
 }

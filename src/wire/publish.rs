@@ -33,6 +33,7 @@ use crate::pki::TlsError;
 use crate::pki::cluster::{
     LiveIdentity, PeerCertificate, PeerError, check_peer, cluster_server_config,
 };
+use crate::pki::ocsp::Revocation;
 use crate::promotion::decision::Peer;
 use crate::promotion::keeper::Keeper;
 use crate::promotion::view::View;
@@ -66,6 +67,8 @@ pub struct Publication {
     pub cluster: Signer,
     /// Our certificate, and whom we trust.
     pub identity: LiveIdentity,
+    /// Whether certificates are checked for being revoked, and how.
+    pub revocation: Option<Revocation>,
     /// Time.
     pub clock: Clock,
     /// When peers are given up.
@@ -172,7 +175,12 @@ async fn connection(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor, share
             return;
         }
     };
-    let certificate = match admit(&shared, stream.get_ref().1.peer_certificates()) {
+    let mut stop = shared.stop.clone();
+    let admitted = tokio::select! {
+        admitted = admit(&shared, peer, stream.get_ref().1.peer_certificates()) => admitted,
+        _ = stop.wait_for(|stop| *stop) => return,
+    };
+    let certificate = match admitted {
         Ok(certificate) => Some(Arc::new(certificate)),
         Err(error) => {
             tracing::error!(%peer, "[clustering] {error}");
@@ -194,7 +202,6 @@ async fn connection(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor, share
         .header_read_timeout(HANDSHAKE_WITHIN)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    let mut stop = shared.stop.clone();
     tokio::select! {
         served = served => if let Err(error) = served {
             tracing::debug!(%peer, %error, "[clustering] connection ended");
@@ -205,12 +212,21 @@ async fn connection(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor, share
 
 /// Decides whether who has ended the handshake may ask for something: every check of the peer's
 /// certificate stands here, before the first request is read.
-fn admit(
+async fn admit(
     shared: &Shared,
+    peer: SocketAddr,
     presented: Option<&[CertificateDer<'_>]>,
 ) -> Result<PeerCertificate, PeerError> {
     let publication = &shared.publication;
-    check_peer(&publication.identity.current(), presented, &publication.clock)
+    let identity = publication.identity.current();
+    let certificate = check_peer(&identity, presented, &publication.clock)?;
+    if let Some(revocation) = &publication.revocation
+        && let Some(reason) = revocation.check(certificate.chain()).await?
+    {
+        tracing::warn!(%peer,
+            "[clustering] data plane client certificate revocation check failed: {reason}");
+    }
+    Ok(certificate)
 }
 
 /// The connection ends without an answer, as nginx's status 444 has it.

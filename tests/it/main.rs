@@ -24,6 +24,7 @@ mod log_contract;
 mod log_faults;
 mod migrations;
 mod mirror;
+mod ocsp;
 mod offline;
 mod openssl;
 mod postgres;
