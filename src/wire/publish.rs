@@ -33,7 +33,7 @@ use crate::pki::TlsError;
 use crate::pki::cluster::{
     LiveIdentity, PeerCertificate, PeerError, check_peer, cluster_server_config,
 };
-use crate::pki::ocsp::Revocation;
+use crate::pki::ocsp::{Revocation, RevocationError};
 use crate::promotion::decision::Peer;
 use crate::promotion::keeper::Keeper;
 use crate::promotion::view::View;
@@ -223,8 +223,8 @@ async fn admit(
     if let Some(revocation) = &publication.revocation
         && let Some(reason) = revocation.check(certificate.chain()).await?
     {
-        tracing::warn!(%peer,
-            "[clustering] data plane client certificate revocation check failed: {reason}");
+        let said = RevocationError::Unchecked(reason);
+        tracing::warn!(%peer, "[clustering] {said}");
     }
     Ok(certificate)
 }

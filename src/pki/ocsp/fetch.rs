@@ -28,7 +28,7 @@ pub(super) async fn fetch(url: &str, request: &[u8]) -> Result<Vec<u8>, Unchecke
     let mut message = responder.head(request.len()).into_bytes();
     message.extend_from_slice(request);
     stream.write_all(&message).await.map_err(broken)?;
-    let mut received = Vec::new();
+    let mut received = Vec::with_capacity(4096);
     let mut bounded = (&mut stream).take(ANSWER_BYTES_MAX as u64 + 1);
     loop {
         // A responder that keeps the connection open is done when it has sent what it announced.
