@@ -11,6 +11,7 @@ use super::{etag, reply};
 use crate::domain::hash::ConfigHash;
 use crate::domain::rejection::{FieldErrors, Rejection};
 use crate::domain::shrink::Shrink;
+use crate::log::checkpoint::Archived;
 
 /// Why a request was not served.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +45,9 @@ pub enum ApiError {
     /// What the request speaks of is not there.
     #[error("{0}")]
     Missing(String),
+    /// What the request speaks of was moved to an archive.
+    #[error("{0}")]
+    Gone(Box<Archived>),
     /// The path does not know this method.
     #[error("Method not allowed")]
     MethodNotAllowed,
@@ -115,6 +119,7 @@ impl ApiError {
             | Self::Argument { .. }
             | Self::InvalidName { .. }
             | Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::Gone(_) => StatusCode::GONE,
             Self::MethodNotAllowed | Self::Unsupported { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Operation { error, .. } => error.status(),
             Self::Stale { .. } | Self::Present => StatusCode::PRECONDITION_FAILED,
@@ -169,6 +174,14 @@ impl ApiError {
                 "name": "shrink refused",
                 "message": message,
                 "shrinks": shrink.to_json(),
+            }),
+            Self::Gone(archived) => json!({
+                "name": "archived",
+                "message": message,
+                "archive": archived.archive,
+                "first": archived.first,
+                "last": archived.last,
+                "oldest": archived.oldest,
             }),
             Self::Present => json!({"name": "precondition failed", "message": message}),
             Self::Unsupported { code: Some(code), .. } => {

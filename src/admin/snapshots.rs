@@ -29,7 +29,9 @@ pub(super) async fn list(admin: &Admin, call: &Call) -> Result<Value, ApiError> 
             text.parse().map(Seq).map_err(wrong)?.min(end)
         }
     };
-    let start = Seq(end.0.saturating_sub(1).saturating_sub(size));
+    let floor = admin.0.store.floor().await?;
+    let end = end.max(floor.next());
+    let start = Seq(end.0.saturating_sub(1).saturating_sub(size)).max(floor);
     let len = end.0.saturating_sub(1).saturating_sub(start.0);
     let mut config = admin.0.store.at(Moment::Seq(start)).await?.snapshot.config().clone();
     let mut data = Vec::new();
@@ -46,7 +48,7 @@ pub(super) async fn list(admin: &Admin, call: &Call) -> Result<Value, ApiError> 
         }));
     }
     data.reverse();
-    if start == Seq(0) {
+    if start == floor {
         return Ok(json!({"data": data, "next": null}));
     }
     let offset = start.next().to_string();

@@ -223,6 +223,17 @@ impl Store {
         Ok(self.writer.history().resolve(moment).await?)
     }
 
+    /// Returns the position before the first event that was not moved to an archive.
+    pub(super) async fn floor(&self) -> Result<Seq, ApiError> {
+        Ok(self.writer.history().floor().await.map_err(StoreError::from)?)
+    }
+
+    /// Checks that no event after a position was moved to an archive.
+    pub(super) async fn expect_events(&self, after: Seq) -> Result<(), ApiError> {
+        self.writer.history().expect_events(after).await?;
+        Ok(())
+    }
+
     /// Returns a receiver that always holds the newest head.
     pub(super) fn heads(&self) -> watch::Receiver<Arc<Head>> {
         self.writer.subscribe()
@@ -242,6 +253,9 @@ impl Store {
     ) -> Result<Vec<Event>, ApiError> {
         let (history, len) = (self.writer.history(), u32::try_from(len).unwrap_or(u32::MAX));
         let rows = history.log().read(after, len).await.map_err(StoreError::from)?;
+        if rows.first().is_some_and(|first| first.seq > after.next()) {
+            history.expect_events(after).await?;
+        }
         let config = match filter.needs_config() && !rows.is_empty() {
             true => Some(self.at(Moment::Seq(after)).await?.snapshot.config().clone()),
             false => None,
@@ -255,8 +269,17 @@ impl From<AtError> for ApiError {
         match error {
             AtError::Replay(_) => StoreError::Rebuild(error).into(),
             AtError::Ambiguous(_) => Self::BadRequest(error.to_string()),
-            AtError::Beyond { .. } | AtError::Unknown(_) => Self::Missing(error.to_string()),
+            AtError::Archived(archived) => Self::Gone(archived),
+            AtError::Beyond { .. } | AtError::Unknown(_) | AtError::UnknownSince { .. } => {
+                Self::Missing(error.to_string())
+            }
         }
+    }
+}
+
+impl From<ReplayError> for ApiError {
+    fn from(error: ReplayError) -> Self {
+        AtError::from(error).into()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The log of a node without a database: in memory, gone with the process.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::domain::event::Seq;
 use crate::domain::hash::{ConfigHash, NodeHash};
 
+use super::checkpoint::{Checkpoint, Trace};
 use super::moment::HashPrefix;
 use super::row::Row;
 use super::{AppendError, DataPlaneRow, EventLog, Meta, StorageError, StoredSnapshot, Tip};
@@ -25,8 +26,11 @@ pub struct MemoryLog {
 
 #[derive(Debug, Default)]
 struct Content {
-    /// The row of position n is at n - 1.
-    rows: Vec<Row>,
+    /// The rows after those that were removed, in order.
+    rows: VecDeque<Row>,
+    checkpoints: Vec<Checkpoint>,
+    /// What is left of removed events whose config is stored.
+    traces: BTreeMap<u64, Trace>,
     meta: Option<Meta>,
     snapshots: BTreeMap<u64, ConfigHash>,
     nodes: HashMap<NodeHash, Bytes>,
@@ -35,7 +39,18 @@ struct Content {
 
 impl Content {
     fn tip(&self) -> Tip {
-        self.rows.last().map_or(Tip::START, Row::tip)
+        match (self.rows.back(), self.checkpoints.last()) {
+            (Some(row), _) => row.tip(),
+            (None, Some(checkpoint)) => checkpoint.end.tip(),
+            (None, None) => Tip::START,
+        }
+    }
+
+    fn trace(&self, seq: Seq) -> Option<Trace> {
+        let row = self.rows.iter().find(|row| row.seq == seq).map(Row::trace);
+        row.or_else(|| {
+            self.traces.get(&seq.0).filter(|_| self.snapshots.contains_key(&seq.0)).copied()
+        })
     }
 
     fn stored(&self) -> Vec<StoredSnapshot> {
@@ -63,7 +78,7 @@ impl EventLog for MemoryLog {
             let (expected, actual) = (expected.seq, actual.seq);
             return Err(AppendError::Conflict { expected, actual });
         }
-        content.rows.extend_from_slice(rows);
+        content.rows.extend(rows.iter().cloned());
         self.end.send_replace(content.tip().seq.0);
         Ok(())
     }
@@ -73,8 +88,9 @@ impl EventLog for MemoryLog {
     }
 
     async fn read(&self, after: Seq, limit: u32) -> Result<Vec<Row>, StorageError> {
-        let skip = usize::try_from(after.0).unwrap_or(usize::MAX);
-        Ok(self.content().rows.iter().skip(skip).take(limit as usize).cloned().collect())
+        let content = self.content();
+        let skip = content.rows.partition_point(|row| row.seq <= after);
+        Ok(content.rows.iter().skip(skip).take(limit as usize).cloned().collect())
     }
 
     async fn changed(&self, after: Seq) -> Result<(), StorageError> {
@@ -84,10 +100,13 @@ impl EventLog for MemoryLog {
     }
 
     async fn find_hash(&self, prefix: HashPrefix) -> Result<Vec<StoredSnapshot>, StorageError> {
+        let content = self.content();
         let mut found: Vec<StoredSnapshot> = Vec::new();
-        for row in self.content().rows.iter().rev().filter(|row| prefix.matches(row.config_hash)) {
-            if !found.iter().any(|known| known.config_hash == row.config_hash) {
-                found.push(StoredSnapshot { seq: row.seq, config_hash: row.config_hash });
+        let gone = content.traces.keys().rev().filter_map(|seq| content.trace(Seq(*seq)));
+        let known = content.rows.iter().rev().map(Row::trace).chain(gone);
+        for known in known.filter(|known| prefix.matches(known.config_hash)) {
+            if !found.iter().any(|found| found.config_hash == known.config_hash) {
+                found.push(StoredSnapshot { seq: known.seq, config_hash: known.config_hash });
             }
             if found.len() == 2 {
                 break;
@@ -98,8 +117,10 @@ impl EventLog for MemoryLog {
 
     async fn find_time(&self, at: DateTime<Utc>) -> Result<Seq, StorageError> {
         let content = self.content();
-        let found = content.rows.iter().rev().find(|row| row.at <= at.timestamp_micros());
-        Ok(found.map_or(Seq(0), |row| row.seq))
+        let newest = content.checkpoints.last().map(|checkpoint| checkpoint.end);
+        let known = content.rows.iter().rev().map(Row::trace).chain(newest);
+        let mut found = known.filter(|known| known.at <= at.timestamp_micros());
+        Ok(found.next().map_or(Seq(0), |known| known.seq))
     }
 
     async fn meta(&self, fresh: Meta) -> Result<Meta, StorageError> {
@@ -177,6 +198,44 @@ impl EventLog for MemoryLog {
         let stored =
             hashes.iter().filter_map(|hash| Some((*hash, content.nodes.get(hash)?.clone())));
         Ok(stored.collect())
+    }
+
+    async fn trace(&self, seq: Seq) -> Result<Option<Trace>, StorageError> {
+        Ok(self.content().trace(seq))
+    }
+
+    async fn checkpoints(&self) -> Result<Vec<Checkpoint>, StorageError> {
+        Ok(self.content().checkpoints.clone())
+    }
+
+    async fn record_checkpoints(&self, checkpoints: &[Checkpoint]) -> Result<bool, StorageError> {
+        let mut content = self.content();
+        let (Some(first), Some(last)) = (checkpoints.first(), checkpoints.last()) else {
+            return Ok(true);
+        };
+        let newest = content.checkpoints.last().map_or(Seq(0), |newest| newest.end.seq);
+        let is_stored = content.snapshots.get(&last.end.seq.0) == Some(&last.end.config_hash);
+        let is_logged = content.rows.is_empty()
+            || content.rows.iter().any(|row| row.trace().tip() == last.end.tip());
+        let belongs = newest.next() == first.first && is_stored && is_logged;
+        if belongs {
+            content.checkpoints.extend_from_slice(checkpoints);
+            content.traces.insert(last.end.seq.0, last.end);
+        }
+        Ok(belongs)
+    }
+
+    async fn remove_archived(&self, limit: u32) -> Result<Option<Seq>, StorageError> {
+        let mut content = self.content();
+        let newest = content.checkpoints.last().map_or(Seq(0), |newest| newest.end.seq);
+        let old = content.rows.partition_point(|row| row.seq <= newest);
+        let removed: Vec<_> = content.rows.drain(..old.min(limit as usize)).collect();
+        for row in &removed {
+            if content.snapshots.contains_key(&row.seq.0) {
+                content.traces.insert(row.seq.0, row.trace());
+            }
+        }
+        Ok(removed.last().map(|row| row.seq))
     }
 
     async fn store_data_plane(&self, plane: DataPlaneRow) -> Result<(), StorageError> {

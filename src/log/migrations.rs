@@ -105,6 +105,7 @@ pub(super) async fn drop_tables<D: SqlDatabase>(
 ) -> Result<(), StorageError> {
     let tables = [
         "DROP TABLE IF EXISTS events",
+        "DROP TABLE IF EXISTS checkpoints",
         "DROP TABLE IF EXISTS meta",
         "DROP TABLE IF EXISTS nodes",
         "DROP TABLE IF EXISTS snapshots",

@@ -4,7 +4,8 @@
 //! truth; stored snapshots only shorten the start and the way to an old position.
 //!
 //! Invariants:
-//! - rows are never changed nor removed, and their seqs have no gap;
+//! - rows are never changed, and their seqs have no gap; the oldest go, once they are in an archive
+//!   and a [`checkpoint`] stands for them;
 //! - `append` is all or nothing, and durable when it answers `Ok`;
 //! - order is the order of seqs; times and ids never decide anything;
 //! - the log knows no catalog: changes stay text until [`Row::event`] is asked for them.
@@ -12,6 +13,8 @@
 //! To add a backend: a file or folder here ([`sql::SqlDatabase`]), its migrations, one line in
 //! `tests/it/log_contract.rs`.
 
+pub mod archive;
+pub mod checkpoint;
 pub mod fault;
 pub mod memory;
 pub mod migrations;
@@ -32,6 +35,7 @@ use uuid::Uuid;
 use crate::domain::event::Seq;
 use crate::domain::hash::{ConfigHash, EventHash, GENESIS, NodeHash};
 
+use self::checkpoint::{Checkpoint, Trace};
 use self::migrations::SchemaError;
 use self::moment::HashPrefix;
 use self::promotions::PromotionStore;
@@ -179,10 +183,12 @@ pub trait EventLog: Send + Sync + std::fmt::Debug {
     async fn changed(&self, after: Seq) -> Result<(), StorageError>;
 
     /// Returns the configs whose hash begins so, each with its last position, newest first;
-    /// two at most, which is enough to know that a prefix is ambiguous.
+    /// two at most, which is enough to know that a prefix is ambiguous. Of configs whose events are
+    /// gone only those are found that are stored.
     async fn find_hash(&self, prefix: HashPrefix) -> Result<Vec<StoredSnapshot>, StorageError>;
 
-    /// Returns the last position whose time is not after `at`; 0 when there is none.
+    /// Returns the last position whose time is not after `at`, the newest checkpoint included; 0
+    /// when there is none.
     async fn find_time(&self, at: DateTime<Utc>) -> Result<Seq, StorageError>;
 
     /// Returns what the database holds once; stores `fresh` first if it holds nothing yet.
@@ -229,6 +235,23 @@ pub trait EventLog: Send + Sync + std::fmt::Debug {
     async fn load_nodes(&self, hashes: &[NodeHash])
     -> Result<Vec<(NodeHash, Bytes)>, StorageError>;
 
+    /// Returns the position, time and hashes of an event that is there, or that is gone while its
+    /// config is stored.
+    async fn trace(&self, seq: Seq) -> Result<Option<Trace>, StorageError>;
+
+    /// Returns where archives end, oldest first.
+    async fn checkpoints(&self) -> Result<Vec<Checkpoint>, StorageError>;
+
+    /// Records checkpoints that follow each other: durable when it answers true. Nothing is recorded,
+    /// and the answer is false, unless the first one follows the newest that is recorded, the config
+    /// of the last one is stored for its position, and its event is there or the log has none at all.
+    async fn record_checkpoints(&self, checkpoints: &[Checkpoint]) -> Result<bool, StorageError>;
+
+    /// Removes up to `limit` of the oldest rows that are not after the newest checkpoint, in one
+    /// transaction; what is stored for them keeps its [`trace`](Self::trace). Returns the last one
+    /// removed; none when none was left.
+    async fn remove_archived(&self, limit: u32) -> Result<Option<Seq>, StorageError>;
+
     /// Stores what is known of a data plane, over what was known before.
     async fn store_data_plane(&self, plane: DataPlaneRow) -> Result<(), StorageError>;
 
@@ -239,6 +262,11 @@ pub trait EventLog: Send + Sync + std::fmt::Debug {
 /// A database with all that a control plane keeps in one.
 #[async_trait]
 pub trait LogDatabase: EventLog + TokenStore + PromotionStore {
+    /// Gives the space of removed rows back to the file system, which takes as long as to write the
+    /// database again, and lets nobody else write meanwhile. Returns false where the database does
+    /// so by itself.
+    async fn vacuum(&self) -> Result<bool, StorageError>;
+
     /// Closes it, so that whoever opens it next has the least to do.
     async fn close(&self);
 }

@@ -17,6 +17,7 @@ use crate::domain::event::{
 use crate::domain::hash::{ConfigHash, EventHash};
 
 use super::Tip;
+use super::checkpoint::Trace;
 
 /// The format that this program writes.
 pub const FORMAT: u64 = 1;
@@ -143,6 +144,11 @@ impl Row {
     /// Returns the end of a log that ends with this row.
     pub fn tip(&self) -> Tip {
         Tip { seq: self.seq, hash: self.hash }
+    }
+
+    /// Returns what is left of it when it is gone.
+    pub fn trace(&self) -> Trace {
+        Trace { seq: self.seq, at: self.at, hash: self.hash, config_hash: self.config_hash }
     }
 
     /// Returns when it was accepted.

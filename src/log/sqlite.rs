@@ -167,6 +167,10 @@ impl SqlDatabase for SqliteLog {
         false
     }
 
+    fn vacuum_statement() -> Option<&'static str> {
+        Some("VACUUM")
+    }
+
     async fn shut(&self) {
         // The last connection to go folds the write-ahead log into the file.
         if let Some(connection) = self.writer.lock().await.take() {

@@ -334,13 +334,7 @@ async fn run(
                     let work = pin.map(|pin| obtain(link, from, head, delta, pin, applies));
                     obtaining.work = work;
                 }
-                Action::Distrust(why, head) => {
-                    tracing::error!(epoch = head.epoch, seq = head.seq.0,
-                        config_hash = %head.config_hash, "[clustering] head refused: {why}");
-                    state.send_modify(|state| {
-                        state.last_error = Some(format!("head {} refused: {why}", head.seq));
-                    });
-                }
+                Action::Distrust(why, head) => distrust(state, &why, &head),
                 Action::Close(reason) => return reason.into(),
             }
         }
@@ -383,6 +377,15 @@ async fn run(
             _ = stop.wait_for(|stop| *stop) => return SessionError::Stopped,
         };
     }
+}
+
+/// Tells of a head that is not believed.
+fn distrust(state: &watch::Sender<LinkState>, why: &impl std::fmt::Display, head: &SignedHead) {
+    tracing::error!(epoch = head.epoch, seq = head.seq.0,
+        config_hash = %head.config_hash, "[clustering] head refused: {why}");
+    state.send_modify(|state| {
+        state.last_error = Some(format!("head {} refused: {why}", head.seq));
+    });
 }
 
 fn keep_pin(link: &Link, pin: &Pin) {

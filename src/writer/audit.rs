@@ -1,17 +1,22 @@
-//! The audit: every row hashed again, the chain followed, every config rebuilt from zero.
+//! The audit: every row hashed again, the chain followed, every config rebuilt from zero, or from the
+//! config that the log begins with where its oldest events were moved to archives. With the archives
+//! it goes over those too.
 //!
 //! It finds any row that was changed, put in or taken out, unless whoever did it hashed every later
 //! row anew. Against that, and against rows cut off at the end, compare the end that it returns with
 //! one noted elsewhere.
 
+use std::io::BufRead;
 use std::sync::Arc;
 
 use super::Head;
-use super::history::History;
+use super::history::{History, StoreError};
 use crate::domain::event::Seq;
 use crate::domain::hash::ConfigHash;
-use crate::log::StorageError;
+use crate::log::checkpoint::Checkpoint;
 use crate::log::row::{Row, RowError};
+use crate::log::transfer::{FileError, Reader};
+use crate::log::{StorageError, StoredSnapshot};
 
 /// Rows read at once.
 const PAGE_LEN: u32 = 1000;
@@ -44,6 +49,34 @@ pub enum AuditError {
     /// The row cannot be read.
     #[error("event cannot be read")]
     Row(#[from] RowError),
+    /// The config that the log begins with is not whole.
+    #[error("config of the checkpoint at event {seq} is not whole")]
+    Checkpoint {
+        /// The position.
+        seq: Seq,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+    /// The checkpoint speaks of another event.
+    #[error("checkpoint at event {0} is of another event than the one that is there")]
+    Elsewhere(Seq),
+    /// An archive is damaged.
+    #[error("archive cannot be read: {0}")]
+    File(#[from] FileError),
+    /// An archive begins elsewhere than the one before it ends.
+    #[error("archive begins after event {start}, but what is before it ends with event {end}")]
+    Gap {
+        /// What the archive follows.
+        start: Seq,
+        /// What there is.
+        end: Seq,
+    },
+    /// What is before the first archive is needed.
+    #[error(
+        "archives begin after event {0}, and the config there is not stored: give the earlier ones"
+    )]
+    Earlier(Seq),
     /// The changes lead to another config.
     #[error("changes of event {seq} lead to config {actual}, but it records {recorded}")]
     Config {
@@ -56,34 +89,122 @@ pub enum AuditError {
     },
 }
 
-/// Checks the whole log and returns its end.
+/// Checks the log and returns its end.
 ///
 /// # Errors
 ///
 /// The first thing that is wrong.
 pub async fn verify(history: &History) -> Result<Arc<Head>, AuditError> {
-    verify_all(history, |_| {}).await
+    let mut audit = Audit::begin(history).await?;
+    audit.rest(|_| {}).await?;
+    Ok(audit.head)
 }
 
-/// Does the same, and shows each event that was found good to `see`.
-///
-/// # Errors
-///
-/// The first thing that is wrong.
-pub async fn verify_all(
-    history: &History,
-    mut see: impl FnMut(&Head),
-) -> Result<Arc<Head>, AuditError> {
-    let mut head = Arc::new(Head::empty());
-    loop {
-        let rows = history.log().read(head.seq, PAGE_LEN).await?;
-        if rows.is_empty() {
-            return Ok(head);
+/// An audit that is under way.
+pub struct Audit<'h> {
+    history: &'h History,
+    checkpoints: Vec<Checkpoint>,
+    /// The last event that was found good.
+    pub head: Arc<Head>,
+}
+
+impl<'h> Audit<'h> {
+    /// Begins where the log does: at the newest checkpoint, whose config has to be whole, or at
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// The checkpoint is damaged.
+    pub async fn begin(history: &'h History) -> Result<Self, AuditError> {
+        let checkpoints = history.log().checkpoints().await?;
+        let head = match checkpoints.last() {
+            Some(checkpoint) => load(history, checkpoint).await?,
+            None => Arc::new(Head::empty()),
+        };
+        Ok(Self { history, checkpoints, head })
+    }
+
+    /// Begins where an archive does, so that what was moved away is checked too.
+    ///
+    /// # Errors
+    ///
+    /// It begins after an earlier archive, and the config there is not stored.
+    pub async fn begin_with<R: BufRead>(
+        history: &'h History,
+        archive: &Reader<R>,
+    ) -> Result<Self, AuditError> {
+        let checkpoints = history.log().checkpoints().await?;
+        let head = match archive.header.checkpoints.last() {
+            None => Arc::new(Head::empty()),
+            Some(checkpoint) => match load(history, checkpoint).await {
+                Err(AuditError::Checkpoint { seq, .. }) => return Err(AuditError::Earlier(seq)),
+                head => head?,
+            },
+        };
+        Ok(Self { history, checkpoints, head })
+    }
+
+    /// Checks the events of an archive, which follow the last one that was found good, and shows each
+    /// to `see`.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong.
+    pub fn archive<R: BufRead>(
+        &mut self,
+        mut archive: Reader<R>,
+        mut see: impl FnMut(&Head),
+    ) -> Result<(), AuditError> {
+        if archive.header.start() != self.head.tip() {
+            let (start, end) = (archive.header.start().seq, self.head.seq);
+            return Err(AuditError::Gap { start, end });
         }
-        for row in &rows {
-            head = Arc::new(verify_row(history, &head, row)?);
-            see(&head);
+        while let Some(row) = archive.read()? {
+            self.row(&row, &mut see)?;
         }
+        Ok(())
+    }
+
+    /// Checks the events of the log after the last one that was found good, and shows each to `see`.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong.
+    pub async fn rest(&mut self, mut see: impl FnMut(&Head)) -> Result<(), AuditError> {
+        loop {
+            let rows = self.history.log().read(self.head.seq, PAGE_LEN).await?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            for row in &rows {
+                self.row(row, &mut see)?;
+            }
+        }
+    }
+
+    fn row(&mut self, row: &Row, see: &mut impl FnMut(&Head)) -> Result<(), AuditError> {
+        let head = verify_row(self.history, &self.head, row)?;
+        let ends = |checkpoint: &&Checkpoint| checkpoint.end.seq == head.seq;
+        if let Some(checkpoint) = self.checkpoints.iter().find(ends)
+            && checkpoint.end != row.trace()
+        {
+            return Err(AuditError::Elsewhere(head.seq));
+        }
+        see(&head);
+        self.head = Arc::new(head);
+        Ok(())
+    }
+}
+
+/// Returns the head of a checkpoint, from its config as it is stored.
+async fn load(history: &History, checkpoint: &Checkpoint) -> Result<Arc<Head>, AuditError> {
+    let end = checkpoint.end;
+    let stored = StoredSnapshot { seq: end.seq, config_hash: end.config_hash };
+    let head = history.load(stored).await;
+    let head = head.map_err(|source| AuditError::Checkpoint { seq: end.seq, source })?;
+    match head.tip() == end.tip() {
+        true => Ok(Arc::new(head)),
+        false => Err(AuditError::Elsewhere(end.seq)),
     }
 }
 
@@ -104,5 +225,5 @@ fn verify_row(history: &History, head: &Head, row: &Row) -> Result<Head, AuditEr
     if actual != recorded {
         return Err(AuditError::Config { seq: row.seq, recorded, actual });
     }
-    Ok(Head::after(row, snapshot))
+    Ok(Head::after(&row.trace(), snapshot))
 }

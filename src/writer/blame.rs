@@ -20,8 +20,8 @@ pub struct FieldBlame {
     pub path: String,
     /// Its value, masked if it is a secret; none if the event took it away.
     pub value: Option<Value>,
-    /// The event.
-    pub event: Arc<Event>,
+    /// The event; none if it is before the log's first one, in an archive.
+    pub event: Option<Arc<Event>>,
 }
 
 /// Why nobody can be blamed.
@@ -45,10 +45,13 @@ pub enum BlameError {
     Replay(#[from] ReplayError),
 }
 
-/// An entity as an event left it: its fields by path; none when it was deleted.
+/// An entity as an event left it, or as the log begins with it.
 struct Version {
-    event: Arc<Event>,
+    event: Option<Arc<Event>>,
+    /// Its fields by path; none when it was deleted.
     fields: Option<BTreeMap<String, Value>>,
+    /// The same as people may see them.
+    shown: BTreeMap<String, Value>,
 }
 
 /// Returns which event last set each field of an entity, as it is at a position; or only those
@@ -63,13 +66,17 @@ pub async fn blame(
     at: Seq,
     field: Option<&str>,
 ) -> Result<Vec<FieldBlame>, BlameError> {
-    let mut versions = Versions::new(history, key, at);
+    let floor = history.floor().await.map_err(ReplayError::from)?;
+    if at < floor {
+        history.expect_events(at).await?;
+    }
+    let mut versions = Versions::new(history, key, floor, at);
     let newest = versions.older().await?.ok_or(BlameError::Unknown(key, at))?;
     let Some(fields) = &newest.fields else {
-        let seq = newest.event.seq;
+        let seq = newest.event.as_ref().map_or(floor, |event| event.seq);
         return Err(BlameError::Deleted { key, seq, before: Seq(seq.0.saturating_sub(1)) });
     };
-    let values = shown(history, key, &newest.event);
+    let values = newest.shown.clone();
     let mut open = wanted(fields, field);
     let mut blamed = Vec::new();
     let mut later = newest;
@@ -108,13 +115,6 @@ fn wanted(fields: &BTreeMap<String, Value>, field: Option<&str>) -> BTreeSet<Str
     if paths.is_empty() { BTreeSet::from([field.to_owned()]) } else { paths }
 }
 
-fn shown(history: &History, key: Key, event: &Event) -> BTreeMap<String, Value> {
-    match last_change(event, key) {
-        Some(Change::Upserted(entity)) => masked(history.catalog(), entity),
-        _ => BTreeMap::new(),
-    }
-}
-
 fn last_change(event: &Event, key: Key) -> Option<&Change> {
     event.changes.iter().rev().find(|change| change.key() == key)
 }
@@ -128,16 +128,32 @@ struct Versions<'h> {
     page: Vec<Version>,
     /// What is before the page.
     end: Seq,
+    /// What is before all pages.
+    floor: Seq,
+    /// Whether there may be a version at the floor.
+    has_base: bool,
 }
 
 impl<'h> Versions<'h> {
-    fn new(history: &'h History, key: Key, end: Seq) -> Self {
-        Self { history, key, id: key.id.to_string(), page: Vec::new(), end }
+    fn new(history: &'h History, key: Key, floor: Seq, end: Seq) -> Self {
+        let (id, page, has_base) = (key.id.to_string(), Vec::new(), floor > Seq(0));
+        Self { history, key, id, page, end, floor, has_base }
+    }
+
+    /// Returns the entity as the log begins with it.
+    async fn base(&self) -> Result<Option<Version>, ReplayError> {
+        let head = self.history.rebuild(self.floor, None).await?;
+        let found = head.snapshot.config().find(self.key);
+        Ok(found.map(|entity| Version {
+            event: None,
+            fields: Some(leaves(entity.document())),
+            shown: masked(self.history.catalog(), entity),
+        }))
     }
 
     async fn older(&mut self) -> Result<Option<Version>, ReplayError> {
-        while self.page.is_empty() && self.end > Seq(0) {
-            let start = Seq(self.end.0.saturating_sub(u64::from(PAGE_LEN)));
+        while self.page.is_empty() && self.end > self.floor {
+            let start = Seq(self.end.0.saturating_sub(u64::from(PAGE_LEN))).max(self.floor);
             let len = u32::try_from(self.end.0 - start.0).unwrap_or(PAGE_LEN);
             for row in self.history.log().read(start, len).await? {
                 if !row.changes.contains(&self.id) {
@@ -145,13 +161,19 @@ impl<'h> Versions<'h> {
                 }
                 let event = Arc::new(row.event(self.history.catalog())?);
                 let Some(change) = last_change(&event, self.key) else { continue };
-                let fields = match change {
-                    Change::Upserted(entity) => Some(leaves(entity.document())),
-                    Change::Deleted(_) => None,
+                let (fields, shown) = match change {
+                    Change::Upserted(entity) => {
+                        let shown = masked(self.history.catalog(), entity);
+                        (Some(leaves(entity.document())), shown)
+                    }
+                    Change::Deleted(_) => (None, BTreeMap::new()),
                 };
-                self.page.push(Version { event, fields });
+                self.page.push(Version { event: Some(event), fields, shown });
             }
             self.end = start;
+        }
+        if self.page.is_empty() && std::mem::take(&mut self.has_base) {
+            return self.base().await;
         }
         Ok(self.page.pop())
     }

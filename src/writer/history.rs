@@ -1,6 +1,7 @@
 //! The past: the config at any position of the log, from the nearest stored snapshot and the rows
 //! after it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,7 +9,8 @@ use bytes::Bytes;
 use super::Head;
 use crate::domain::catalog::Catalog;
 use crate::domain::event::Seq;
-use crate::domain::hash::ConfigHash;
+use crate::domain::hash::{ConfigHash, NodeHash};
+use crate::log::checkpoint::{Archived, Checkpoint};
 use crate::log::moment::{HashPrefix, Moment};
 use crate::log::row::{Row, RowError};
 use crate::log::{AppendError, EventLog, StorageError, StoredSnapshot};
@@ -27,6 +29,9 @@ pub enum ReplayError {
     /// A row cannot be read as an event.
     #[error("event log holds what this version cannot read")]
     Row(#[from] RowError),
+    /// Events that it takes were moved away, and nothing is stored that stands for them.
+    #[error(transparent)]
+    Archived(Box<Archived>),
     /// A row is missing or does not follow the one before.
     #[error("event {0} does not follow the event before it")]
     Broken(Seq),
@@ -67,6 +72,22 @@ pub enum AtError {
     /// No config has such a hash.
     #[error("no config of this log has a hash that begins with {0}")]
     Unknown(HashPrefix),
+    /// No config has such a hash, as far as the log goes back.
+    #[error(
+        "no config of this log since event {oldest} has a hash that begins with {prefix}; the \
+         events before are in archives, the last of them {archive}"
+    )]
+    UnknownSince {
+        /// What was asked for.
+        prefix: HashPrefix,
+        /// The first event that is still in the log.
+        oldest: Seq,
+        /// What the last archive was called.
+        archive: String,
+    },
+    /// It is before the first event that is still in the log, and not stored.
+    #[error(transparent)]
+    Archived(Box<Archived>),
     /// Several configs have such a hash.
     #[error("several configs have a hash that begins with {0}: give more characters")]
     Ambiguous(HashPrefix),
@@ -77,7 +98,10 @@ pub enum AtError {
 
 impl<E: Into<ReplayError>> From<E> for AtError {
     fn from(error: E) -> Self {
-        Self::Replay(error.into())
+        match error.into() {
+            ReplayError::Archived(archived) => Self::Archived(archived),
+            error => Self::Replay(error),
+        }
     }
 }
 
@@ -123,8 +147,16 @@ impl History {
 
     /// Returns the head of the log as it is now.
     pub async fn newest(&self) -> Result<Head, ReplayError> {
-        let start = self.start(Seq(u64::MAX)).await?;
-        self.follow(&Arc::new(start), None).await.map(Arc::unwrap_or_clone)
+        let start = Arc::new(self.start(Seq(u64::MAX)).await?);
+        let head = match self.follow(&start, None).await {
+            // Events were moved away since then; the config after them was stored before.
+            Err(ReplayError::Archived(_)) => {
+                let start = Arc::new(self.start(Seq(u64::MAX)).await?);
+                self.follow(&start, None).await?
+            }
+            followed => followed?,
+        };
+        Ok(Arc::unwrap_or_clone(head))
     }
 
     /// Returns the head of a moment.
@@ -140,18 +172,35 @@ impl History {
         near: Option<Arc<Head>>,
     ) -> Result<Arc<Head>, ReplayError> {
         let stored = self.log.newest_snapshot(seq).await?.map_or(0, |stored| stored.seq.0);
-        let start = match near.filter(|near| near.seq <= seq) {
-            // A page of rows is read sooner than a whole snapshot.
-            Some(near) if stored <= near.seq.0.saturating_add(u64::from(PAGE_LEN)) => near,
-            _ => Arc::new(self.start(seq).await?),
+        // A page of rows is read sooner than a whole snapshot.
+        let is_near = |near: &Arc<Head>| {
+            near.seq <= seq && stored <= near.seq.0.saturating_add(u64::from(PAGE_LEN))
         };
-        self.follow(&start, Some(seq)).await
+        if let Some(near) = near.filter(is_near) {
+            match self.follow(&near, Some(seq)).await {
+                // The rows after it are gone.
+                Err(ReplayError::Archived(_)) => {}
+                followed => return followed,
+            }
+        }
+        self.follow(&Arc::new(self.start(seq).await?), Some(seq)).await
     }
 
     /// Returns the position that a moment names.
     pub async fn resolve(&self, moment: Moment) -> Result<Seq, AtError> {
         match moment {
-            Moment::Time(at) => Ok(self.log.find_time(at).await?),
+            Moment::Time(at) => {
+                let seq = self.log.find_time(at).await?;
+                // Before the first event there is nothing, unless events before it were moved away.
+                let checkpoints = match seq {
+                    Seq(0) => self.log.checkpoints().await?,
+                    _ => Vec::new(),
+                };
+                match Archived::find(&checkpoints, moment) {
+                    Some(archived) => Err(AtError::Archived(archived)),
+                    None => Ok(seq),
+                }
+            }
             Moment::Seq(seq) => self.within(seq).await,
             Moment::Hash(prefix) => self.resolve_hash(prefix).await,
         }
@@ -172,9 +221,42 @@ impl History {
             ([], true) => Ok(empty.seq),
             ([], false) => match prefix.as_seq() {
                 Some(seq) if self.within(seq).await.is_ok() => Ok(seq),
-                _ => Err(AtError::Unknown(prefix)),
+                _ => Err(self.unknown(prefix).await?),
             },
             _ => Err(AtError::Ambiguous(prefix)),
+        }
+    }
+
+    async fn unknown(&self, prefix: HashPrefix) -> Result<AtError, StorageError> {
+        Ok(match self.log.checkpoints().await?.pop() {
+            None => AtError::Unknown(prefix),
+            Some(Checkpoint { end, archive, .. }) => {
+                AtError::UnknownSince { prefix, oldest: end.seq.next(), archive }
+            }
+        })
+    }
+
+    /// Returns the position before the first event that every question can be asked about: that of
+    /// the newest checkpoint; 0 if no events were moved away.
+    ///
+    /// # Errors
+    ///
+    /// The log cannot be read.
+    pub async fn floor(&self) -> Result<Seq, StorageError> {
+        let newest = self.log.checkpoints().await?.pop();
+        Ok(newest.map_or(Seq(0), |checkpoint| checkpoint.end.seq))
+    }
+
+    /// Checks that no event after a position was moved away; returns the floor.
+    ///
+    /// # Errors
+    ///
+    /// The first of them was, or the log cannot be read.
+    pub async fn expect_events(&self, after: Seq) -> Result<Seq, ReplayError> {
+        let checkpoints = self.log.checkpoints().await?;
+        match Archived::find(&checkpoints, Moment::Seq(after.next())) {
+            Some(archived) => Err(ReplayError::Archived(archived)),
+            None => Ok(checkpoints.last().map_or(Seq(0), |newest| newest.end.seq)),
         }
     }
 
@@ -203,10 +285,8 @@ impl History {
     ///
     /// It is not whole, or not of this log.
     pub async fn load(&self, stored: StoredSnapshot) -> Result<Head, StoreError> {
-        let before = Seq(stored.seq.0.checked_sub(1).ok_or(StoreError::Foreign)?);
-        let rows = self.log.read(before, 1).await?;
-        let row = rows.first().ok_or(StoreError::Foreign)?;
-        if (row.seq, row.config_hash) != (stored.seq, stored.config_hash) {
+        let trace = self.log.trace(stored.seq).await?.ok_or(StoreError::Foreign)?;
+        if trace.config_hash != stored.config_hash {
             return Err(StoreError::Foreign);
         }
         let mut assembly = Assembly::new(stored.config_hash, None);
@@ -223,7 +303,7 @@ impl History {
                 assembly.feed(hash, bytes)?;
             }
         }
-        Ok(Head::after(row, assembly.finish(&self.catalog)?))
+        Ok(Head::after(&trace, assembly.finish(&self.catalog)?))
     }
 
     /// Returns the head at `until`, or at the end of the log, by the rows after `from`.
@@ -240,11 +320,27 @@ impl History {
                 return Ok(head);
             }
             let rows = self.log.read(head.seq, limit).await?;
-            match rows.last() {
-                Some(last) => head = Arc::new(self.apply(&head, &rows, last)?),
-                None => return Ok(head),
+            match (rows.first(), rows.last()) {
+                (Some(first), _) if first.seq > head.seq.next() => {
+                    return Err(self.gap(head.seq.next(), until, first.seq).await?);
+                }
+                (_, Some(last)) => head = Arc::new(self.apply(&head, &rows, last)?),
+                (_, None) => return Ok(head),
             }
         }
+    }
+
+    /// Returns why `missing` is not there, on the way to `until`, though `found` is.
+    async fn gap(
+        &self,
+        missing: Seq,
+        until: Option<Seq>,
+        found: Seq,
+    ) -> Result<ReplayError, StorageError> {
+        let checkpoints = self.log.checkpoints().await?;
+        let find = |seq| Archived::find(&checkpoints, Moment::Seq(seq));
+        let archived = until.and_then(find).or_else(|| find(missing));
+        Ok(archived.map_or(ReplayError::Broken(found), ReplayError::Archived))
     }
 
     /// Applies rows that follow a head. The tree is hashed once, at the last of them.
@@ -263,7 +359,36 @@ impl History {
         if actual != recorded {
             return Err(ReplayError::Mismatch { seq: last.seq, recorded, actual });
         }
-        Ok(Head::after(last, snapshot))
+        Ok(Head::after(&last.trace(), snapshot))
+    }
+}
+
+/// Returns the snapshot that nodes make.
+///
+/// # Errors
+///
+/// They are not all of it, or one is damaged.
+pub fn assemble(
+    config_hash: ConfigHash,
+    nodes: Vec<(NodeHash, Bytes)>,
+    catalog: &Catalog,
+) -> Result<Snapshot, StoreError> {
+    let nodes: HashMap<_, _> = nodes.into_iter().collect();
+    let mut assembly = Assembly::new(config_hash, None);
+    loop {
+        let missing = assembly.missing();
+        if missing.is_empty() {
+            return Ok(assembly.finish(catalog)?);
+        }
+        let absent = missing.iter().filter(|hash| !nodes.contains_key(*hash)).count();
+        if absent > 0 {
+            return Err(StoreError::Missing(absent));
+        }
+        for hash in missing {
+            if let Some(bytes) = nodes.get(&hash) {
+                assembly.feed(hash, bytes.clone())?;
+            }
+        }
     }
 }
 

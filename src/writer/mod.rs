@@ -15,6 +15,7 @@
 mod alarm;
 pub mod audit;
 pub mod blame;
+pub mod compaction;
 pub mod explain;
 pub mod filter;
 pub mod gc;
@@ -40,8 +41,8 @@ use crate::domain::event::{Change, EventKind, Origin, Seq};
 use crate::domain::hash::{ConfigHash, EventHash};
 use crate::domain::rejection::Rejection;
 use crate::domain::shrink::Shrink;
+use crate::log::checkpoint::Trace;
 use crate::log::moment::Moment;
-use crate::log::row::Row;
 use crate::log::{AppendError, EventLog, Tip};
 use crate::snapshot::Snapshot;
 
@@ -87,12 +88,12 @@ impl Head {
         Tip { seq: self.seq, hash: self.event_hash }
     }
 
-    /// Returns the head that `row` makes of `snapshot`.
-    fn after(row: &Row, snapshot: Snapshot) -> Self {
+    /// Returns the head that an event makes of `snapshot`.
+    fn after(event: &Trace, snapshot: Snapshot) -> Self {
         Self {
-            seq: row.seq,
-            at: row.time().unwrap_or(DateTime::UNIX_EPOCH),
-            event_hash: row.hash,
+            seq: event.seq,
+            at: event.time().unwrap_or(DateTime::UNIX_EPOCH),
+            event_hash: event.hash,
             config_hash: snapshot.hash(),
             snapshot: Arc::new(snapshot),
         }

@@ -21,7 +21,7 @@ pub struct Search {
 }
 
 impl Search {
-    /// Begins after the position that the filter says.
+    /// Begins after the position that the filter says, which is not before the history's floor.
     pub fn new(history: History, filter: Filter) -> Self {
         let after = filter.after;
         Self { history, filter, after, near: None }
@@ -68,7 +68,10 @@ impl Search {
             return Ok(None);
         }
         let rows = self.history.log().read(self.after, PAGE_LEN).await?;
-        let Some(last) = rows.last() else { return Ok(None) };
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(None) };
+        if first.seq > self.after.next() {
+            self.history.expect_events(self.after).await?;
+        }
         let events = self.select(self.after, &rows).await?;
         self.after = last.seq;
         Ok(Some(events))

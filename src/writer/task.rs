@@ -110,7 +110,11 @@ impl WriterTask {
     }
 
     async fn catch_up(&mut self) -> Result<(), ReplayError> {
-        let newest = self.history.follow(&self.head, None).await?;
+        let newest = match self.history.follow(&self.head, None).await {
+            // Others have moved away what this one has not seen: from a stored config on.
+            Err(ReplayError::Archived(_)) => Arc::new(self.history.newest().await?),
+            followed => followed?,
+        };
         self.publish(newest);
         Ok(())
     }
@@ -265,7 +269,7 @@ impl WriterTask {
             return Ok(before);
         }
         let row = Row::seal(before.tip(), at, job.origin(), &changes, actual);
-        plan.last = Arc::new(Head::after(&row, after));
+        plan.last = Arc::new(Head::after(&row.trace(), after));
         plan.rows.push(row);
         Ok(plan.last.clone())
     }

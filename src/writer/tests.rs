@@ -13,6 +13,7 @@ use super::*;
 use crate::domain::entity::{Entity, Key};
 use crate::domain::kinds::{route, service};
 use crate::log::StorageError;
+use crate::log::row::Row;
 use crate::log::sqlite::SqliteLog;
 
 /// A log in a directory of its own, removed at the end.

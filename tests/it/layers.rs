@@ -45,7 +45,8 @@ const DOORS: &[(&str, &[&str])] = &[
     // The chain of the log is of the same hash as the tree of a snapshot.
     ("blake3", &["snapshot", "log"]),
     ("clap", &["cli"]),
-    ("flate2", &["snapshot"]),
+    // Archives of the log are compressed as files of snapshots are.
+    ("flate2", &["snapshot", "log"]),
     ("hickory_resolver", &["balancer"]),
     // The cluster listener and the Admin listener serve HTTP over connections of their own.
     ("hyper", &["proxy", "wire", "admin"]),

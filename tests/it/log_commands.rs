@@ -12,7 +12,7 @@ use crate::harness::{Cluster, poll};
 use crate::http::{self, Upstream};
 
 /// Runs the binary in a prefix; returns whether it did what it was asked for, and what it said.
-fn hybridctl(cluster: &Cluster, prefix: &str, arguments: &[&str]) -> (bool, String) {
+pub(crate) fn hybridctl(cluster: &Cluster, prefix: &str, arguments: &[&str]) -> (bool, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hybridctl"));
     let output = command
         .args(arguments)
@@ -25,13 +25,13 @@ fn hybridctl(cluster: &Cluster, prefix: &str, arguments: &[&str]) -> (bool, Stri
 }
 
 #[track_caller]
-fn done(cluster: &Cluster, prefix: &str, arguments: &[&str]) -> String {
+pub(crate) fn done(cluster: &Cluster, prefix: &str, arguments: &[&str]) -> String {
     let (done, said) = hybridctl(cluster, prefix, arguments);
     assert!(done, "{arguments:?}: {said}");
     said
 }
 
-fn json_lines(text: &str) -> Vec<Value> {
+pub(crate) fn json_lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 

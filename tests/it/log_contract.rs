@@ -24,6 +24,11 @@ use hybridctl::log::{AppendError, DataPlaneRow, EventLog, LogDatabase, Meta, Sto
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::checkpoint_contract::{
+    an_empty_log_begins_after_a_checkpoint,
+    of_two_checkpoints_after_the_same_event_one_is_recorded,
+    the_oldest_rows_go_once_a_checkpoint_stands_for_them,
+};
 use crate::postgres::Schema;
 
 /// A database for one test; opening it again shows what is durable.
@@ -91,8 +96,13 @@ contract!(
         meta_is_made_once,
         a_log_comes_from_a_file_and_goes_to_one,
         data_planes_are_shared_and_expire,
+        the_oldest_rows_go_once_a_checkpoint_stands_for_them,
+        of_two_checkpoints_after_the_same_event_one_is_recorded,
+        an_empty_log_begins_after_a_checkpoint,
     ]
 );
+
+contract!([sqlite_space SqlitePlace, postgres_space Schema], [space_is_given_back]);
 
 contract!(
     [sqlite_tokens SqlitePlace, postgres_tokens Schema],
@@ -127,7 +137,7 @@ async fn of_two_decisions_with_one_number_the_first_stays(
 }
 
 /// Makes `count` rows after `tip`; each names a config hash of its own.
-fn rows(mut tip: Tip, count: u64) -> Vec<Row> {
+pub(crate) fn rows(mut tip: Tip, count: u64) -> Vec<Row> {
     let make = |_| {
         let seq = tip.seq.next().0;
         let document = json!({"id": Uuid::from_u128(seq.into()), "host": "é\n\"'"});
@@ -296,7 +306,8 @@ async fn a_log_comes_from_a_file_and_goes_to_one(log: Arc<dyn EventLog>, other: 
     let rows = rows(Tip::START, 700);
     source.append(Tip::START, &rows).await.unwrap();
     let mut file = Vec::new();
-    transfer::export(&source, meta.clone(), &mut file, |_| {}).await.unwrap();
+    let header = transfer::Header::of(&source, meta.clone()).await.unwrap();
+    transfer::export(&source, &header, &[], &mut file, |_| {}).await.unwrap();
     let reader = || transfer::Reader::new(file.as_slice()).unwrap();
     reader().check().unwrap();
     transfer::import(&*log, reader(), 3, |_| {}).await.unwrap();
@@ -305,7 +316,8 @@ async fn a_log_comes_from_a_file_and_goes_to_one(log: Arc<dyn EventLog>, other: 
     let stored = other.meta(Meta { cluster_id: Uuid::nil(), ..meta.clone() }).await.unwrap();
     assert_eq!(stored, Meta { epoch: 3, ..meta.clone() });
     let mut back = Vec::new();
-    transfer::export(&*other, meta, &mut back, |_| {}).await.unwrap();
+    let header = transfer::Header::of(&*other, meta).await.unwrap();
+    transfer::export(&*other, &header, &[], &mut back, |_| {}).await.unwrap();
     assert_eq!(back, file);
 }
 
@@ -323,6 +335,14 @@ async fn data_planes_are_shared_and_expire(log: Arc<dyn EventLog>, other: Arc<dy
     assert_eq!(seen, [plane(1, "{}", 10), plane(2, "[]", 40)]);
     assert_eq!(other.data_planes(at(10)).await.unwrap(), [plane(2, "[]", 40)]);
     assert_eq!(log.data_planes(at(5)).await.unwrap().len(), 1, "forgotten for all");
+}
+
+async fn space_is_given_back(log: Arc<dyn LogDatabase>, other: Arc<dyn LogDatabase>) {
+    let rows = rows(Tip::START, 10);
+    log.append(Tip::START, &rows).await.unwrap();
+    other.vacuum().await.unwrap();
+    assert_eq!(log.read(Seq(0), 100).await.unwrap(), rows);
+    other.append(rows[9].tip(), &self::rows(rows[9].tip(), 1)).await.unwrap();
 }
 
 fn token(n: u128, name: &str, expires_at: Option<i64>) -> Token {

@@ -35,18 +35,29 @@ pub(in crate::admin) async fn read(admin: &Admin, call: &Call) -> Result<Filter,
         EventKind::from_name(name).ok_or_else(unknown)
     };
     let (mut after, mut before) = (position(call, "after")?, position(call, "before")?);
+    let floor = admin.0.store.floor().await?;
+    if let Some(after) = after {
+        admin.0.store.expect_events(after).await?;
+    }
     if let Some(since) = time(call, "since")? {
         // Whatever is not after the last event before that time.
         let earlier = since - chrono::Duration::microseconds(1);
-        let at = admin.0.store.position(Moment::Time(earlier)).await?;
+        // What was moved to archives is told of by where the answer begins.
+        let at = match admin.0.store.position(Moment::Time(earlier)).await {
+            Err(ApiError::Gone(_)) => floor,
+            at => at?,
+        };
         after = after.max(Some(at));
     }
     if let Some(until) = time(call, "until")? {
-        let end = admin.0.store.position(Moment::Time(until)).await?.next();
+        let end = match admin.0.store.position(Moment::Time(until)).await {
+            Err(ApiError::Gone(_)) => floor.next(),
+            at => at?.next(),
+        };
         before = Some(before.map_or(end, |before| before.min(end)));
     }
     Ok(Filter {
-        after: after.unwrap_or_default(),
+        after: after.unwrap_or_default().max(floor),
         before,
         actor: text("actor"),
         source: text("source"),

@@ -69,6 +69,7 @@ pub(in crate::admin) async fn answer(admin: &Admin, call: &Call) -> Result<Respo
     if after > end {
         return Err(AtError::Beyond { asked: after, end }.into());
     }
+    store.expect_events(after).await?;
     let heads = store.heads();
     let (auth, caller) = (admin.0.auth.clone(), call.caller.clone());
     let follower = Follower { store, auth, caller, heads, filter, after, greeted: false };

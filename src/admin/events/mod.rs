@@ -43,7 +43,10 @@ pub(super) async fn list(admin: &Admin, call: &Call) -> Result<Value, ApiError> 
     };
     if let Some(offset) = offset(call)? {
         match order {
-            Order::OldestFirst => filter.after = filter.after.max(offset),
+            Order::OldestFirst => {
+                admin.0.store.expect_events(offset).await?;
+                filter.after = filter.after.max(offset);
+            }
             Order::NewestFirst => {
                 filter.before = Some(filter.before.map_or(offset, |before| before.min(offset)));
             }
@@ -55,7 +58,15 @@ pub(super) async fn list(admin: &Admin, call: &Call) -> Result<Value, ApiError> 
         next = events.last().map(|event| event.seq);
     }
     let data: Vec<_> = events.iter().map(show).collect();
-    let Some(next) = next else { return Ok(json!({"data": data, "next": null})) };
+    let Some(next) = next else {
+        let mut page = json!({"data": data, "next": null});
+        match admin.0.store.floor().await? {
+            Seq(0) => {}
+            // What is before it is in archives.
+            floor => page["oldest"] = floor.next().0.into(),
+        }
+        return Ok(page);
+    };
     let mut query = form_urlencoded::Serializer::new(String::new());
     query.append_pair("offset", &next.to_string());
     let carried = ["size", "order"].iter().chain(filter::ARGUMENTS);

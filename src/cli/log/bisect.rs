@@ -57,6 +57,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
         Some(moment) => history.resolve(moment).await.context("cannot find the bad moment")?,
         None => history.log().tip().await.context("cannot read the log")?.seq,
     };
+    history.expect_events(good).await.context("cannot try every config after the good moment")?;
     let Some(mut bisection) = Bisection::new(good, bad) else {
         bail!("the good position ({good}) has to be before the bad one ({bad})")
     };

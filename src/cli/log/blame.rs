@@ -65,10 +65,15 @@ fn find(head: &Head, kind: Kind, name: &str) -> anyhow::Result<Key> {
 }
 
 fn to_json(field: &FieldBlame) -> Value {
-    json!({"value": field.value, "event": about(&field.event)})
+    let event = field.event.as_ref().map(|event| about(event));
+    json!({"value": field.value, "event": event})
 }
 
 fn to_text(field: &FieldBlame) -> String {
     let shown = field.value.as_ref().map_or_else(|| "(none)".to_owned(), value);
-    format!("{}: {shown}\n    {}", plain(&field.path), headline(&field.event))
+    let by = match &field.event {
+        Some(event) => headline(event),
+        None => "before the first event of this log; an archive has it".to_owned(),
+    };
+    format!("{}: {shown}\n    {by}", plain(&field.path))
 }

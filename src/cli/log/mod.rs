@@ -2,6 +2,7 @@
 
 mod bisect;
 mod blame;
+mod compact;
 mod line;
 mod show;
 mod transfer;
@@ -20,7 +21,7 @@ use crate::domain::entity::Kind;
 use crate::log::moment::Moment;
 use crate::writer::history::History;
 
-/// Show, explain, replay, verify, copy or bisect the event log
+/// Show, explain, replay, verify, copy, compact or bisect the event log
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -44,6 +45,7 @@ enum Verb {
         settings: SettingsArgs,
     },
     Verify(verify::Args),
+    Compact(compact::Args),
     Export(transfer::ExportArgs),
     Import(transfer::ImportArgs),
     NewEpoch(transfer::NewEpochArgs),
@@ -53,11 +55,12 @@ enum Verb {
 pub(super) fn run(args: Args, out: &Output) -> anyhow::Result<()> {
     database::block_on(async {
         match args.verb {
-            Verb::Show(args) => show::run(*args).await,
+            Verb::Show(args) => show::run(*args, out).await,
             Verb::Bisect(args) => bisect::run(args).await,
             Verb::Blame(args) => blame::run(args).await,
             Verb::Replay { to, json: _, settings } => replay(&history(settings).await?, to).await,
             Verb::Verify(args) => verify::run(args).await,
+            Verb::Compact(args) => compact::run(args, out).await,
             Verb::Export(args) => transfer::export(args, out).await,
             Verb::Import(args) => transfer::import(args, out).await,
             Verb::NewEpoch(args) => transfer::new_epoch(args, out).await,

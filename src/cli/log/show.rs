@@ -8,11 +8,12 @@ use uuid::Uuid;
 
 use super::line::{json_line, print, text};
 use crate::cli::JsonArgs;
+use crate::cli::output::Output;
 use crate::domain::event::{Event, EventKind, Seq};
 use crate::log::moment::{HashPrefix, Moment};
 use crate::writer::explain::Explainer;
 use crate::writer::filter::{ChangeFilter, Filter};
-use crate::writer::history::History;
+use crate::writer::history::{AtError, History};
 use crate::writer::search::Search;
 
 /// Events shown when neither a number nor a beginning is asked for.
@@ -98,9 +99,9 @@ fn sort(name: &str) -> Result<EventKind, String> {
 }
 
 /// Shows the events that are asked for.
-pub(super) async fn run(args: Args) -> anyhow::Result<()> {
+pub(super) async fn run(args: Args, out: &Output) -> anyhow::Result<()> {
     let history = super::history(args.common.settings.clone()).await?;
-    let filter = filter(&args, &history).await?;
+    let filter = filter(&args, &history, out).await?;
     let mut search = Search::new(history.clone(), filter);
     let whole = args.seq.is_some() || args.since.is_some();
     if let Some(count) = args.last.or((!whole).then_some(LAST)) {
@@ -128,19 +129,27 @@ async fn show(explainer: &mut Explainer, event: &Event, args: &Args) -> anyhow::
     })
 }
 
-async fn filter(args: &Args, history: &History) -> anyhow::Result<Filter> {
+async fn filter(args: &Args, history: &History, out: &Output) -> anyhow::Result<Filter> {
     let kind = match &args.kind {
         None => None,
         Some(name) => Some(super::kind(history.catalog(), name)?),
     };
-    let (mut after, mut before) = (Seq(0), None);
+    let floor = history.floor().await.context("cannot read the log")?;
+    let (mut after, mut before) = (floor, None);
     if let Some(range) = args.seq {
-        after = Seq(range.first.saturating_sub(1));
+        let first = Seq(range.first.saturating_sub(1));
+        if range.first > 0 {
+            history.expect_events(first).await.context("cannot show these events")?;
+        }
+        after = floor.max(first);
         before = range.last.map(|last| Seq(last.saturating_add(1)));
     }
     if let Some(since) = time("since", args.since)? {
         // Whatever is not after the last event before that time.
         let earlier = since - Duration::microseconds(1);
+        if let Err(error @ AtError::Archived(_)) = history.resolve(Moment::Time(earlier)).await {
+            out.warn(&format!("not all events since then are here: {error}"));
+        }
         after = after.max(history.log().find_time(earlier).await.context("cannot read the log")?);
     }
     if let Some(until) = time("until", args.until)? {

@@ -1,7 +1,6 @@
 //! `log export`, `log import` and `log new-epoch`: the log on its way to another database.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, BufWriter};
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
@@ -13,13 +12,19 @@ use crate::cli::database::Target;
 use crate::cli::output::Output;
 use crate::cli::{JsonArgs, SettingsArgs, process};
 use crate::clock::Clock;
-use crate::failpoint;
-use crate::log::transfer::{self, Header, Reader};
-use crate::log::{EventLog, Meta};
+use crate::domain::catalog::Catalog;
+use crate::log::archive::{self, Draft};
+use crate::log::transfer::{self, FileError, Header, Reader};
+use crate::log::{Meta, Tip};
 use crate::planes::identity;
 use crate::settings::Settings;
+use crate::writer::compaction;
+use crate::writer::history::{self, History};
 
 /// Write the whole log to a file: a backup, and the way to a database of another kind
+///
+/// Of a log that was compacted these are the events after its newest checkpoint, and the
+/// configuration there; archives have the rest.
 ///
 /// The file has one JSON object a line and the same chain of hashes. It holds the cluster's
 /// signing key and every secret of the configuration, so only its owner can read it. Tokens of
@@ -35,15 +40,18 @@ pub(super) struct ExportArgs {
 
 /// Bring an exported log into an empty database
 ///
+/// A log that was compacted comes with its archives, and is whole again, or without them: then it
+/// begins where the exported one did.
+///
 /// The file is checked as a whole first. The database becomes the same cluster's, with the same
 /// hashes, in a new epoch (see `log new-epoch`), so data planes follow it at once. It must be one
 /// that no control plane was started on yet. An import that was cut off goes on when it is
 /// started again.
 #[derive(Debug, clap::Args)]
 pub(super) struct ImportArgs {
-    /// File to read
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
+    /// Files to read: an export, and archives of `log compact` before it if it is to be whole
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
     #[command(flatten)]
     common: JsonArgs,
 }
@@ -83,8 +91,9 @@ fn expect_stopped(settings: &SettingsArgs) -> anyhow::Result<()> {
 pub(super) async fn export(args: ExportArgs, out: &Output) -> anyhow::Result<()> {
     let target = Target::find(args.common.settings)?;
     let log = target.open().await?;
+    let history = History::new(log.clone(), target.catalog);
     let meta = identity::meta(&*log, &Clock::System).await?;
-    let header = write(&*log, meta, &args.output).await;
+    let header = write(&history, meta, &args.output).await;
     let header = header.with_context(|| format!("cannot write {}", args.output.display()))?;
     let path = args.output.display();
     tell(
@@ -96,53 +105,87 @@ pub(super) async fn export(args: ExportArgs, out: &Output) -> anyhow::Result<()>
     )
 }
 
-/// Writes under another name first: a file of that name is whole.
-async fn write(log: &dyn EventLog, meta: Meta, path: &Path) -> anyhow::Result<Header> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".new");
-    let temporary = PathBuf::from(temporary);
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
-    }
-    let file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&temporary)?;
-    let mut file = BufWriter::new(file);
-    let mut progress = Progress::new("exported", log.tip().await?.seq.0);
-    let written = transfer::export(log, meta, &mut file, |seq| progress.at(seq.0)).await;
+async fn write(history: &History, meta: Meta, path: &Path) -> anyhow::Result<Header> {
+    let log = &**history.log();
+    let header = Header::of(log, meta).await?;
+    // A log that begins after a checkpoint begins with the config there.
+    let nodes = match header.start() {
+        Tip::START => Vec::new(),
+        start => compaction::nodes(&*history.rebuild(start.seq, None).await?),
+    };
+    let mut file = Draft::plain(path)?;
+    let mut progress = Progress::new("exported", header.tip.seq.0);
+    let written = transfer::export(log, &header, &nodes, &mut file, |seq| progress.at(seq.0)).await;
     progress.end();
-    let header = written?;
-    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-    failpoint::hit("export.synced");
-    fs::rename(&temporary, path)?;
-    failpoint::hit("export.renamed");
+    written?;
+    file.commit()?;
     Ok(header)
 }
 
-/// Reads the file.
+/// A file to import.
+struct Source {
+    path: PathBuf,
+    header: Header,
+}
+
+/// Checks a file as a whole, the config that its events follow included.
+fn check(path: PathBuf, catalog: &Catalog) -> anyhow::Result<Source> {
+    let refused = || format!("cannot import {}", path.display());
+    let mut file = reader(&path).with_context(refused)?;
+    let nodes = file.read_nodes().with_context(refused)?;
+    let header = file.check().with_context(refused)?;
+    if let (Some(newest), false) = (header.checkpoints.last(), nodes.is_empty()) {
+        let whole = history::assemble(newest.end.config_hash, nodes, catalog);
+        whole.context("the config that its events follow is not whole").with_context(refused)?;
+    }
+    Ok(Source { path, header })
+}
+
+fn reader(path: &Path) -> Result<Reader<Box<dyn BufRead + Send>>, FileError> {
+    Reader::new(archive::open(path)?)
+}
+
+/// Reads the files.
 pub(super) async fn import(args: ImportArgs, out: &Output) -> anyhow::Result<()> {
     expect_stopped(&args.common.settings)?;
     let target = Target::find(args.common.settings)?;
-    let open = || {
-        let file = File::open(&args.file).map(BufReader::new);
-        file.with_context(|| format!("cannot read {}", args.file.display()))
-    };
-    let refused = || format!("cannot import {}", args.file.display());
-    Reader::new(open()?).and_then(Reader::check).with_context(refused)?;
-    let file = Reader::new(open()?).with_context(refused)?;
+    let checked = args.files.into_iter().map(|path| check(path, &target.catalog));
+    let mut sources = checked.collect::<Result<Vec<_>, _>>()?;
+    sources.sort_by_key(|source| source.header.start().seq);
+    for pair in sources.windows(2) {
+        let [one, next] = pair else { continue };
+        let (path, before) = (next.path.display(), one.path.display());
+        let follows = next.header.start() == one.header.tip;
+        ensure!(follows, "cannot import {path}: it does not begin where {before} ends");
+    }
+    let last = sources.last().context("no file was named")?;
+    let epoch = epoch_after(last.header.meta.epoch);
+    let mut progress = Progress::new("imported", last.header.tip.seq.0);
+    let names: Vec<_> = sources.iter().map(|it| it.path.display().to_string()).collect();
     let log = target.create().await?;
-    let epoch = epoch_after(file.header.meta.epoch);
-    let mut progress = Progress::new("imported", file.header.tip.seq.0);
-    let done = transfer::import(&*log, file, epoch, |seq| progress.at(seq.0)).await;
+    let mut done = Err(anyhow::anyhow!("no file was named"));
+    for (index, source) in sources.iter().enumerate() {
+        let end = source.header.tip;
+        let there = log.trace(end.seq).await.context("cannot read the log")?;
+        if index + 1 < sources.len() && there.is_some_and(|there| there.tip() == end) {
+            // An import that was cut off got further than this one.
+            continue;
+        }
+        let refused = || format!("cannot import {}", source.path.display());
+        let file = reader(&source.path).with_context(refused)?;
+        let imported = transfer::import(&*log, file, epoch, |seq| progress.at(seq.0)).await;
+        done = imported.with_context(refused);
+        if done.is_err() {
+            break;
+        }
+    }
     progress.end();
     log.close().await;
-    let header = done.with_context(refused)?;
-    let path = args.file.display();
     tell(
-        &header,
+        &done?,
         args.common.json,
         out,
-        &format!("imported from {path}, epoch {epoch}"),
+        &format!("imported from {}, epoch {epoch}", names.join(" and ")),
         json!({"epoch": epoch}),
     )
 }

@@ -1,6 +1,7 @@
 //! `log verify`: every hash of the log and every config, computed again.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{BufRead, IsTerminal as _, Write as _};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::{Context as _, bail, ensure};
@@ -9,10 +10,13 @@ use serde_json::json;
 use super::line::print;
 use crate::cli::JsonArgs;
 use crate::domain::event::Seq;
-use crate::domain::hash::ConfigHash;
+use crate::domain::hash::{ConfigHash, EventHash};
+use crate::log::archive;
 use crate::log::moment::HashPrefix;
+use crate::log::transfer::{FileError, Reader};
 use crate::writer::Head;
-use crate::writer::audit;
+use crate::writer::audit::Audit;
+use crate::writer::history::History;
 
 /// Events between two looks of the progress.
 const PROGRESS_EVENTS: u64 = 500;
@@ -24,6 +28,10 @@ pub(super) struct Args {
     /// as an earlier `log verify` printed them. Finds a log that was cut off at its end
     #[arg(long, value_name = "SEQ:HASH")]
     head: Option<Noted>,
+    /// Check these archives of events too, in whichever order they are named; without them the log is
+    /// checked from its newest checkpoint on
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    archive: Vec<PathBuf>,
     #[command(flatten)]
     common: JsonArgs,
 }
@@ -51,36 +59,92 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let history = super::history(args.common.settings).await?;
     let end = history.log().tip().await.context("cannot read the log")?.seq;
     let mut progress = Progress::new("verified", end.0);
-    let mut met = None;
-    let verified = audit::verify_all(&history, |head: &Head| {
+    let archives = open(args.archive)?;
+    let begun = match archives.first() {
+        Some((_, first)) => Audit::begin_with(&history, first).await,
+        None => Audit::begin(&history).await,
+    };
+    let mut audit = begun.context("the log does not verify")?;
+    let start = audit.head.seq;
+    let met = args.head.filter(|noted| noted.seq == start).map(|_| audit.head.event_hash);
+    let mut met = met.filter(|_| start > Seq(0));
+    let mut see = |head: &Head| {
         progress.at(head.seq.0);
         if args.head.is_some_and(|noted| noted.seq == head.seq) {
             met = Some(head.event_hash);
         }
-    });
-    let head = verified.await;
-    progress.end();
-    let head = head.context("the log does not verify")?;
-    if let Some(noted) = args.head {
-        match met {
-            None => bail!(
-                "the log does not verify: it ends at {}, the event {} that was noted is cut off",
-                head.seq,
-                noted.seq
-            ),
-            Some(hash) => ensure!(
-                noted.hash.matches(ConfigHash(hash.0)),
-                "the log does not verify: event {} has the hash {hash}, not the one that was noted",
-                noted.seq
-            ),
-        }
+    };
+    let mut verified = Ok(());
+    for (path, archive) in archives {
+        let failed = || format!("{} does not verify", path.display());
+        verified = verified.and_then(|()| audit.archive(archive, &mut see).with_context(failed));
     }
+    if verified.is_ok() {
+        verified = audit.rest(see).await.context("the log does not verify");
+    }
+    progress.end();
+    verified?;
+    if let Some(noted) = args.head {
+        expect(&history, noted, met, audit.head.seq).await?;
+    }
+    tell(&audit.head, start, args.common.json)
+}
+
+/// An archive that is being read.
+type Archive = Reader<Box<dyn BufRead + Send>>;
+
+/// Opens archives, in the order of their events.
+fn open(paths: Vec<PathBuf>) -> anyhow::Result<Vec<(PathBuf, Archive)>> {
+    let open = |path: PathBuf| {
+        let file = archive::open(&path).map_err(FileError::from).and_then(Reader::new);
+        let file = file.with_context(|| format!("cannot read {}", path.display()))?;
+        anyhow::Ok((path, file))
+    };
+    let mut archives = paths.into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    archives.sort_by_key(|(_, archive)| archive.header.start().seq);
+    Ok(archives)
+}
+
+/// Checks that the log has an event that was noted; `met` is the hash at its position.
+async fn expect(
+    history: &History,
+    noted: Noted,
+    met: Option<EventHash>,
+    end: Seq,
+) -> anyhow::Result<()> {
+    let Some(hash) = met else {
+        if noted.seq < end {
+            let moved = history.expect_events(Seq(noted.seq.0.saturating_sub(1))).await;
+            moved.context("cannot check the event that was noted: give its --archive")?;
+        }
+        bail!(
+            "the log does not verify: it ends at {end}, the event {} that was noted is cut off",
+            noted.seq
+        );
+    };
+    ensure!(
+        noted.hash.matches(ConfigHash(hash.0)),
+        "the log does not verify: event {} has the hash {hash}, not the one that was noted",
+        noted.seq
+    );
+    Ok(())
+}
+
+fn tell(head: &Head, start: Seq, as_json: bool) -> anyhow::Result<()> {
     let (hash, config_hash) = (head.event_hash, head.config_hash);
-    if args.common.json {
-        let line = json!({"events": head.seq, "hash": hash, "config_hash": config_hash});
+    if as_json {
+        let mut line = json!({"events": head.seq, "hash": hash, "config_hash": config_hash});
+        if start > Seq(0) {
+            line["after"] = start.0.into();
+        }
         return print(&line.to_string());
     }
-    print(&format!("{} events verified; last hash {hash}, config {config_hash}", head.seq))
+    let since = match start {
+        Seq(0) => String::new(),
+        start => format!(" from the checkpoint at event {start} on"),
+    };
+    let count = head.seq.0 - start.0;
+    print(&format!("{count} events verified{since}; last hash {hash}, config {config_hash}"))
 }
 
 /// A line on the terminal that says how far something is; none when nobody looks.

@@ -12,7 +12,8 @@ use crate::log::moment::Moment;
 pub(super) async fn list(last: u32, common: JsonArgs) -> anyhow::Result<()> {
     let (_, history) = history(&common).await?;
     let tip = history.log().tip().await.context("cannot read the log")?;
-    let after = Seq(tip.seq.0.saturating_sub(u64::from(last)));
+    let floor = history.floor().await.context("cannot read the log")?;
+    let after = Seq(tip.seq.0.saturating_sub(u64::from(last))).max(floor);
     let rows = history.log().read(after, last).await.context("cannot read the log")?;
     for row in rows {
         let at = row.time().map(|at| at.to_rfc3339()).unwrap_or_default();

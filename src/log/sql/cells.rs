@@ -1,11 +1,13 @@
 //! Reads rows of the tables; what is not as this program writes it is named by table, row, column.
 
 use bytes::Bytes;
+use chrono::DateTime;
 use sqlx::{ColumnIndex, Decode, Type};
 use uuid::Uuid;
 
 use crate::domain::event::Seq;
 use crate::domain::hash::{ConfigHash, EventHash, NodeHash};
+use crate::log::checkpoint::{Checkpoint, Trace};
 use crate::log::row::Row;
 use crate::log::{Meta, StorageError, StoredSnapshot, Tip};
 
@@ -144,6 +146,29 @@ pub(super) fn snapshot(
 ) -> Result<StoredSnapshot, StorageError> {
     let (seq, cells) = Cells::positioned(table, row)?;
     Ok(StoredSnapshot { seq, config_hash: ConfigHash(cells.hash("config_hash")?) })
+}
+
+pub(super) fn trace(table: &'static str, row: &impl Columns) -> Result<Trace, StorageError> {
+    let (seq, cells) = Cells::positioned(table, row)?;
+    Ok(Trace {
+        seq,
+        at: cells.integer("at")?,
+        hash: EventHash(cells.hash("hash")?),
+        config_hash: ConfigHash(cells.hash("config_hash")?),
+    })
+}
+
+pub(super) fn checkpoint(row: &impl Columns) -> Result<Checkpoint, StorageError> {
+    let end = trace("checkpoints", row)?;
+    let cells = Cells::new("checkpoints", row).keyed(end.seq);
+    let made_at = DateTime::from_timestamp_millis(cells.integer("made_at")?);
+    Ok(Checkpoint {
+        first: Seq(cells.unsigned("first")?),
+        end,
+        archive: cells.text("archive")?,
+        made_at: made_at.ok_or_else(|| cells.damaged("made_at"))?,
+        actor: cells.text("actor")?,
+    })
 }
 
 pub(super) fn node(row: &impl Columns) -> Result<(NodeHash, Bytes), StorageError> {

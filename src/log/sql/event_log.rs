@@ -5,9 +5,10 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
 use super::cells::{self, Cells, Columns};
-use super::{SqlDatabase, Statement, settle, sweep};
+use super::{SqlDatabase, Statement, compaction, settle, sweep};
 use crate::domain::event::Seq;
 use crate::domain::hash::{EventHash, GENESIS, NodeHash};
+use crate::log::checkpoint::{Checkpoint, Trace};
 use crate::log::moment::HashPrefix;
 use crate::log::row::Row;
 use crate::log::{AppendError, DataPlaneRow, EventLog, Meta, StorageError, StoredSnapshot, Tip};
@@ -20,6 +21,7 @@ pub(super) fn insert<'a>(tip: &'a EventHash, rows: &'a [Row]) -> Statement<'a> {
     let text = "INSERT INTO events (seq, format, at, actor, request_id, source, kind, reason, \
                 config_hash, prev_hash, hash, changes) SELECT * FROM (";
     let end = "SELECT hash FROM events ORDER BY seq DESC LIMIT 1";
+    let base = "SELECT hash FROM checkpoints ORDER BY seq DESC LIMIT 1";
     let insert = Statement::new(text).rows(rows, |values, row| {
         values
             .unsigned(row.seq.0)
@@ -35,7 +37,8 @@ pub(super) fn insert<'a>(tip: &'a EventHash, rows: &'a [Row]) -> Statement<'a> {
             .bytes(&row.hash.0)
             .text(row.changes.as_str())
     });
-    let insert = insert.then(") AS fresh WHERE COALESCE((").then(end).then("), ").then_place();
+    let insert = insert.then(") AS fresh WHERE COALESCE((").then(end).then("), (").then(base);
+    let insert = insert.then("), ").then_place();
     insert.bytes(&GENESIS.0).then(") = ").then_place().bytes(&tip.0)
 }
 
@@ -83,7 +86,12 @@ async fn holds<D: SqlDatabase>(database: &D, row: &Row) -> Result<bool, StorageE
 impl<D: SqlDatabase> EventLog for D {
     async fn tip(&self) -> Result<Tip, StorageError> {
         let query = Statement::new("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1");
-        self.fetch(query).await?.first().map_or(Ok(Tip::START), cells::tip)
+        if let Some(row) = self.fetch(query).await?.first() {
+            return cells::tip(row);
+        }
+        // Only while the rows after a checkpoint are on their way from a file.
+        let newest = self.checkpoints().await?.pop();
+        Ok(newest.map_or(Tip::START, |checkpoint| checkpoint.end.tip()))
     }
 
     async fn append(&self, expected: Tip, rows: &[Row]) -> Result<(), AppendError> {
@@ -126,8 +134,10 @@ impl<D: SqlDatabase> EventLog for D {
     async fn find_hash(&self, prefix: HashPrefix) -> Result<Vec<StoredSnapshot>, StorageError> {
         let (low, high) = prefix.range();
         let query = Statement::new(
-            "SELECT MAX(seq) AS seq, config_hash FROM events \
-             WHERE config_hash BETWEEN $1 AND $2 \
+            "SELECT MAX(seq) AS seq, config_hash FROM (\
+             SELECT seq, config_hash FROM events WHERE config_hash BETWEEN $1 AND $2 \
+             UNION ALL SELECT seq, config_hash FROM snapshots \
+             WHERE config_hash BETWEEN $1 AND $2 AND event_hash IS NOT NULL) AS known \
              GROUP BY config_hash ORDER BY 1 DESC LIMIT 2",
         );
         let found = self.fetch(query.bytes(&low.0).bytes(&high.0)).await?;
@@ -138,7 +148,12 @@ impl<D: SqlDatabase> EventLog for D {
         let query =
             Statement::new("SELECT seq FROM events WHERE at <= $1 ORDER BY seq DESC LIMIT 1");
         let found = self.fetch(query.integer(at.timestamp_micros())).await?;
-        found.first().map_or(Ok(Seq(0)), |row| cells::seq("events", row))
+        if let Some(row) = found.first() {
+            return cells::seq("events", row);
+        }
+        let newest = self.checkpoints().await?.pop();
+        let newest = newest.filter(|checkpoint| checkpoint.end.at <= at.timestamp_micros());
+        Ok(newest.map_or(Seq(0), |checkpoint| checkpoint.end.seq))
     }
 
     async fn meta(&self, fresh: Meta) -> Result<Meta, StorageError> {
@@ -234,6 +249,34 @@ impl<D: SqlDatabase> EventLog for D {
             }
         }
         Ok(nodes)
+    }
+
+    async fn trace(&self, seq: Seq) -> Result<Option<Trace>, StorageError> {
+        let found = self.fetch(compaction::trace(seq)).await?;
+        found.first().map(|row| cells::trace("events", row)).transpose()
+    }
+
+    async fn checkpoints(&self) -> Result<Vec<Checkpoint>, StorageError> {
+        let found = self.fetch(compaction::checkpoints()).await?;
+        found.iter().map(cells::checkpoint).collect()
+    }
+
+    async fn record_checkpoints(&self, checkpoints: &[Checkpoint]) -> Result<bool, StorageError> {
+        let Some(last) = checkpoints.last() else { return Ok(true) };
+        // The turn, the checkpoints, and the trace of the last one.
+        let wanted = checkpoints.len() as u64 + 2;
+        Ok(self.transact(compaction::record(checkpoints, last)).await? == wanted)
+    }
+
+    async fn remove_archived(&self, limit: u32) -> Result<Option<Seq>, StorageError> {
+        let Some(newest) = self.checkpoints().await?.pop() else { return Ok(None) };
+        let oldest = self.fetch(compaction::oldest(newest.end.seq)).await?;
+        let Some(oldest) = oldest.first() else { return Ok(None) };
+        let oldest = cells::seq("events", oldest)?.0;
+        let last = oldest.saturating_add(u64::from(limit).saturating_sub(1));
+        let last = Seq(last).min(newest.end.seq);
+        self.transact(compaction::remove(last)).await?;
+        Ok(Some(last))
     }
 
     async fn store_data_plane(&self, plane: DataPlaneRow) -> Result<(), StorageError> {

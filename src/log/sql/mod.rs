@@ -5,6 +5,7 @@
 //! written once, here.
 
 mod cells;
+mod compaction;
 mod event_log;
 mod promotions;
 mod settle;
@@ -39,6 +40,12 @@ pub trait SqlDatabase: Send + Sync + std::fmt::Debug {
     /// knows what became of it, and there may be a new way at once.
     fn is_lost(error: &sqlx::Error) -> bool;
 
+    /// Returns the statement that gives free space back to the file system, where the database does
+    /// not do so by itself.
+    fn vacuum_statement() -> Option<&'static str> {
+        None
+    }
+
     /// Closes what is open, as far as that does something for who comes next.
     async fn shut(&self);
 
@@ -48,6 +55,13 @@ pub trait SqlDatabase: Send + Sync + std::fmt::Debug {
 
 #[async_trait]
 impl<D: SqlDatabase> LogDatabase for D {
+    async fn vacuum(&self) -> Result<bool, StorageError> {
+        let Some(text) = Self::vacuum_statement() else { return Ok(false) };
+        // A statement alone is in no transaction, which it must not be.
+        self.transact(vec![Statement::new(text)]).await?;
+        Ok(true)
+    }
+
     async fn close(&self) {
         self.shut().await;
     }

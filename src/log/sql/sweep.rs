@@ -15,7 +15,7 @@ const BATCH_LEN: usize = 64;
 
 /// Returns the statement after which nobody else stores or removes until the transaction ends. It
 /// writes one row.
-fn turn() -> Statement<'static> {
+pub(super) fn turn() -> Statement<'static> {
     Statement::new(
         "INSERT INTO meta (name, value) VALUES ('snapshots', $1) \
          ON CONFLICT (name) DO UPDATE SET value = excluded.value",

@@ -41,7 +41,8 @@ async fn exported(rows: &[Row]) -> String {
     let log = MemoryLog::default();
     log.append(Tip::START, rows).await.unwrap();
     let mut file = Vec::new();
-    export(&log, meta(), &mut file, |_| {}).await.unwrap();
+    let header = Header::of(&log, meta()).await.unwrap();
+    export(&log, &header, &[], &mut file, |_| {}).await.unwrap();
     String::from_utf8(file).unwrap()
 }
 

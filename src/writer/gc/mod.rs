@@ -1,7 +1,8 @@
 //! Clears away stored snapshots that nothing needs, and the nodes that only they had.
 //!
 //! The log leads to every config with or without them; they only shorten the way. What is kept: the
-//! newest, the young, one in each [`ANCHOR_INTERVAL`] positions, and every config that is retained.
+//! newest, the young, one in each [`ANCHOR_INTERVAL`] positions, the newest checkpoint's, and every
+//! config that is retained. Of what is before that checkpoint, archives have what is not kept.
 //!
 //! Others store snapshots meanwhile, in this process and in others. Nodes are marked from outside
 //! any transaction, and each removal happens only if the list of stored snapshots is the marked one;
@@ -124,8 +125,8 @@ async fn choose(
         Some(time) => log.find_time(time).await?,
         None => Seq(0),
     };
-    // Before the first row of the log, snapshots are all that there is.
-    let first = log.read(Seq(0), 1).await?.first().map_or(Seq(0), |row| row.seq);
+    // Without the newest checkpoint's nothing leads to any config.
+    let checkpoint = log.checkpoints().await?.pop().map(|checkpoint| checkpoint.end.seq);
     let newest = stored.len().saturating_sub(policy.keep.max(1));
     let last_of_its_block = |index: usize, snapshot: &StoredSnapshot| {
         let block = snapshot.seq.0 / ANCHOR_INTERVAL;
@@ -134,7 +135,7 @@ async fn choose(
     let kept = stored.iter().enumerate().filter(|(index, snapshot)| {
         *index >= newest
             || snapshot.seq > old
-            || snapshot.seq < first
+            || Some(snapshot.seq) == checkpoint
             || retained.contains(&snapshot.config_hash)
             || last_of_its_block(*index, snapshot)
     });

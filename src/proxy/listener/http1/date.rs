@@ -1,8 +1,8 @@
 //! The Date header, written once a second.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use chrono::DateTime;
+
+use crate::clock::Clock;
 
 /// The newest Date of a core.
 #[derive(Debug, Default)]
@@ -14,8 +14,7 @@ pub(in crate::proxy::listener) struct Date {
 impl Date {
     /// Returns the time as headers have it (RFC 9110, section 5.6.7).
     pub(super) fn text(&mut self) -> &[u8] {
-        let passed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let second = i64::try_from(passed.as_secs()).unwrap_or(i64::MAX);
+        let second = Clock::System.now_ms().div_euclid(1000);
         if second != self.second || self.text.is_empty() {
             let time = DateTime::from_timestamp(second, 0).unwrap_or_default();
             self.text = time.format("%a, %d %b %Y %H:%M:%S GMT").to_string().into_bytes();
@@ -34,7 +33,7 @@ mod tests {
         let mut date = Date::default();
         let text = String::from_utf8(date.text().to_vec()).unwrap();
         let read = chrono::NaiveDateTime::parse_from_str(&text, "%a, %d %b %Y %H:%M:%S GMT");
-        let age = chrono::Utc::now().naive_utc() - read.unwrap();
+        let age = Clock::System.now().naive_utc() - read.unwrap();
         assert!((0..60).contains(&age.num_seconds()), "{text}");
         assert_eq!(text.len(), 29);
     }

@@ -127,11 +127,10 @@ impl<'b> Steering<'b> {
         let is = |wanted: &str| name.eq_ignore_ascii_case(wanted);
         match name.len() {
             2 if is("te") => self.takes_trailers |= names(value, "trailers"),
-            4 if is("host") => {
-                if self.host.replace(value).is_some() || !is_host(value) {
-                    return Err(Refusal::Bad);
-                }
-            }
+            4 if is("host") => match self.host.replace(value) {
+                None if is_host(value) => {}
+                _ => return Err(Refusal::Bad),
+            },
             6 if is("expect") => {
                 if !value.eq_ignore_ascii_case(b"100-continue") {
                     return Err(Refusal::Expectation);
