@@ -237,8 +237,8 @@ mod tests {
         let refused = refuse_unsupported(&settings(&[
             ("KONG_ROLE", "data_plane"),
             ("KONG_DATABASE", "off"),
-            ("KONG_CLUSTER_CERT", "Cargo.toml"),
-            ("KONG_CLUSTER_CERT_KEY", "Cargo.toml"),
+            ("KONG_CLUSTER_CERT", "tests/fixtures/pki/rsa.crt"),
+            ("KONG_CLUSTER_CERT_KEY", "tests/fixtures/pki/rsa.key"),
             ("KONG_CLUSTER_USE_PROXY", "on"),
             ("KONG_PROXY_SERVER", "http://proxy.test:3128"),
         ]));
