@@ -1,4 +1,4 @@
-//! The data planes of this control plane (reference hybrid.md, section 8.5).
+//! The data planes of all control planes of the database (reference hybrid.md, section 8.5).
 
 use std::sync::Arc;
 
@@ -11,17 +11,17 @@ use super::call::Call;
 use super::error::ApiError;
 use super::list::{self, Page};
 use super::{Admin, promotion, reply};
-use crate::fleet::{DataPlaneRow, Fleet};
+use crate::fleet::{DataPlaneRow, Fleet, Refused};
 use crate::promotion::keeper::Keeper;
 
 /// Returns one page of the data planes, in id order.
 pub(super) fn data_planes(admin: &Admin, call: &Call) -> Result<Value, ApiError> {
     let fleet = fleet(admin)?;
     let (size, after) = (list::size(call)?, list::after(call)?);
-    let rows = fleet.rows().into_iter().filter(|row| after.is_none_or(|after| row.id > after));
+    let now = admin.0.clock.now();
+    let rows = fleet.rows(now).into_iter().filter(|row| after.is_none_or(|after| row.id > after));
     let page = Page::take(rows, size, |row| list::mark(row.id));
     let carried: Vec<_> = call.argument("size").map(|size| ("size", size)).into_iter().collect();
-    let now = admin.0.clock.now();
     Ok(page.answer("/clustering/data-planes", &carried, |row| {
         show(&row, now, admin.0.promotion.as_deref())
     }))
@@ -30,7 +30,7 @@ pub(super) fn data_planes(admin: &Admin, call: &Call) -> Result<Value, ApiError>
 /// Returns the data planes by id, as Kong deprecated it.
 pub(super) fn status(admin: &Admin) -> Result<Response, ApiError> {
     let rows: Map<_, _> = fleet(admin)?
-        .rows()
+        .rows(admin.0.clock.now())
         .into_iter()
         .map(|row| {
             let mut about = json!({
@@ -70,14 +70,13 @@ pub(super) fn no_cluster() -> ApiError {
 
 /// Kong's columns, then ours.
 fn show(row: &DataPlaneRow, now: DateTime<Utc>, keeper: Option<&Keeper>) -> Value {
-    let age_seconds = (now - row.last_seen).num_seconds().max(0).unsigned_abs();
     let mut shown = json!({
         "id": row.id,
         "ip": row.ip,
         "hostname": row.hostname,
         "version": row.version,
         "last_seen": row.last_seen.timestamp(),
-        "ttl": row.ttl_seconds.saturating_sub(age_seconds),
+        "ttl": row.seconds_left(now),
         "config_hash": row.config_hash,
         "sync_status": row.sync_status,
         "updated_at": row.updated_at.timestamp(),
@@ -86,12 +85,26 @@ fn show(row: &DataPlaneRow, now: DateTime<Utc>, keeper: Option<&Keeper>) -> Valu
         "rpc_capabilities": [],
         "applied_hash": row.applied_hash,
         "applied_seq": row.applied_seq,
-        "rejected": row.rejected,
+        "rejected": row.rejected.as_ref().map(show_refused),
         "connected": row.connected,
+        "control_plane": row.control_plane.as_ref().map(|it| json!({
+            "node_id": it.node_id, "hostname": it.hostname,
+        })),
+        "dialect": row.dialect,
         "lag_ms": row.lag_ms,
     });
     if let (Some(keeper), Value::Object(columns)) = (keeper, &mut shown) {
         columns.extend(promotion::of_data_plane(keeper, row));
     }
     shown
+}
+
+fn show_refused(refused: &Refused) -> Value {
+    json!({
+        "hash": refused.config_hash,
+        "phase": refused.phase,
+        "entity": refused.entity,
+        "pointer": refused.pointer,
+        "reason": refused.reason,
+    })
 }

@@ -18,6 +18,7 @@ mod batch;
 mod body;
 mod cache;
 mod call;
+pub mod client;
 mod clustering;
 mod config;
 mod cors;

@@ -26,14 +26,7 @@ pub(super) struct Target {
 impl Target {
     /// Finds the log: of the node that runs or ran in the prefix, else of the settings.
     pub(super) fn find(args: SettingsArgs) -> anyhow::Result<Self> {
-        let sources = args.sources();
-        let prefix = Settings::find_prefix(&sources)?;
-        let known = prefix.kong_env().exists() && sources.conf.is_none();
-        let settings = match known || process::running(&prefix).is_some() {
-            true => Settings::of_node(&prefix, &sources.env)?,
-            false => Settings::load(&sources)?,
-        };
-        Self::of(settings)
+        Self::of(node_settings(args)?)
     }
 
     /// Takes the log of settings.
@@ -80,6 +73,17 @@ impl Target {
         }
         planes::database::open_stored(&self.settings).await
     }
+}
+
+/// Returns the settings of the node that runs or ran in the prefix, else those that are given.
+pub(super) fn node_settings(args: SettingsArgs) -> anyhow::Result<Settings> {
+    let sources = args.sources();
+    let prefix = Settings::find_prefix(&sources)?;
+    let known = prefix.kong_env().exists() && sources.conf.is_none();
+    Ok(match known || process::running(&prefix).is_some() {
+        true => Settings::of_node(&prefix, &sources.env)?,
+        false => Settings::load(&sources)?,
+    })
 }
 
 /// Who writes through the command line.

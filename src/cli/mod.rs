@@ -10,6 +10,7 @@ mod check;
 mod config;
 mod database;
 mod difference;
+mod fleet;
 mod freeze;
 mod health;
 mod hybrid;
@@ -62,6 +63,7 @@ struct Cli {
 enum Command {
     Check(check::Args),
     Config(config::Args),
+    Fleet(fleet::Args),
     Freeze(freeze::FreezeArgs),
     Health(health::Args),
     Hybrid(hybrid::Args),
@@ -91,6 +93,7 @@ impl Command {
         match self {
             Self::Check(args) => check::run(&args, out),
             Self::Config(args) => config::run(args, out),
+            Self::Fleet(args) => fleet::run(args, out),
             Self::Freeze(args) => freeze::freeze(args, out),
             Self::Health(args) => health::run(&args, out),
             Self::Hybrid(args) => hybrid::run(args),

@@ -13,9 +13,10 @@ use crate::domain::event::Seq;
 use crate::domain::hash::{ConfigHash, NodeHash};
 
 use super::checkpoint::{Checkpoint, Trace};
+use super::fleet::{ControlPlaneRow, DataPlaneNews, DataPlaneRow, FleetStore};
 use super::moment::HashPrefix;
 use super::row::Row;
-use super::{AppendError, DataPlaneRow, EventLog, Meta, StorageError, StoredSnapshot, Tip};
+use super::{AppendError, EventLog, Meta, StorageError, StoredSnapshot, Tip};
 
 /// A log in memory.
 #[derive(Debug, Default)]
@@ -35,6 +36,8 @@ struct Content {
     snapshots: BTreeMap<u64, ConfigHash>,
     nodes: HashMap<NodeHash, Bytes>,
     data_planes: BTreeMap<Uuid, DataPlaneRow>,
+    control_planes: BTreeMap<Uuid, ControlPlaneRow>,
+    fleet_revision: u64,
 }
 
 impl Content {
@@ -237,15 +240,51 @@ impl EventLog for MemoryLog {
         }
         Ok(removed.last().map(|row| row.seq))
     }
+}
 
-    async fn store_data_plane(&self, plane: DataPlaneRow) -> Result<(), StorageError> {
-        self.content().data_planes.insert(plane.id, plane);
+#[async_trait]
+impl FleetStore for MemoryLog {
+    async fn share(
+        &self,
+        control_plane: &ControlPlaneRow,
+        news: &[DataPlaneNews],
+    ) -> Result<(), StorageError> {
+        let mut content = self.content();
+        content.control_planes.insert(control_plane.id, control_plane.clone());
+        content.fleet_revision += 1;
+        let (revision, heard_by) = (content.fleet_revision, Some(control_plane.id));
+        for DataPlaneNews { id, row, expires_at, spoke } in news.iter().cloned() {
+            let is_others =
+                content.data_planes.get(&id).is_some_and(|stored| stored.heard_by != heard_by);
+            if spoke || !is_others {
+                let row = DataPlaneRow { id, row, expires_at, heard_by, revision };
+                content.data_planes.insert(id, row);
+            }
+        }
         Ok(())
     }
 
-    async fn data_planes(&self, now: DateTime<Utc>) -> Result<Vec<DataPlaneRow>, StorageError> {
+    async fn data_planes(&self, after: Option<u64>) -> Result<Vec<DataPlaneRow>, StorageError> {
+        let content = self.content();
+        let rows = content.data_planes.values().filter(|row| Some(row.revision) > after);
+        let mut rows: Vec<_> = rows.cloned().collect();
+        rows.sort_by_key(|row| row.revision);
+        Ok(rows)
+    }
+
+    async fn control_planes(&self) -> Result<Vec<ControlPlaneRow>, StorageError> {
+        Ok(self.content().control_planes.values().cloned().collect())
+    }
+
+    async fn purge_data_planes(&self, now: DateTime<Utc>) -> Result<u64, StorageError> {
         let mut content = self.content();
-        content.data_planes.retain(|_, plane| plane.expires_at > now);
-        Ok(content.data_planes.values().cloned().collect())
+        let before = content.data_planes.len();
+        content.data_planes.retain(|_, row| row.expires_at > now);
+        Ok((before - content.data_planes.len()) as u64)
+    }
+
+    async fn forget_control_plane(&self, gone: &ControlPlaneRow) -> Result<(), StorageError> {
+        self.content().control_planes.retain(|id, it| *id != gone.id || it.beat != gone.beat);
+        Ok(())
     }
 }

@@ -110,6 +110,8 @@ pub(super) async fn drop_tables<D: SqlDatabase>(
         "DROP TABLE IF EXISTS nodes",
         "DROP TABLE IF EXISTS snapshots",
         "DROP TABLE IF EXISTS data_planes",
+        "DROP TABLE IF EXISTS control_planes",
+        "DROP TABLE IF EXISTS fleet_revision",
         "DROP TABLE IF EXISTS promotions",
         "DROP TABLE IF EXISTS admin_tokens",
         "DROP TABLE IF EXISTS _sqlx_migrations",

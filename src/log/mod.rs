@@ -16,6 +16,7 @@
 pub mod archive;
 pub mod checkpoint;
 pub mod fault;
+pub mod fleet;
 pub mod memory;
 pub mod migrations;
 pub mod moment;
@@ -36,6 +37,7 @@ use crate::domain::event::Seq;
 use crate::domain::hash::{ConfigHash, EventHash, GENESIS, NodeHash};
 
 use self::checkpoint::{Checkpoint, Trace};
+use self::fleet::FleetStore;
 use self::migrations::SchemaError;
 use self::moment::HashPrefix;
 use self::promotions::PromotionStore;
@@ -76,17 +78,6 @@ impl std::fmt::Debug for Meta {
             .field("epoch", &self.epoch)
             .finish_non_exhaustive()
     }
-}
-
-/// A data plane as a control plane last saw it, shared between the control planes of a database.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct DataPlaneRow {
-    /// The id that the data plane calls itself by.
-    pub id: Uuid,
-    /// What is known of it, as JSON that its writer understands.
-    pub row: String,
-    /// When it is to be forgotten unless it is seen again.
-    pub expires_at: DateTime<Utc>,
 }
 
 /// A stored snapshot: which config, and the position that it was stored for.
@@ -251,17 +242,11 @@ pub trait EventLog: Send + Sync + std::fmt::Debug {
     /// transaction; what is stored for them keeps its [`trace`](Self::trace). Returns the last one
     /// removed; none when none was left.
     async fn remove_archived(&self, limit: u32) -> Result<Option<Seq>, StorageError>;
-
-    /// Stores what is known of a data plane, over what was known before.
-    async fn store_data_plane(&self, plane: DataPlaneRow) -> Result<(), StorageError>;
-
-    /// Returns the data planes that have not expired, and forgets those that have.
-    async fn data_planes(&self, now: DateTime<Utc>) -> Result<Vec<DataPlaneRow>, StorageError>;
 }
 
 /// A database with all that a control plane keeps in one.
 #[async_trait]
-pub trait LogDatabase: EventLog + TokenStore + PromotionStore {
+pub trait LogDatabase: EventLog + TokenStore + PromotionStore + FleetStore {
     /// Gives the space of removed rows back to the file system, which takes as long as to write the
     /// database again, and lets nobody else write meanwhile. Returns false where the database does
     /// so by itself.

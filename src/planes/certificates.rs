@@ -168,7 +168,7 @@ impl Certificates {
             }
         }
         let Some(fleet) = &self.fleet else { return };
-        let rows = fleet.rows();
+        let rows = fleet.rows(now);
         theirs.retain(|id| rows.binary_search_by_key(id, |row| row.id).is_ok());
         for row in rows {
             let end = row.cert_expires_at.and_then(|at| chrono::DateTime::from_timestamp(at, 0));

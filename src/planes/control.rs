@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
@@ -25,7 +24,9 @@ use crate::clock::Clock;
 use crate::domain::catalog::UnsupportedPlugins;
 use crate::domain::decide::Fresh;
 use crate::domain::event::{EventKind, Origin};
-use crate::fleet::Fleet;
+use crate::fleet::share::Sharer;
+use crate::fleet::{ControlPlane, Fleet};
+use crate::log::LogDatabase;
 use crate::log::promotions::PromotionStore;
 use crate::log::tokens::TokenStore;
 use crate::pki::ocsp::{DEADLINE, Revocation, Rule};
@@ -37,9 +38,6 @@ use crate::wire::publish::{Publication, publish};
 use crate::wire::session::publisher::Timing;
 use crate::writer::Writer;
 use crate::writer::projector::Projector;
-
-/// How often the fleet forgets who was not seen for too long.
-const EXPIRE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A running control plane.
 pub struct Control {
@@ -93,8 +91,7 @@ impl Control {
             tasks.spawn(Projector::new(log, writer.subscribe()).run(stopped(&tasks)));
         }
         tasks.spawn(end_log_levels(process_log.clone(), stopped(&tasks)));
-        let fleet = Arc::new(Fleet::new(settings.cluster.data_plane_purge_delay.as_secs()));
-        tasks.spawn(expire(fleet.clone(), clock.clone(), tasks.stopped()));
+        let (here, fleet) = fleet(settings, &clock);
         if let Some(log) = stored.clone() {
             let janitor = janitor::Janitor::new(settings, log, fleet.clone(), clock.clone());
             tasks.spawn(janitor.run(tasks.stopped()));
@@ -104,14 +101,17 @@ impl Control {
         let status_source = Arc::new(status(settings, &writer, &counts));
         let has_cluster = settings.role == Role::ControlPlane;
         let promotion = match stored.clone().filter(|_| has_cluster) {
-            Some(store) => Some(promotion(store, &writer, &fleet, &clock, &mut tasks).await?),
+            Some(store) => {
+                share(store.clone(), &fleet, &clock, &mut tasks).await?;
+                Some(promotion(store, &writer, &fleet, &clock, &mut tasks).await?)
+            }
             None => None,
         };
         let auth = authentication(settings, stored.map(|it| it as _), &clock, &mut tasks).await?;
         let admin_api = admin(
             settings,
             &writer,
-            (has_cluster.then(|| fleet.clone()), &promotion),
+            (here, has_cluster.then(|| fleet.clone()), &promotion),
             &status_source,
             (process_log, auth),
             &clock,
@@ -122,9 +122,8 @@ impl Control {
         let mut status = Vec::new();
         // In a traditional node the data half serves it: it knows the traffic.
         if has_cluster {
-            let status_api =
-                StatusApi::new(status_source, clock.clone(), Tells::read(&settings.proxy.headers))
-                    .router();
+            let tells = Tells::read(&settings.proxy.headers);
+            let status_api = StatusApi::new(status_source, clock.clone(), tells).router();
             status = serve_all(&mut started, settings, Face::Status, status_api, &counts)?;
         }
         let mut addresses = Vec::new();
@@ -201,6 +200,26 @@ async fn declare(settings: &Settings, writer: &Writer, clock: &Clock) -> anyhow:
     written.map(drop).context("cannot take over the declarative configuration")
 }
 
+/// Returns who this control plane is, and where it notes its data planes.
+fn fleet(settings: &Settings, clock: &Clock) -> (ControlPlane, Arc<Fleet>) {
+    let here = ControlPlane { node_id: node::id(settings, clock), hostname: node::hostname() };
+    let purge_delay = settings.cluster.data_plane_purge_delay;
+    (here.clone(), Arc::new(Fleet::new(purge_delay.as_secs()).of(here)))
+}
+
+/// Finds out which data planes other control planes know, and keeps in step with them.
+async fn share(
+    store: Arc<dyn LogDatabase>,
+    fleet: &Arc<Fleet>,
+    clock: &Clock,
+    tasks: &mut Tasks,
+) -> anyhow::Result<()> {
+    let sharer = Sharer::start(store, fleet.clone(), clock.clone()).await;
+    let sharer = sharer.context("cannot read which data planes there are")?;
+    tasks.spawn(sharer.run(tasks.stopped()));
+    Ok(())
+}
+
 /// Finds out what data planes may get, and follows it.
 async fn promotion(
     store: Arc<dyn PromotionStore>,
@@ -271,7 +290,7 @@ fn status(settings: &Settings, writer: &Writer, counts: &Counts) -> StatusSource
 fn admin(
     settings: &Settings,
     writer: &Writer,
-    (fleet, promotion): (Option<Arc<Fleet>>, &Option<Arc<Keeper>>),
+    (here, fleet, promotion): (ControlPlane, Option<Arc<Fleet>>, &Option<Arc<Keeper>>),
     status: &Arc<StatusSource>,
     (process_log, auth): (Arc<Guard>, Arc<Auth>),
     clock: &Clock,
@@ -282,9 +301,9 @@ fn admin(
         fleet,
         promotion: promotion.clone(),
         node: NodeInfo {
-            id: node::id(settings, clock),
+            id: here.node_id,
             role: settings.role,
-            hostname: node::hostname(),
+            hostname: here.hostname,
             pid: std::process::id(),
             configuration: settings.to_json(),
         },
@@ -352,15 +371,5 @@ fn stopped(tasks: &Tasks) -> impl Future<Output = ()> + Send + use<> {
     async move {
         // A plane that is gone has stopped too.
         let _ = stop.wait_for(|stop| *stop).await;
-    }
-}
-
-async fn expire(fleet: Arc<Fleet>, clock: Clock, mut stop: watch::Receiver<bool>) {
-    let mut ticks = tokio::time::interval(EXPIRE_INTERVAL);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => fleet.expire(clock.now()),
-            _ = stop.wait_for(|stop| *stop) => return,
-        }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::watch;
 
 use crate::clock::Clock;
@@ -59,7 +59,7 @@ impl Janitor {
     async fn clear(&self) -> Result<(), GcError> {
         let now = self.clock.now();
         let mut retained = gc::configs_of_data_planes(&*self.log, now).await?;
-        retained.extend(self.served());
+        retained.extend(self.served(now));
         retained.extend(keeper::held(&*self.log).await?.iter().map(|held| held.config_hash));
         let cleared = gc::clear(&*self.log, self.policy, &retained, now, false).await?;
         if !cleared.snapshots.is_empty() || cleared.nodes > 0 {
@@ -73,8 +73,9 @@ impl Janitor {
         Ok(())
     }
 
-    /// Returns what the data planes that this control plane heard of run, connected or not.
-    fn served(&self) -> Vec<ConfigHash> {
-        self.fleet.rows().iter().filter_map(|row| row.applied_hash).collect()
+    /// Returns what data planes run by what this control plane knows now, connected or not; the
+    /// database may not have been told yet.
+    fn served(&self, now: DateTime<Utc>) -> Vec<ConfigHash> {
+        self.fleet.rows(now).iter().filter_map(|row| row.applied_hash).collect()
     }
 }

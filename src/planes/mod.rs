@@ -13,6 +13,7 @@ pub mod mirror;
 mod node;
 mod origin;
 mod ready;
+pub mod remote;
 mod served;
 mod tasks;
 pub mod trial;

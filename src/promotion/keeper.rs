@@ -255,13 +255,15 @@ impl Keeper {
     }
 
     fn seen(&self, state: &State) -> Vec<Seen> {
-        let rows = self.fleet.rows().into_iter().filter(|row| row.connected);
-        rows.map(|row| {
-            let peer = peer(&row);
-            let is_pinned = state.pin_of(&peer).is_some();
-            Seen { peer, applied: row.applied_hash, refused: row.refused, is_pinned }
-        })
-        .collect()
+        self.fleet
+            .connected_here()
+            .into_iter()
+            .map(|row| {
+                let peer = peer(&row);
+                let is_pinned = state.pin_of(&peer).is_some();
+                Seen { peer, applied: row.applied_hash, refused: row.refused, is_pinned }
+            })
+            .collect()
     }
 
     /// Returns what a data plane is to get, and why it is not the newest head.

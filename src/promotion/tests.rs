@@ -214,7 +214,9 @@ impl World {
         }
         if self.bad.contains(&given.seq.0) {
             let (config_hash, revision) = (given.config_hash, state.revision);
-            plane.refused = Some(Refused { config_hash, revision, reason: "no".into() });
+            let (phase, reason) = ("compile".into(), "no".into());
+            let (entity, pointer) = (None, None);
+            plane.refused = Some(Refused { config_hash, revision, phase, entity, pointer, reason });
             return;
         }
         plane.served = given;

@@ -8,7 +8,6 @@ use http::{HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -16,8 +15,9 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use super::admit::admit;
 use super::answer::{Answer, immutable, plain, refusal};
-use super::frame::{FromControl, FromData, Hello, PROTOCOL, Pin, Welcome};
+use super::frame::{FromControl, FromData, Hello, PROTOCOL, Pin, Rejected, Welcome};
 use super::kong;
 use super::kong::compat::{Ours, Suffix, SyncStatus};
 use super::kong::introduction::Arguments;
@@ -28,12 +28,10 @@ use super::session::publisher::{Action, Publisher, Timing};
 use super::socket::{NODES, PATH, SNAPSHOTS, Socket, SocketError};
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
-use crate::fleet::{Arrival, Fleet, Refused, Visit};
+use crate::fleet::{Arrival, Dialect, Fleet, Refused, Visit};
 use crate::pki::TlsError;
-use crate::pki::cluster::{
-    LiveIdentity, PeerCertificate, PeerError, check_peer, cluster_server_config,
-};
-use crate::pki::ocsp::{Revocation, RevocationError};
+use crate::pki::cluster::{LiveIdentity, PeerCertificate, cluster_server_config};
+use crate::pki::ocsp::Revocation;
 use crate::promotion::decision::Peer;
 use crate::promotion::keeper::Keeper;
 use crate::promotion::view::View;
@@ -210,25 +208,6 @@ async fn connection(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor, share
     }
 }
 
-/// Decides whether who has ended the handshake may ask for something: every check of the peer's
-/// certificate stands here, before the first request is read.
-async fn admit(
-    shared: &Shared,
-    peer: SocketAddr,
-    presented: Option<&[CertificateDer<'_>]>,
-) -> Result<PeerCertificate, PeerError> {
-    let publication = &shared.publication;
-    let identity = publication.identity.current();
-    let certificate = check_peer(&identity, presented, &publication.clock)?;
-    if let Some(revocation) = &publication.revocation
-        && let Some(reason) = revocation.check(certificate.chain()).await?
-    {
-        let said = RevocationError::Unchecked(reason);
-        tracing::warn!(%peer, "[clustering] {said}");
-    }
-    Ok(certificate)
-}
-
 /// The connection ends without an answer, as nginx's status 444 has it.
 #[derive(Debug, thiserror::Error)]
 #[error("ended without an answer")]
@@ -395,6 +374,7 @@ impl Known<'_> {
             labels: hello.labels,
             cert_expires_at: self.certificate.not_after(),
             sync_status: status.text(),
+            dialect: Dialect::Native,
             applied,
         };
         self.visit = Some(publication.fleet.joined(arrival, publication.clock.now()));
@@ -408,7 +388,7 @@ impl Known<'_> {
             (Action::Judged(status), Some(visit), _) => fleet.judged(visit, status.text(), now),
             (Action::Withheld(withheld), Some(visit), _) => {
                 let Withheld { config_hash, revision, why } = withheld;
-                let refused = Refused { config_hash, revision, reason: why.reason };
+                let refused = Refused::at("compatibility", config_hash, revision, why.reason);
                 fleet.rejected(visit, refused, now);
             }
             (Action::Say(line), _, Some(suffix)) => line.log(suffix),
@@ -468,8 +448,9 @@ async fn perform(
                     entity = rejected.entity, reason = rejected.reason,
                     "[clustering] data plane rejected the configuration");
                 if let Some(visit) = known.visit {
-                    let (config_hash, reason) = (rejected.config_hash, rejected.reason);
-                    fleet.rejected(visit, Refused { config_hash, revision, reason }, now);
+                    let Rejected { config_hash, phase, entity, pointer, reason } = rejected;
+                    let refused = Refused { config_hash, revision, phase, entity, pointer, reason };
+                    fleet.rejected(visit, refused, now);
                 }
                 continue;
             }

@@ -20,7 +20,7 @@ use hybridctl::log::row::Row;
 use hybridctl::log::sqlite::SqliteLog;
 use hybridctl::log::tokens::{CreateTokenError, Token, TokenStore, Wanted};
 use hybridctl::log::transfer;
-use hybridctl::log::{AppendError, DataPlaneRow, EventLog, LogDatabase, Meta, StoredSnapshot, Tip};
+use hybridctl::log::{AppendError, EventLog, LogDatabase, Meta, StoredSnapshot, Tip};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -95,7 +95,6 @@ contract!(
         nodes_are_removed_unless_a_snapshot_came,
         meta_is_made_once,
         a_log_comes_from_a_file_and_goes_to_one,
-        data_planes_are_shared_and_expire,
         the_oldest_rows_go_once_a_checkpoint_stands_for_them,
         of_two_checkpoints_after_the_same_event_one_is_recorded,
         an_empty_log_begins_after_a_checkpoint,
@@ -319,22 +318,6 @@ async fn a_log_comes_from_a_file_and_goes_to_one(log: Arc<dyn EventLog>, other: 
     let header = transfer::Header::of(&*other, meta).await.unwrap();
     transfer::export(&*other, &header, &[], &mut back, |_| {}).await.unwrap();
     assert_eq!(back, file);
-}
-
-async fn data_planes_are_shared_and_expire(log: Arc<dyn EventLog>, other: Arc<dyn EventLog>) {
-    let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
-    let plane = |n: u128, row: &str, seconds| DataPlaneRow {
-        id: Uuid::from_u128(n),
-        row: row.into(),
-        expires_at: at(seconds),
-    };
-    log.store_data_plane(plane(1, "{}", 10)).await.unwrap();
-    log.store_data_plane(plane(2, "{}", 30)).await.unwrap();
-    log.store_data_plane(plane(2, "[]", 40)).await.unwrap();
-    let seen = other.data_planes(at(5)).await.unwrap();
-    assert_eq!(seen, [plane(1, "{}", 10), plane(2, "[]", 40)]);
-    assert_eq!(other.data_planes(at(10)).await.unwrap(), [plane(2, "[]", 40)]);
-    assert_eq!(log.data_planes(at(5)).await.unwrap().len(), 1, "forgotten for all");
 }
 
 async fn space_is_given_back(log: Arc<dyn LogDatabase>, other: Arc<dyn LogDatabase>) {

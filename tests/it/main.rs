@@ -14,6 +14,8 @@ mod compatibility;
 mod crash;
 mod disk_faults;
 mod durability;
+mod fleet;
+mod fleet_store;
 mod harness;
 mod history;
 mod http;

@@ -68,7 +68,8 @@ fn tables_are_made_listed_and_dropped_in_kongs_words() {
         let listed = node.says("migrations list", 0);
         assert_eq!(
             listed,
-            "Executed migrations:\n  log: 001_log, 002_admin_tokens, 003_promotions, 004_compaction\n"
+            "Executed migrations:\n  log: 001_log, 002_admin_tokens, 003_promotions, 004_compaction, \
+             005_fleet\n"
         );
         let status = node.says("migrations status", 0);
         assert!(status.contains(r#""needs_bootstrap":false"#), "{status}");

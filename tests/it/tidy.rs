@@ -11,7 +11,7 @@ const LINES_MAX: usize = 500;
 /// The modules whose types are a contract outside the process, and so may derive serde: the
 /// rest are compiled forms, which nobody should read or write.
 const SERIALIZABLE: &[&str] =
-    &["domain", "settings", "plugins", "snapshot", "promotion", "wire", "admin", "cli"];
+    &["domain", "settings", "plugins", "snapshot", "fleet", "promotion", "wire", "admin", "cli"];
 
 /// Crates that must not come in, not even behind others: one TLS stack, one crypto provider.
 /// (`ring` stands in Cargo.lock for targets and features that are never built: deny.toml.)

@@ -36,7 +36,7 @@ use crate::log::StorageError;
 use crate::log::tokens::{TokenSecret, TokenStore};
 
 /// The header of Kong's products for a token.
-const TOKEN_HEADER: &str = "kong-admin-token";
+pub(super) const TOKEN_HEADER: &str = "kong-admin-token";
 
 /// Who calls, and what they may do.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -10,7 +10,7 @@ use super::app::App;
 use crate::admin::Options;
 use crate::admin::status::{StatusSource, Unready, respond};
 use crate::clock::Clock;
-use crate::fleet::DataPlaneRow;
+use crate::fleet::{DataPlaneRow, Dialect};
 use crate::telemetry::counter::Snapshot;
 
 #[tokio::test]
@@ -87,6 +87,8 @@ async fn data_planes_are_listed_in_pages() {
             refused: None,
             connected: true,
             lag_ms: None,
+            dialect: Dialect::Native,
+            control_plane: None,
         });
     }
     let page = app.get("/clustering/data-planes?size=2").await.json();

@@ -14,7 +14,7 @@ const CHANGES_LEN: usize = 100;
 const VALUE_LEN: usize = 160;
 
 /// Writes a line; a reader that went away, as `head` does, has had enough.
-pub(super) fn print(line: &str) -> anyhow::Result<()> {
+pub(in crate::cli) fn print(line: &str) -> anyhow::Result<()> {
     use std::io::Write as _;
     match writeln!(std::io::stdout(), "{line}") {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(Told.into()),
@@ -100,7 +100,7 @@ pub(super) fn value(value: &Value) -> String {
 }
 
 /// Keeps what a caller of the Admin API wrote from steering the operator's terminal.
-pub(super) fn plain(text: &str) -> String {
+pub(in crate::cli) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 

@@ -11,7 +11,7 @@ mod verify;
 use anyhow::Context as _;
 use clap::Subcommand;
 
-use self::line::print;
+pub(super) use self::line::{plain, print};
 use super::SettingsArgs;
 use super::database::{self, Target};
 use super::output::Output;

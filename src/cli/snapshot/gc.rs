@@ -37,9 +37,10 @@ pub(super) async fn run(args: Gc, out: &Output) -> anyhow::Result<()> {
             None => TimeDelta::from_std(settings.age).unwrap_or(TimeDelta::MAX),
         },
     };
-    let mut retained =
-        gc::configs_of_data_planes(&**log, now).await.context("cannot read the log")?;
-    let held = keeper::held(&*target.open().await?).await.context("cannot read the pins")?;
+    let database = target.open().await?;
+    let retained = gc::configs_of_data_planes(&*database, now).await;
+    let mut retained = retained.context("cannot read which data planes there are")?;
+    let held = keeper::held(&*database).await.context("cannot read the pins")?;
     retained.extend(held.iter().map(|held| held.config_hash));
     let cleared = gc::clear(&**log, policy, &retained, now, args.dry_run).await;
     let cleared = cleared.context("cannot clear snapshots away")?;

@@ -102,6 +102,13 @@ impl<'a, R: Columns> Cells<'a, R> {
         self.row.bytes(column).ok().flatten().ok_or_else(|| self.damaged(column))
     }
 
+    /// Reads an id, or none.
+    pub fn optional_id(&self, column: &'static str) -> Result<Option<Uuid>, StorageError> {
+        let bytes = self.row.bytes(column).map_err(|_| self.damaged(column))?;
+        let id = bytes.map(|bytes| Uuid::from_slice(&bytes)).transpose();
+        id.map_err(|_| self.damaged(column))
+    }
+
     /// Reads a hash.
     pub fn hash(&self, column: &'static str) -> Result<[u8; 32], StorageError> {
         self.bytes(column)?.try_into().map_err(|_| self.damaged(column))

@@ -4,14 +4,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
-use super::cells::{self, Cells, Columns};
+use super::cells::{self, Cells};
 use super::{SqlDatabase, Statement, compaction, settle, sweep};
 use crate::domain::event::Seq;
 use crate::domain::hash::{EventHash, GENESIS, NodeHash};
 use crate::log::checkpoint::{Checkpoint, Trace};
 use crate::log::moment::HashPrefix;
 use crate::log::row::Row;
-use crate::log::{AppendError, DataPlaneRow, EventLog, Meta, StorageError, StoredSnapshot, Tip};
+use crate::log::{AppendError, EventLog, Meta, StorageError, StoredSnapshot, Tip};
 
 /// Rows or nodes in one statement.
 const BATCH_LEN: usize = 64;
@@ -278,39 +278,4 @@ impl<D: SqlDatabase> EventLog for D {
         self.transact(compaction::remove(last)).await?;
         Ok(Some(last))
     }
-
-    async fn store_data_plane(&self, plane: DataPlaneRow) -> Result<(), StorageError> {
-        let insert = Statement::new(
-            "INSERT INTO data_planes (id, row, expires_at) VALUES ($1, $2, $3) \
-             ON CONFLICT (id) DO UPDATE SET row = excluded.row, expires_at = excluded.expires_at",
-        );
-        let insert = insert
-            .bytes(plane.id.as_bytes())
-            .text(plane.row.as_str())
-            .integer(plane.expires_at.timestamp_millis());
-        self.transact(vec![insert]).await?;
-        Ok(())
-    }
-
-    async fn data_planes(&self, now: DateTime<Utc>) -> Result<Vec<DataPlaneRow>, StorageError> {
-        let query = Statement::new("SELECT id, row, expires_at FROM data_planes ORDER BY id");
-        let found = self.fetch(query).await?;
-        let all: Vec<_> = found.iter().map(data_plane).collect::<Result<_, _>>()?;
-        let (live, expired): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|plane| plane.expires_at > now);
-        if !expired.is_empty() {
-            let delete = Statement::new("DELETE FROM data_planes WHERE expires_at <= $1");
-            self.transact(vec![delete.integer(now.timestamp_millis())]).await?;
-        }
-        Ok(live)
-    }
-}
-
-fn data_plane(row: &impl Columns) -> Result<DataPlaneRow, StorageError> {
-    let cells = Cells::new("data_planes", row);
-    let id = cells.id("id")?;
-    let cells = cells.keyed(id);
-    let expires_at = DateTime::from_timestamp_millis(cells.integer("expires_at")?)
-        .ok_or_else(|| cells.damaged("expires_at"))?;
-    Ok(DataPlaneRow { id, row: cells.text("row")?, expires_at })
 }

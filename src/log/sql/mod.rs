@@ -7,6 +7,7 @@
 mod cells;
 mod compaction;
 mod event_log;
+mod fleet;
 mod promotions;
 mod settle;
 mod statement;

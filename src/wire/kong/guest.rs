@@ -18,7 +18,7 @@ use super::session::outlet::Failure;
 use super::stream::StreamError;
 use crate::domain::event::Seq;
 use crate::domain::hash::ConfigHash;
-use crate::fleet::{Arrival, Refused, Visit};
+use crate::fleet::{Arrival, Dialect, Refused, Visit};
 use crate::pki::cluster::PeerCertificate;
 use crate::promotion::decision::Peer;
 use crate::promotion::view::{Offer, View};
@@ -133,7 +133,7 @@ impl<'a> Guest<'a> {
         let Blocked { status, reason } = blocked;
         self.set_status(status);
         let (config_hash, revision) = (offer.head.config_hash, offer.revision);
-        self.refuse(Refused { config_hash, revision, reason });
+        self.refuse(Refused::at("compatibility", config_hash, revision, reason));
         Err(())
     }
 
@@ -155,7 +155,7 @@ impl<'a> Guest<'a> {
             reason.escape_debug()
         );
         if let Some((config_hash, revision)) = refused {
-            self.refuse(Refused { config_hash, revision, reason });
+            self.refuse(Refused::at("apply", config_hash, revision, reason));
         }
     }
 
@@ -209,6 +209,7 @@ impl<'a> Guest<'a> {
             labels: self.peer.labels.clone(),
             cert_expires_at: self.certificate.not_after(),
             sync_status: self.status.text(),
+            dialect: Dialect::Kong,
             applied,
         };
         Some(self.shared.publication.fleet.joined(arrival, self.now()))

@@ -216,7 +216,7 @@ fn push<S: AsyncWrite + Send + 'static>(
     let version = guest.arguments.node_version.clone().unwrap_or_default();
     Box::pin(async move {
         let (config_hash, revision) = (offer.head.config_hash, offer.revision);
-        let withheld = |reason| Sent::Withheld(Refused { config_hash, revision, reason });
+        let withheld = |reason| Sent::Withheld(Refused::at("send", config_hash, revision, reason));
         let payload = match payloads.of(&offer.head, &version, downgrade).await {
             Ok(payload) => payload,
             Err(error) => return (writer, withheld(error.to_string())),

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{CompactError, Plan};
 use crate::domain::event::Seq;
+use crate::failpoint;
 use crate::log::archive::{self, Draft};
 use crate::log::transfer::{self, FileError, Header, Reader};
 use crate::log::{EventLog, Meta, Tip};
@@ -28,7 +29,9 @@ pub async fn archive(
     let header = Header { meta, checkpoints: plan.earlier.clone(), nodes: 0, tip: plan.end.tip() };
     let mut draft = Draft::gzip(path).map_err(transfer::ExportError::Write)?;
     transfer::export(log, &header, &[], &mut draft, see).await?;
-    Ok(draft.commit().map_err(transfer::ExportError::Write)?)
+    draft.commit().map_err(transfer::ExportError::Write)?;
+    failpoint::hit("compaction.archived");
+    Ok(())
 }
 
 /// Reads an archive to its end: every row has its hash, follows the one before, and the last one is

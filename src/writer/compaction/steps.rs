@@ -9,6 +9,7 @@ use tokio::time::sleep;
 use super::{CompactError, Plan};
 use crate::domain::event::Seq;
 use crate::domain::hash::{ConfigHash, NodeHash};
+use crate::failpoint;
 use crate::log::checkpoint::Checkpoint;
 use crate::log::{EventLog, StorageError, StoredSnapshot};
 use crate::writer::Head;
@@ -35,7 +36,10 @@ pub struct Referred {
 ///
 /// It cannot be rebuilt or stored.
 pub async fn anchor(history: &History, plan: &Plan) -> Result<(), CompactError> {
-    store(history, StoredSnapshot { seq: plan.end.seq, config_hash: plan.end.config_hash }).await
+    failpoint::hit("compaction.checked");
+    store(history, StoredSnapshot { seq: plan.end.seq, config_hash: plan.end.config_hash }).await?;
+    failpoint::hit("compaction.anchored");
+    Ok(())
 }
 
 /// Records the checkpoint.
@@ -52,7 +56,10 @@ pub async fn record(
 ) -> Result<(), CompactError> {
     let checkpoint = Checkpoint { first: plan.first(), end: plan.end, archive, made_at, actor };
     match log.record_checkpoints(&[checkpoint]).await? {
-        true => Ok(()),
+        true => {
+            failpoint::hit("compaction.recorded");
+            Ok(())
+        }
         false => Err(CompactError::Raced),
     }
 }
@@ -88,6 +95,7 @@ pub async fn retain(
             stored => stored?,
         }
     }
+    failpoint::hit("compaction.retained");
     Ok(lost)
 }
 
@@ -101,6 +109,7 @@ pub async fn remove(log: &dyn EventLog, mut see: impl FnMut(Seq)) -> Result<(), 
     loop {
         let began = Instant::now();
         let Some(last) = log.remove_archived(BATCH_LEN).await? else { return Ok(()) };
+        failpoint::hit("compaction.removed");
         see(last);
         sleep(began.elapsed().max(PAUSE)).await;
     }

@@ -15,6 +15,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::domain::event::Seq;
 use crate::domain::hash::{ConfigHash, NodeHash};
 use crate::failpoint;
+use crate::log::fleet::FleetStore;
 use crate::log::{EventLog, StorageError, StoredSnapshot};
 use crate::snapshot::VerifyError;
 use crate::snapshot::node::children;
@@ -97,13 +98,15 @@ pub async fn clear(
     Ok(Cleared { interrupted: true, ..cleared })
 }
 
-/// Returns the configs that data planes in the database run, as far as their rows tell.
+/// Returns the configs that the data planes of all control planes of a database run, connected or
+/// not, as far as their rows tell and have not expired.
 pub async fn configs_of_data_planes(
-    log: &dyn EventLog,
+    store: &dyn FleetStore,
     now: DateTime<Utc>,
 ) -> Result<Vec<ConfigHash>, StorageError> {
-    let planes = log.data_planes(now).await?;
-    let hashes = planes.iter().filter_map(|plane| {
+    let planes = store.data_planes(None).await?;
+    let known = planes.iter().filter(|plane| plane.expires_at > now);
+    let hashes = known.filter_map(|plane| {
         let row: serde_json::Value = serde_json::from_str(&plane.row).ok()?;
         let named =
             ["applied_hash", "config_hash"].map(|name| row.get(name)?.as_str()?.parse().ok());

@@ -11,6 +11,7 @@ use crate::domain::catalog::Catalog;
 use crate::domain::entity::Entity;
 use crate::domain::event::{Change, EventKind, Origin};
 use crate::domain::kinds::service;
+use crate::log::fleet::{ControlPlaneRow, DataPlaneNews};
 use crate::log::memory::MemoryLog;
 use crate::log::moment::Moment;
 use crate::writer::history::History;
@@ -172,13 +173,17 @@ async fn clearing_beside_a_projector_leaves_only_whole_snapshots() {
 #[tokio::test]
 async fn data_planes_of_the_database_are_known() {
     let log = MemoryLog::default();
-    let hash = ConfigHash([7; 32]);
-    for (n, row) in
-        [format!(r#"{{"applied_hash":"{hash}"}}"#), "{}".into(), "x".into()].into_iter().enumerate()
-    {
-        let expires_at = tomorrow();
-        let plane = crate::log::DataPlaneRow { id: Uuid::from_u128(n as u128), row, expires_at };
-        log.store_data_plane(plane).await.unwrap();
-    }
-    assert_eq!(configs_of_data_planes(&log, Clock::System.now()).await.unwrap(), [hash]);
+    let (hash, now) = (ConfigHash([7; 32]), Clock::System.now());
+    let served = format!(r#"{{"applied_hash":"{hash}"}}"#);
+    let cases = [(&*served, tomorrow()), ("{}", tomorrow()), ("x", tomorrow()), (&served, now)];
+    let news = (0_u128..).zip(cases).map(|(n, (row, expires_at))| DataPlaneNews {
+        id: Uuid::from_u128(n),
+        row: row.to_owned(),
+        expires_at,
+        spoke: true,
+    });
+    let (id, hostname) = (Uuid::nil(), String::new());
+    let control_plane = ControlPlaneRow { id, node_id: id, hostname, beat: 1 };
+    log.share(&control_plane, &news.collect::<Vec<_>>()).await.unwrap();
+    assert_eq!(configs_of_data_planes(&log, now).await.unwrap(), [hash]);
 }

@@ -124,7 +124,7 @@ impl Place {
 
     /// Returns the newest position that a data plane has said it serves.
     fn acknowledged(&self, id: Uuid) -> Option<Seq> {
-        let rows = self.cluster.control.as_ref().unwrap().fleet.rows();
+        let rows = self.cluster.control.as_ref().unwrap().fleet.rows(Clock::System.now());
         rows.into_iter().find(|row| row.id == id)?.applied_seq
     }
 

@@ -229,8 +229,8 @@ async fn crash_everywhere(kind: Kind, other: Kind, except: &[&str]) {
     let pair = directory.pair("cluster");
     let whole = Run::whole(kind, Part::Everything, &pair).await;
     let many_nodes = Run::whole(kind, Part::ManyNodes, &pair).await;
-    // Commands that write files are killed elsewhere.
-    let others = failpoints(&[other.folder(), "src/log/archive.rs"]);
+    // Commands are killed elsewhere.
+    let others = failpoints(&[other.folder(), "src/log/archive.rs", "src/writer/compaction/"]);
     let except =
         others.iter().map(String::as_str).chain(except.iter().copied()).collect::<Vec<_>>();
     whole.record.expect_all_of(&["src/log/", "src/writer/"], &except);

@@ -7,6 +7,7 @@
 //! To cover a new step of the product: put the failpoint there, and let a scenario get there. A
 //! failpoint that no scenario reaches fails its test.
 
+mod compact;
 mod control;
 mod data;
 mod export;
