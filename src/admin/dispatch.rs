@@ -96,6 +96,12 @@ async fn answer(
             promotion::remove(admin, &call, &pin).await
         }
         Place::Pin(pin) => Ok(reply::json(StatusCode::OK, &promotion::one(admin, &pin)?)),
+        Place::Quarantined(hash) if call.method == Method::DELETE => {
+            promotion::release(admin, &call, &hash).await
+        }
+        Place::Quarantined(hash) => {
+            Ok(reply::json(StatusCode::OK, &promotion::quarantined(admin, &hash)?))
+        }
         Place::Snapshot(moment) => snapshots::one(admin, &call, &moment).await,
         Place::Difference(from, to) => snapshots::diff(admin, &call, &from, &to).await,
         Place::Info(info) => info::answer(admin, &call, &info).await,
@@ -152,6 +158,7 @@ async fn answer_fixed(admin: &Admin, call: &Call, fixed: Fixed) -> Result<Respon
         Fixed::Unfreeze => return promotion::unfreeze(admin, call).await,
         Fixed::Pins if call.method == Method::POST => return promotion::set(admin, call).await,
         Fixed::Pins => promotion::list(admin)?,
+        Fixed::Quarantine => promotion::quarantine(admin)?,
         Fixed::Rollout => match call.method {
             Method::PUT => return promotion::plan(admin, call).await,
             Method::DELETE => return promotion::unplan(admin, call).await,

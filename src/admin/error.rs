@@ -12,6 +12,7 @@ use crate::domain::hash::ConfigHash;
 use crate::domain::rejection::{FieldErrors, Rejection};
 use crate::domain::shrink::Shrink;
 use crate::log::checkpoint::Archived;
+use crate::writer::Oversize;
 
 /// Why a request was not served.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +63,9 @@ pub enum ApiError {
         "this would remove {0}: say force=1 in the query, or X-Change-Force: 1, if it is meant"
     )]
     Shrinks(Shrink),
+    /// It would not fit into a message to data planes.
+    #[error("{0}")]
+    Oversize(Oversize),
     /// The write is wanted only where nothing is yet.
     #[error("what the path names exists already")]
     Present,
@@ -124,7 +128,7 @@ impl ApiError {
             Self::Operation { error, .. } => error.status(),
             Self::Stale { .. } | Self::Present => StatusCode::PRECONDITION_FAILED,
             Self::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge(_) | Self::Oversize(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Slow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Denied(denied) => denied.status(),
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,

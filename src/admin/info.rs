@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::call::Call;
 use super::error::ApiError;
-use super::health::Health;
+use super::health::Declared;
 use super::log_level::Reach;
 use super::place::{self, Named};
 use super::{Admin, cache, config, health, log_level, openapi, reply, tags};
@@ -38,7 +38,7 @@ pub(super) enum Info {
     /// How the targets of an upstream do.
     Health(Named),
     /// How a target shall count.
-    SetHealth(Health),
+    SetHealth(Declared),
     /// The description of the whole API.
     OpenApi,
 }
@@ -96,7 +96,7 @@ impl Info {
                     [address] => Some(place::decode(address)?),
                     _ => return None,
                 };
-                Self::SetHealth(Health {
+                Self::SetHealth(Declared {
                     upstream: named(upstream::KIND, name)?,
                     target: named(target::KIND, target)?,
                     address,

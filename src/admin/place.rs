@@ -49,6 +49,8 @@ pub(super) enum Place {
     Difference(String, String),
     /// A pin of data planes to a config, by its number.
     Pin(String),
+    /// A config in quarantine, by its hash.
+    Quarantined(String),
 }
 
 /// The endpoints that are no entities.
@@ -67,6 +69,7 @@ pub(super) enum Fixed {
     Freeze,
     Unfreeze,
     Pins,
+    Quarantine,
     Rollout,
     Batch,
     FilterChains,
@@ -86,13 +89,19 @@ const FIXED: &[(&str, Fixed)] = &[
     ("/freeze", Fixed::Freeze),
     ("/unfreeze", Fixed::Unfreeze),
     ("/pins", Fixed::Pins),
+    ("/quarantine", Fixed::Quarantine),
     ("/rollout", Fixed::Rollout),
     ("/batch", Fixed::Batch),
 ];
 
 /// The paths that name one thing that is no entity, as `/endpoints` shows them.
-const NAMED: &[&str] =
-    &["/events/{seq}", "/snapshots/{moment}", "/snapshots/{from}/diff/{to}", "/pins/{pin}"];
+const NAMED: &[&str] = &[
+    "/events/{seq}",
+    "/snapshots/{moment}",
+    "/snapshots/{from}/diff/{to}",
+    "/pins/{pin}",
+    "/quarantine/{hash}",
+];
 
 impl Place {
     /// Resolves a raw path. Segments are decoded once; a trailing slash is tolerated.
@@ -116,6 +125,7 @@ impl Place {
         match segments.as_slice() {
             ["events", seq] => return decode(seq).map(Self::Event),
             ["pins", pin] => return decode(pin).map(Self::Pin),
+            ["quarantine", hash] => return decode(hash).map(Self::Quarantined),
             ["snapshots", moment] => return decode(moment).map(Self::Snapshot),
             ["snapshots", from, "diff", to] => {
                 return Some(Self::Difference(decode(from)?, decode(to)?));
@@ -162,7 +172,7 @@ impl Place {
             Self::Fixed(Fixed::Rollback | Fixed::Unfreeze | Fixed::Batch) => "OPTIONS, POST",
             Self::Fixed(Fixed::Freeze | Fixed::Pins) => "GET, HEAD, OPTIONS, POST",
             Self::Fixed(Fixed::Rollout) => "DELETE, GET, HEAD, OPTIONS, PUT",
-            Self::Pin(_) => "DELETE, GET, HEAD, OPTIONS",
+            Self::Pin(_) | Self::Quarantined(_) => "DELETE, GET, HEAD, OPTIONS",
             Self::Fixed(Fixed::FilterChains) => "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT",
             Self::Fixed(_)
             | Self::Event(_)
@@ -185,6 +195,7 @@ impl Place {
             | Self::Event(_)
             | Self::Snapshot(_)
             | Self::Pin(_)
+            | Self::Quarantined(_)
             | Self::Difference(..) => None,
             Self::Collection(kind) | Self::Nested { kind, .. } | Self::Foreign { kind, .. } => {
                 Some(*kind)

@@ -19,6 +19,7 @@ use super::info::Info;
 use super::place::Place;
 use super::read::{self, View};
 use super::reply::{self, Tells};
+use crate::balancer::health::TargetHealth;
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::domain::kinds::target;
@@ -155,9 +156,14 @@ pub struct Upstreams {
     pub catalog: Arc<Catalog>,
     /// Returns what is served.
     pub snapshot: Box<dyn Fn() -> Arc<Snapshot> + Send + Sync>,
+    /// Returns how a target does, by the id of its upstream, its host and port.
+    pub health: Checked,
     /// The node's id.
     pub node_id: Uuid,
 }
+
+/// Tells how a target does, by the id of its upstream, its host and port.
+pub type Checked = Box<dyn Fn(Uuid, &str, u16) -> TargetHealth + Send + Sync>;
 
 impl StatusApi {
     /// Builds the API.
@@ -218,6 +224,7 @@ async fn answer(
         "/status" | "/status/ready" | "/status/dns" => {
             Call::read(request, request_id, BODY_BYTES_MAX).await?
         }
+        // `/metrics` among them: it is served where the prometheus plugin has a handler.
         _ => return Err(ApiError::NotFound),
     };
     match path {
@@ -253,7 +260,8 @@ impl Upstreams {
         let config = snapshot.config();
         let body = match &place {
             Place::Info(Info::Health(upstream)) => {
-                health::of(&self.catalog, config, self.node_id, &call, upstream)?
+                let checked = Some(&self.health);
+                health::of(&self.catalog, config, (self.node_id, checked), &call, upstream)?
             }
             place => {
                 let view = View { catalog: &self.catalog, config, at };
@@ -268,6 +276,7 @@ fn ready(source: &StatusSource) -> Response {
     match source.readiness() {
         Ok(()) => reply::json(StatusCode::OK, &json!({"message": "ready"})),
         Err(unready) => {
+            tracing::info!("not ready for proxying: {unready}");
             let message = json!({"message": unready.to_string()});
             reply::json(StatusCode::SERVICE_UNAVAILABLE, &message)
         }

@@ -289,6 +289,7 @@ impl From<WriteError> for ApiError {
             WriteError::Stale { current } => Self::Stale { current },
             WriteError::Rejected(rejection) => Self::Rejected(rejection),
             WriteError::Shrinks(shrink) => Self::Shrinks(shrink),
+            WriteError::TooLarge(oversize) => Self::Oversize(oversize),
             WriteError::Unavailable(cause) => StoreError::Append(cause).into(),
             WriteError::InDoubt(cause) => StoreError::InDoubt(cause).into(),
             WriteError::ShuttingDown => StoreError::ShuttingDown.into(),

@@ -8,6 +8,7 @@
 //! - over as many picks as the weights add up to, each target gets exactly its weight;
 //! - the position carries over when targets change, so a change does not favour the first target.
 
+pub mod health;
 mod resolver;
 
 use std::net::IpAddr;
@@ -55,6 +56,8 @@ impl Peer {
 #[derive(Debug)]
 pub struct Balancer {
     peers: Vec<Peer>,
+    /// Of each peer, as its target has it.
+    weights: Vec<u32>,
     /// The sum of the weights up to and with each peer, in steps of their common divisor.
     ends: Vec<u64>,
     /// A step that has no divisor in common with the sum, so that it visits every position.
@@ -73,17 +76,17 @@ impl Balancer {
             let Ok((host, port)) = typedef::split_host_port(&target.target) else { continue };
             let index = peers.len();
             peers.push(Peer::new(index, host, port.unwrap_or(8000)));
-            weights.push(u64::from(weight(target)));
+            weights.push(weight(target));
         }
-        let divisor = weights.iter().copied().fold(0, gcd).max(1);
+        let divisor = weights.iter().map(|weight| u64::from(*weight)).fold(0, gcd).max(1);
         let mut total = 0;
-        let mut end = |weight: &u64| {
-            total += weight / divisor;
+        let mut end = |weight: &u32| {
+            total += u64::from(*weight) / divisor;
             total
         };
         let ends: Vec<u64> = weights.iter().map(&mut end).collect();
         let position = old.map_or(0, |old| old.position.load(Ordering::Relaxed));
-        Self { peers, ends, stride: stride(total), position: AtomicU64::new(position) }
+        Self { peers, weights, ends, stride: stride(total), position: AtomicU64::new(position) }
     }
 
     /// Returns the next peer that is not among `tried`; none when all were, or there are none.

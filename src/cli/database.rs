@@ -59,8 +59,7 @@ impl Target {
     /// Opens the log with a writer; a SQLite file is made if there is none.
     pub(super) async fn writer(&self) -> anyhow::Result<(Writer, WriterTask)> {
         let log = self.create().await?;
-        let opened = Writer::open(log, self.catalog.clone(), Clock::System).await;
-        opened.context("cannot read the log")
+        planes::database::writer(&self.settings, log, &self.catalog, &Clock::System).await
     }
 
     /// Opens the log; a SQLite file is made if there is none.

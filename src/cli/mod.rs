@@ -10,6 +10,7 @@ mod check;
 mod config;
 mod database;
 mod difference;
+mod drain;
 mod fleet;
 mod freeze;
 mod health;
@@ -22,6 +23,7 @@ mod pin;
 mod prepare;
 mod process;
 mod promotion;
+mod quarantine;
 mod quickstart;
 mod quit;
 mod reload;
@@ -63,6 +65,7 @@ struct Cli {
 enum Command {
     Check(check::Args),
     Config(config::Args),
+    Drain(drain::Args),
     Fleet(fleet::Args),
     Freeze(freeze::FreezeArgs),
     Health(health::Args),
@@ -73,6 +76,7 @@ enum Command {
     Node(node::Args),
     Pin(pin::Args),
     Prepare(prepare::Args),
+    Quarantine(quarantine::Args),
     Quickstart(quickstart::Args),
     Quit(quit::Args),
     Reload(reload::Args),
@@ -93,6 +97,7 @@ impl Command {
         match self {
             Self::Check(args) => check::run(&args, out),
             Self::Config(args) => config::run(args, out),
+            Self::Drain(args) => drain::run(&args, out),
             Self::Fleet(args) => fleet::run(args, out),
             Self::Freeze(args) => freeze::freeze(args, out),
             Self::Health(args) => health::run(&args, out),
@@ -102,6 +107,7 @@ impl Command {
             Self::Node(args) => node::run(&args),
             Self::Pin(args) => pin::run(args, out),
             Self::Prepare(args) => prepare::run(args, out),
+            Self::Quarantine(args) => quarantine::run(args, out),
             Self::Quickstart(args) => quickstart::run(&args, out),
             Self::Quit(args) => quit::run(&args, out),
             Self::Reload(args) => reload::run(args, out),

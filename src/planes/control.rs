@@ -81,8 +81,7 @@ impl Control {
         warn_of_stored_plugins(settings);
         let (log, stored) = database::open(settings).await?;
         let cluster = identity::signer(&*log, &clock).await?;
-        let opened = Writer::open(log.clone(), catalog.clone(), clock.clone()).await;
-        let (writer, task) = opened.context("cannot read the log")?;
+        let (writer, task) = database::writer(settings, log.clone(), &catalog, &clock).await?;
         let mut tasks = Tasks::new();
         tasks.spawn(task.run(stopped(&tasks)));
         if settings.database == Database::Off {
@@ -139,6 +138,7 @@ impl Control {
                 revocation: revocation(settings, &clock),
                 clock,
                 timing: Timing::default(),
+                payload_bytes_max: super::payload_bytes_max(settings),
                 kong: kong::terms(settings),
             };
             addresses = serve_cluster(&mut tasks, settings, publication)?;
@@ -269,7 +269,7 @@ async fn authentication(
 
 fn status(settings: &Settings, writer: &Writer, counts: &Counts) -> StatusSource {
     let counts = counts.clone();
-    let (hash, log) = (writer.clone(), writer.clone());
+    let (hash, log, ready) = (writer.clone(), writer.clone(), writer.clone());
     let database_off = settings.database == Database::Off;
     StatusSource {
         counters: Box::new(move || counts.snapshot()),
@@ -282,7 +282,10 @@ fn status(settings: &Settings, writer: &Writer, counts: &Counts) -> StatusSource
             true => None,
             false => Some(Box::new(move || log.reaches_log())),
         },
-        readiness: Box::new(|| Ok::<(), Unready>(())),
+        readiness: Box::new(move || match database_off || ready.reaches_log() {
+            true => Ok(()),
+            false => Err(Unready::Database),
+        }),
         draining: AtomicBool::new(false),
     }
 }

@@ -3,26 +3,26 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::watch;
 
+use super::apply::{Applier, Origin, rejected};
 use super::certificates::Certificates;
 use super::control::serve_all;
 use super::kong;
 use super::listen::{self, Face};
-use super::node::{self, Counts, CountsReader};
+use super::node::{self, Counts};
 use super::origin::{self, Start};
-use super::served::{Served, serve_first, serve_head, serve_heads};
+use super::served::{Served, serve_head, serve_heads};
+use super::status::{self, Reachable};
 use super::tasks::Tasks;
 use super::trust;
 use crate::admin::Tells;
-use crate::admin::status::{StatusApi, StatusSource, Unready, Upstreams};
+use crate::admin::status::StatusApi;
 use crate::balancer::Resolver;
 use crate::clock::Clock;
-use crate::domain::catalog::Catalog;
 use crate::domain::hash::ConfigHash;
 use crate::pki::cluster::{LiveIdentity, cluster_client_config};
 use crate::pki::upstream::{TrustStore, UpstreamOptions, upstream_client_config};
@@ -38,14 +38,14 @@ use crate::snapshot::Snapshot;
 use crate::snapshot::file::KongOrigin;
 use crate::snapshot::head::SignedHead;
 use crate::telemetry::access::{AccessGuard, AccessLog, AccessTarget};
-use crate::telemetry::counter;
 use crate::telemetry::trouble::is_of_disk;
 use crate::wire::content::TlsLink;
 use crate::wire::follow::{Apply, Link, LinkState, follow};
-use crate::wire::frame::{Hello, PROTOCOL, Pin, Rejected};
+use crate::wire::frame::{Hello, PROTOCOL, Pin};
 use crate::wire::kong::attach::ApplyUnsigned;
 use crate::wire::session::publisher::Timing;
-use crate::writer::Head;
+use crate::wire::tunnel::ForwardProxy;
+use crate::writer::Writer;
 
 /// How long the first pause before a new attempt is at the most.
 const RETRY: Duration = Duration::from_secs(1);
@@ -70,6 +70,8 @@ pub struct Data {
     server: ProxyServer,
     /// Dropped last, so that the last lines are written.
     access: Option<AccessGuard>,
+    /// Of a node that follows control planes.
+    applier: Option<Applier>,
     settings: watch::Sender<Arc<Settings>>,
     tasks: Tasks,
 }
@@ -84,7 +86,7 @@ impl Data {
         Self::start_from(settings, clock, None, Counts::new()).await
     }
 
-    /// Builds and starts the data half of a traditional node, which serves `heads`.
+    /// Builds and starts the data half of a traditional node, which serves what is written.
     ///
     /// # Errors
     ///
@@ -92,18 +94,19 @@ impl Data {
     pub(super) async fn start_local(
         settings: &Settings,
         clock: Clock,
-        heads: watch::Receiver<Arc<Head>>,
+        writer: &Writer,
         counts: Counts,
     ) -> anyhow::Result<Self> {
-        Self::start_from(settings, clock, Some(heads), counts).await
+        Self::start_from(settings, clock, Some(writer.clone()), counts).await
     }
 
     async fn start_from(
         settings: &Settings,
         clock: Clock,
-        heads: Option<watch::Receiver<Arc<Head>>>,
+        writer: Option<Writer>,
         counts: Counts,
     ) -> anyhow::Result<Self> {
+        let heads = writer.as_ref().map(Writer::subscribe);
         let catalog = Arc::new(super::catalog(settings)?);
         let tools = Tools { plugin_state: PluginState::default(), clock: clock.clone() };
         let served = Served::nothing();
@@ -111,38 +114,37 @@ impl Data {
         let mut start = None;
         match &heads {
             None => {
-                let found = origin::load(settings, &catalog, &clock)?;
-                start = Some(serve_first(found, &served, &tools));
+                let (served, tools) = (served.clone(), tools.clone());
+                let applier = Applier::open(settings, catalog.clone(), served, tools);
+                start = Some((origin::start(settings, &applier, &clock)?, applier));
             }
             Some(heads) => serve_head(&served, &heads.borrow().clone(), &tools),
         }
+        let applier = start.as_ref().map(|(_, applier)| applier.clone());
 
         let (access_log, access) = open_access_log(&settings.proxy.access_log, settings)?;
         let (live, mut certificates) = Certificates::new(settings, &clock);
         let server = proxy(settings, &handle, access_log, &mut certificates)?;
         let mut tasks = Tasks::new();
-        counts.add_traffic(traffic(&server));
-        let writer = heads.clone().filter(|_| settings.database != Database::Off);
-        let status_source = Arc::new(status(&handle, &counts, writer));
-        let mut status_api =
-            StatusApi::new(status_source, clock.clone(), Tells::read(&settings.proxy.headers));
-        if settings.database == Database::Off {
-            let snapshot = served.snapshot.clone();
-            status_api = status_api.with_upstreams(Upstreams {
-                catalog: catalog.clone(),
-                snapshot: Box::new(move || snapshot.borrow().clone()),
-                node_id: node::id(settings, &clock),
-            });
+        counts.add_traffic(status::traffic(&server));
+        let database = writer.filter(|_| settings.database != Database::Off);
+        let database = database.map(|it| -> Reachable { Arc::new(move || it.reaches_log()) });
+        let has_database = database.is_some();
+        let source = Arc::new(status::source(&served, &counts, database));
+        let tells = Tells::read(&settings.proxy.headers);
+        let mut status_api = StatusApi::new(source, clock.clone(), tells);
+        if !has_database {
+            let upstreams = status::upstreams(settings, &catalog, &served, &clock);
+            status_api = status_api.with_upstreams(upstreams);
         }
         let status_api = status_api.router();
         let mut started = (&mut tasks, &mut certificates);
-        let status = serve_all(&mut started, settings, Face::Status, status_api, &counts)?;
-        tasks.spawn(sweep(handle.clone(), tasks.stopped()));
+        let listening = serve_all(&mut started, settings, Face::Status, status_api, &counts)?;
+        tasks.spawn(sweep(handle.clone(), applier.clone(), tasks.stopped()));
         let (state, link) = watch::channel(LinkState::default());
-        if let Some(start) = start {
+        if let Some((start, applier)) = start {
             let identity = certificates.add_cluster()?;
-            let tools = (tools, clock);
-            let cluster = cluster_link(settings, catalog, start, &served, tools, identity)?;
+            let cluster = cluster_link(settings, start, applier, (identity, clock))?;
             tasks.spawn(follow(cluster, state, tasks.stopped()));
         } else if let Some(heads) = heads {
             tasks.spawn(serve_heads(served, heads, tools, tasks.stopped()));
@@ -150,7 +152,8 @@ impl Data {
         tasks.spawn(certificates.follow(tasks.stopped()));
         let proxy = server.addresses().to_vec();
         tracing::info!(config_hash = %handle.load().config_hash, "data plane serves");
-        Ok(Self { proxy, status, handle, link, server, access, settings: live, tasks })
+        let (status, settings) = (listening, live);
+        Ok(Self { proxy, status, handle, link, server, access, applier, settings, tasks })
     }
 
     /// Returns which config is served.
@@ -177,6 +180,9 @@ impl Data {
     pub async fn quit(self, deadline: Duration) {
         self.server.drain(deadline).await;
         self.tasks.stop().await;
+        if let Some(applier) = self.applier {
+            applier.close();
+        }
         drop(self.access);
     }
 }
@@ -281,67 +287,28 @@ pub(super) fn trust_store(settings: &Settings) -> anyhow::Result<TrustStore> {
     Ok(TrustStore::from_pems(pems.iter().map(String::as_str))?)
 }
 
-fn traffic(server: &ProxyServer) -> CountsReader {
-    let counts = server.counts_reader();
-    Box::new(move || {
-        let counts = counts();
-        counter::Snapshot {
-            connections_accepted: counts.accepted,
-            connections_handled: counts.handled,
-            connections_active: counts.active,
-            connections_reading: 0,
-            connections_writing: counts.writing,
-            connections_waiting: counts.active.saturating_sub(counts.writing),
-            total_requests: counts.requests,
-        }
-    })
-}
-
-/// What the status tells; a node with a database tells of that, any other of its configuration.
-fn status(
-    handle: &Handle,
-    counts: &Counts,
-    writer: Option<watch::Receiver<Arc<Head>>>,
-) -> StatusSource {
-    let (hash, ready, counts) = (handle.clone(), handle.clone(), counts.clone());
-    let empty = Snapshot::default().hash();
-    let has_database = writer.is_some();
-    StatusSource {
-        counters: Box::new(move || counts.snapshot()),
-        memory_bytes: Box::new(node::memory_bytes),
-        configuration_hash: match has_database {
-            true => None,
-            false => Some(Box::new(move || hash.load().config_hash.to_hex())),
-        },
-        database_reachable: writer.map(|writer| -> Box<dyn Fn() -> bool + Send + Sync> {
-            Box::new(move || writer.has_changed().is_ok())
-        }),
-        readiness: Box::new(move || match !has_database && ready.load().config_hash == empty {
-            true => Err(Unready::EmptyConfiguration),
-            false => Ok(()),
-        }),
-        draining: AtomicBool::new(false),
-    }
-}
-
-async fn sweep(handle: Handle, mut stop: watch::Receiver<bool>) {
+/// Drops old runtimes, and notes when the one in force has proved good.
+async fn sweep(handle: Handle, applier: Option<Applier>, mut stop: watch::Receiver<bool>) {
     let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
     loop {
         tokio::select! {
             _ = ticks.tick() => handle.sweep(),
             _ = stop.wait_for(|stop| *stop) => return,
         }
+        if let Some(applier) = applier.clone().filter(Applier::is_baked) {
+            // Whether it was noted is looked at again in a moment.
+            let _ = tokio::task::spawn_blocking(move || applier.bake()).await;
+        }
     }
 }
 
 fn cluster_link(
     settings: &Settings,
-    catalog: Arc<Catalog>,
     start: Start,
-    served: &Served,
-    (tools, clock): (Tools, Clock),
-    identity: LiveIdentity,
+    applier: Applier,
+    (identity, clock): (LiveIdentity, Clock),
 ) -> anyhow::Result<Link> {
+    let catalog = applier.catalog().clone();
     let config = cluster_client_config(&identity, &clock)?;
     let plugins =
         catalog.plugins().map(|plugin| (plugin.name.to_owned(), plugin.version.to_owned()));
@@ -354,6 +321,7 @@ fn cluster_link(
         labels: settings.cluster.dp_labels.iter().cloned().collect(),
         plugins: plugins.collect(),
         applied: None,
+        rejected: Vec::new(),
     };
     let Start { snapshot, memory, pin_path, kong_hash } = start;
     if memory.pin.is_some() && settings.cluster.protocol == ClusterProtocol::Kong {
@@ -362,21 +330,25 @@ fn cluster_link(
              takes unsigned configurations all the same"
         );
     }
-    let cache = Arc::new(origin::Cache::new(settings.prefix.path()));
     let kong = kong::attachment(
         settings,
         (&catalog, &hello.labels),
         kong_hash.unwrap_or_else(|| kong::hash(&snapshot)),
-        apply_unsigned(cache.clone(), catalog.clone(), served.clone(), tools.clone()),
+        apply_unsigned(applier.clone()),
     );
     let mirror = settings.cluster.snapshot_mirror.as_deref();
     let mirror = mirror.map(|url| super::mirror::open(settings, url, &clock)).transpose()?;
     Ok(Link {
         mirror,
         addresses: settings.cluster.control_planes.clone(),
-        tls: TlsLink { config, identity },
+        tls: TlsLink {
+            config,
+            identity,
+            proxy: forward_proxy(settings, &clock)?,
+            payload_bytes_max: super::payload_bytes_max(settings),
+        },
         hello,
-        apply: apply(cache, catalog.clone(), served.clone(), tools),
+        apply: apply(applier),
         catalog,
         memory,
         snapshot,
@@ -388,46 +360,35 @@ fn cluster_link(
     })
 }
 
-/// Serves a verified snapshot, then keeps it: compiling and writing happen off the request path.
-fn apply(cache: Arc<origin::Cache>, catalog: Arc<Catalog>, served: Served, tools: Tools) -> Apply {
+/// Returns the forward proxy that control planes are reached through, if there is to be one.
+fn forward_proxy(settings: &Settings, clock: &Clock) -> anyhow::Result<Option<ForwardProxy>> {
+    let Some(proxy) = &settings.cluster.proxy_server else { return Ok(None) };
+    let opened = ForwardProxy::open(&proxy.url, || {
+        let verify = proxy.ssl_verify.then(|| trust_store(settings)).transpose();
+        let verify = verify.context("cannot verify proxy_server")?;
+        let options = UpstreamOptions { verify, client: None, http2: false };
+        Ok::<_, anyhow::Error>(upstream_client_config(&options, clock)?)
+    });
+    Ok(Some(opened?))
+}
+
+/// Puts configs in force off the request path.
+fn apply(applier: Applier) -> Apply {
     Arc::new(move |snapshot: Arc<Snapshot>, head: SignedHead, pin: Pin| {
-        let (catalog, served, tools) = (catalog.clone(), served.clone(), tools.clone());
-        let cache = cache.clone();
-        let work = move || {
-            served.serve(&snapshot, &tools)?;
-            tracing::info!(seq = head.seq.0, config_hash = %head.config_hash, "configuration served");
-            cache.keep(&catalog, &snapshot, head, pin);
-            Ok(())
-        };
+        let applier = applier.clone();
+        let work = move || applier.apply(&snapshot, Origin::Signed(head, pin));
         Box::pin(async move {
-            run(work).await.map_err(|error| Rejected {
-                config_hash: head.config_hash,
-                phase: "compile".to_owned(),
-                entity: error.entity.map(|key| key.to_string()),
-                pointer: None,
-                reason: error.reason,
-            })
+            let done = run(work).await;
+            done.map_err(|error| rejected(head.config_hash, &error))
         })
     })
 }
 
 /// Does the same for a snapshot from a control plane of Kong.
-fn apply_unsigned(
-    cache: Arc<origin::Cache>,
-    catalog: Arc<Catalog>,
-    served: Served,
-    tools: Tools,
-) -> ApplyUnsigned {
+fn apply_unsigned(applier: Applier) -> ApplyUnsigned {
     Arc::new(move |snapshot: Arc<Snapshot>, origin: KongOrigin| {
-        let (catalog, served, tools) = (catalog.clone(), served.clone(), tools.clone());
-        let cache = cache.clone();
-        let work = move || {
-            served.serve(&snapshot, &tools)?;
-            tracing::info!(kong = origin.config_hash, config_hash = %snapshot.hash(),
-                "configuration served");
-            cache.keep_unsigned(&catalog, &snapshot, origin);
-            Ok(())
-        };
+        let applier = applier.clone();
+        let work = move || applier.apply(&snapshot, Origin::Kong(origin));
         Box::pin(async move { run(work).await.map_err(|error| error.to_string()) })
     })
 }

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use super::{listen, trust};
+use crate::clock::Clock;
+use crate::domain::catalog::Catalog;
 use crate::log::memory::MemoryLog;
 use crate::log::migrations::Migrations;
 use crate::log::postgres::{PostgresLog, TlsFiles};
 use crate::log::sqlite::SqliteLog;
 use crate::log::{EventLog, LogDatabase, StorageError};
-use crate::settings::{Database, Postgres, PostgresTls, Settings};
+use crate::settings::{Database, Postgres, PostgresTls, Role, Settings};
+use crate::writer::{Writer, WriterTask};
 
 /// Opens what a control plane writes to: a log, and where it lasts what is beside it.
 ///
@@ -49,6 +52,25 @@ pub async fn open_stored(settings: &Settings) -> anyhow::Result<Arc<dyn LogDatab
         }
         Database::Off => anyhow::bail!("a node with database = off has no log"),
     }
+}
+
+/// Opens a writer on a log. One of a control plane refuses what would not fit into a message to its
+/// data planes.
+///
+/// # Errors
+/// The log cannot be read.
+pub async fn writer(
+    settings: &Settings,
+    log: Arc<dyn EventLog>,
+    catalog: &Arc<Catalog>,
+    clock: &Clock,
+) -> anyhow::Result<(Writer, WriterTask)> {
+    let opened = Writer::open(log, catalog.clone(), clock.clone()).await;
+    let (writer, task) = opened.context("cannot read the log")?;
+    Ok(match settings.role {
+        Role::ControlPlane => (writer, task.with_payload_max(super::payload_bytes_max(settings))),
+        Role::Traditional | Role::DataPlane => (writer, task),
+    })
 }
 
 /// Returns what can be done with the tables; none without a database.

@@ -19,7 +19,7 @@ const RETRY_SECONDS: (u64, u64) = (5, 10);
 pub(super) fn terms(settings: &Settings) -> Terms {
     let push_interval = settings.cluster.db_update_frequency;
     let timing = Timing { push_interval, ..Timing::default() };
-    Terms { timing, payload_len_max: payload_len_max(settings) }
+    Terms { timing, payload_len_max: super::payload_bytes_max(settings) }
 }
 
 /// Returns how a data plane attaches to a control plane of Kong; `hash` is what it serves.
@@ -42,7 +42,7 @@ pub(super) fn attachment(
         dialects: Dialects::new(protocol),
         basic_info: basic_info(&plugins.collect(), &settings.to_json(), labels).into(),
         hash,
-        payload_len_max: payload_len_max(settings),
+        payload_len_max: super::payload_bytes_max(settings),
         apply,
         timing: Timing::default(),
         retry_seconds: RETRY_SECONDS,
@@ -55,8 +55,4 @@ pub(super) fn hash(snapshot: &Snapshot) -> String {
         true => ZERO_HASH.to_owned(),
         false => config_hash(snapshot.hash()),
     }
-}
-
-fn payload_len_max(settings: &Settings) -> usize {
-    usize::try_from(settings.cluster.max_payload).unwrap_or(usize::MAX)
 }

@@ -1,6 +1,7 @@
 //! The planes: where everything is built, started, and stopped. Nobody else starts tasks of their
 //! own, but for those that one connection needs.
 
+mod apply;
 mod certificates;
 pub mod control;
 pub mod data;
@@ -15,6 +16,7 @@ mod origin;
 mod ready;
 pub mod remote;
 mod served;
+mod status;
 mod tasks;
 pub mod trial;
 mod trust;
@@ -86,15 +88,13 @@ pub fn run(settings: Settings, ready: ReadySignal) -> anyhow::Result<()> {
 
 impl Node {
     async fn start(settings: &Settings, log: &Arc<telemetry::Guard>) -> anyhow::Result<Self> {
-        refuse_unsupported(settings)?;
         match settings.role {
             Role::ControlPlane => Ok(Self::Control(control(settings, log).await?)),
             Role::DataPlane => Ok(Self::Data(Data::start(settings, Clock::System).await?)),
             Role::Traditional => {
                 let control = control(settings, log).await?;
-                let heads = control.writer.subscribe();
-                let counts = control.counts.clone();
-                let data = Data::start_local(settings, Clock::System, heads, counts).await?;
+                let (writer, counts) = (&control.writer, control.counts.clone());
+                let data = Data::start_local(settings, Clock::System, writer, counts).await?;
                 Ok(Self::Traditional(control, Box::new(data)))
             }
         }
@@ -143,18 +143,9 @@ async fn control(settings: &Settings, log: &Arc<telemetry::Guard>) -> anyhow::Re
     Control::start_logging(settings, Clock::System, log.clone()).await
 }
 
-/// Refuses what would leave a node less protected than its operator believes, or out of reach of
-/// its control plane; anything else that is not supported yet is warned about once.
-///
-/// # Errors
-/// The first setting that no node starts with.
-pub fn refuse_unsupported(settings: &Settings) -> anyhow::Result<()> {
-    let cluster = &settings.cluster;
-    let refused = [(cluster.proxy_server.is_some(), "cluster_use_proxy = on")];
-    for (set, what) in refused {
-        anyhow::ensure!(!set, "{what} is not supported by this release");
-    }
-    Ok(())
+/// Returns `cluster_max_payload` as a length.
+fn payload_bytes_max(settings: &Settings) -> usize {
+    usize::try_from(settings.cluster.max_payload).unwrap_or(usize::MAX)
 }
 
 /// Builds the catalog of the plugins that the settings enable.
@@ -219,32 +210,5 @@ fn reread(settings: &Settings, log: &telemetry::Guard) -> Option<Settings> {
 fn apply_level(level: LogLevel, log: &telemetry::Guard) {
     if let Ok(level) = level.as_str().parse() {
         log.set_level(level);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn settings(env: &[(&str, &str)]) -> Settings {
-        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let env = env.collect();
-        let prefix = std::env::temp_dir().join("hybridctl-unsupported").display().to_string();
-        Settings::load(&Sources { conf: None, env, prefix: Some(prefix) }).unwrap()
-    }
-
-    #[test]
-    fn what_would_weaken_a_node_is_refused() {
-        let refused = refuse_unsupported(&settings(&[
-            ("KONG_ROLE", "data_plane"),
-            ("KONG_DATABASE", "off"),
-            ("KONG_CLUSTER_CERT", "tests/fixtures/pki/rsa.crt"),
-            ("KONG_CLUSTER_CERT_KEY", "tests/fixtures/pki/rsa.key"),
-            ("KONG_CLUSTER_USE_PROXY", "on"),
-            ("KONG_PROXY_SERVER", "http://proxy.test:3128"),
-        ]));
-        let refused = refused.unwrap_err().to_string();
-        assert!(refused.ends_with("is not supported by this release"), "{refused}");
-        assert!(refuse_unsupported(&settings(&[("KONG_LOG_LEVEL", "info")])).is_ok());
     }
 }

@@ -2,10 +2,11 @@
 //! of the same process.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
-use super::origin::Start;
+use crate::domain::event::Seq;
 use crate::runtime::{self, CompileError, Handle, Runtime, Tools};
 use crate::snapshot::Snapshot;
 use crate::writer::Head;
@@ -15,6 +16,8 @@ use crate::writer::Head;
 pub(super) struct Served {
     pub(super) handle: Handle,
     pub(super) snapshot: Arc<watch::Sender<Arc<Snapshot>>>,
+    /// Whether there was a config, be it an empty one.
+    has_config: Arc<AtomicBool>,
 }
 
 impl Served {
@@ -22,7 +25,18 @@ impl Served {
     pub(super) fn nothing() -> Self {
         let snapshot = Arc::new(Snapshot::default());
         let handle = Handle::new(Arc::new(Runtime::empty(snapshot.hash())));
-        Self { handle, snapshot: Arc::new(watch::Sender::new(snapshot)) }
+        let snapshot = Arc::new(watch::Sender::new(snapshot));
+        Self { handle, snapshot, has_config: Arc::default() }
+    }
+
+    /// Returns whether there is a config, be it an empty one.
+    pub(super) fn has_config(&self) -> bool {
+        self.has_config.load(Ordering::Relaxed)
+    }
+
+    /// What is served is what somebody wants to be served.
+    pub(super) fn confirm(&self) {
+        self.has_config.store(true, Ordering::Relaxed);
     }
 
     /// Compiles a snapshot and puts it in force.
@@ -33,22 +47,9 @@ impl Served {
     ) -> Result<(), CompileError> {
         runtime::apply(&self.handle, snapshot.config(), snapshot.hash(), tools)?;
         self.snapshot.send_replace(snapshot.clone());
+        self.confirm();
         Ok(())
     }
-}
-
-/// Compiles what the plane starts with; a snapshot that cannot be served is not started with.
-pub(super) fn serve_first(mut start: Start, served: &Served, tools: &Tools) -> Start {
-    let hash = start.snapshot.hash();
-    if start.snapshot.config().is_empty() {
-        return start;
-    }
-    if let Err(error) = served.serve(&start.snapshot, tools) {
-        tracing::error!(config_hash = %hash, %error, "the configuration at hand cannot be served");
-        start.snapshot = Arc::new(Snapshot::default());
-        start.memory.applied = None;
-    }
-    start
 }
 
 /// Serves what the writer of this process announces.
@@ -74,6 +75,10 @@ pub(super) async fn serve_heads(
 
 pub(super) fn serve_head(served: &Served, head: &Head, tools: &Tools) {
     if served.handle.load().config_hash == head.config_hash {
+        // Position 0 is the log before anything was written.
+        if head.seq > Seq(0) {
+            served.confirm();
+        }
         return;
     }
     if let Err(error) = served.serve(&head.snapshot, tools) {

@@ -12,7 +12,8 @@ use crate::domain::hash::ConfigHash;
 use crate::pki::file::{Access, write_new};
 use crate::pki::generate::cluster_pair;
 use crate::settings::{Settings, Sources};
-use crate::snapshot::{Snapshot, file};
+use crate::snapshot::Snapshot;
+use crate::snapshot::file::{self, Newest};
 
 /// How long the certificate of a trial is valid, in days.
 const CERTIFICATE_DAYS: i64 = 2;
@@ -75,7 +76,7 @@ impl Trial {
         let (certificate, key) = (path.join("cluster.crt"), path.join("cluster.key"));
         write_new(&certificate, &pair.certificate, Access::Private)?;
         write_new(&key, &pair.key, Access::Private)?;
-        file::store(path, &file::encode(catalog, snapshot, None))?;
+        file::store(path, &file::encode(catalog, snapshot, None), Newest::Good)?;
         let unsupported = match wanted.unsupported_plugins {
             UnsupportedPlugins::Store => "store",
             UnsupportedPlugins::Refuse => "refuse",

@@ -161,6 +161,22 @@ pub enum Decision {
         /// Which data plane.
         node_id: Uuid,
     },
+    /// A data plane crashed on a config: it is announced to nobody else.
+    Quarantined {
+        /// The config.
+        config_hash: ConfigHash,
+        /// Which data plane.
+        node_id: Uuid,
+        /// What it said.
+        why: String,
+        /// What those get instead that have something older or nothing.
+        instead: Option<Position>,
+    },
+    /// A config is announced again, whatever data planes say of it.
+    Released {
+        /// The config.
+        config_hash: ConfigHash,
+    },
     /// Something that this version does not know.
     #[serde(other)]
     Unknown,

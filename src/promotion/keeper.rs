@@ -9,11 +9,13 @@ use tokio::sync::{Mutex, watch};
 use uuid::Uuid;
 
 use super::decision::{Decision, Peer, Position};
-use super::order::Refusal;
+use super::order::{self, Refusal};
+use super::quarantine::Quarantine;
 use super::rollout::{Conductor, Seen};
 use super::state::{Hold, State};
 use super::view::View;
 use crate::clock::Clock;
+use crate::domain::hash::ConfigHash;
 use crate::fleet::{DataPlaneRow, Fleet};
 use crate::log::StorageError;
 use crate::log::moment::Moment;
@@ -161,6 +163,46 @@ impl Keeper {
         }
     }
 
+    /// Keeps a config that a data plane crashed on from all others. `serves` is what that one went
+    /// back to. Of configs that nobody is to get there is nothing to keep.
+    pub async fn quarantine(
+        &self,
+        (node_id, why): (Uuid, &str),
+        config_hash: ConfigHash,
+        serves: Option<Position>,
+    ) {
+        let view = self.view();
+        let newest = Position::of(&self.writer.head());
+        let held = view.state.held();
+        if !held.iter().chain([&newest]).any(|it| it.config_hash == config_hash) {
+            return;
+        }
+        let instead = serves.or_else(|| self.served_elsewhere(&view.state, config_hash));
+        let order =
+            |state: &State, _| Ok(order::quarantine(state, config_hash, (node_id, why), instead));
+        match self.decide(&itself(Some(why)), order).await {
+            Ok((true, _)) => tracing::error!(%node_id, %config_hash, reason = why,
+                instead = instead.map(|it| it.seq.0),
+                "[clustering] data plane crashed on a configuration: it is not announced to \
+                 others any more; what comes after it is, and `quarantine release` lifts that"),
+            Ok((false, _)) => {}
+            Err(error) => {
+                tracing::error!(%node_id, %config_hash, ?error, "[clustering] cannot keep a \
+                    configuration back that a data plane crashed on");
+            }
+        }
+    }
+
+    /// Returns the newest position that a data plane connected here serves beside a config.
+    fn served_elsewhere(&self, state: &State, beside: ConfigHash) -> Option<Position> {
+        let rows = self.fleet.connected_here().into_iter();
+        let served = rows.filter_map(|row| serves(&row));
+        let sound = |it: &Position| {
+            it.config_hash != beside && state.quarantine.of(it.config_hash).is_none()
+        };
+        served.filter(sound).max_by_key(|it| it.seq)
+    }
+
     /// Follows the database, and conducts rollouts, until `stop`. While the database fails, what
     /// is known stays in force.
     pub async fn follow(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
@@ -190,7 +232,11 @@ impl Keeper {
         let mut conductor = self.conductor.lock().await;
         let mut state = self.view().state.clone();
         let Some(rollout) = &state.rollout else { return Ok(()) };
-        let newest = Position::of(&self.writer.head());
+        let mut newest = Position::of(&self.writer.head());
+        if state.quarantine.of(newest.config_hash).is_some() {
+            // It would get nowhere.
+            newest = rollout.good;
+        }
         let seen = self.seen(&state);
         let (is_frozen, now) = (state.frozen.is_some(), Instant::now());
         let Some(due) = conductor.step(rollout, is_frozen, newest, &seen, now) else {
@@ -268,10 +314,27 @@ impl Keeper {
 
     /// Returns what a data plane is to get, and why it is not the newest head.
     pub fn assigned(&self, row: &DataPlaneRow) -> (Option<Position>, Option<Hold>) {
-        let offer = self.view().offer(&peer(row), &self.writer.head());
-        let hold = offer.as_ref().and_then(|offer| offer.hold);
-        (offer.map(|offer| Position::of(&offer.head)), hold)
+        let serves = serves(row);
+        let (view, newest, peer) = (self.view(), self.writer.head(), peer(row));
+        match view.offer(&peer, &newest, serves) {
+            Some(offer) => (Some(Position::of(&offer.head)), offer.hold),
+            None if view.quarantine(&peer, &newest, serves).is_some() => {
+                (serves, Some(Hold::Quarantine))
+            }
+            None => (None, None),
+        }
     }
+
+    /// Returns what keeps a data plane from what it would get: another one crashed on it.
+    pub fn quarantined(&self, row: &DataPlaneRow) -> Option<Quarantine> {
+        let view = self.view();
+        view.quarantine(&peer(row), &self.writer.head(), serves(row)).cloned()
+    }
+}
+
+fn serves(row: &DataPlaneRow) -> Option<Position> {
+    let serves = row.applied_seq.zip(row.applied_hash);
+    serves.map(|(seq, config_hash)| Position { seq, config_hash })
 }
 
 /// Returns a data plane as selectors look at it.

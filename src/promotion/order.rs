@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use uuid::Uuid;
+
 use super::decision::{Decision, Plan, Position, Selector, Wave};
 use super::state::State;
 use crate::domain::event::Seq;
+use crate::domain::hash::ConfigHash;
 
 /// The most waves that a plan has.
 const WAVES_MAX: usize = 32;
@@ -34,6 +37,9 @@ pub enum Refusal {
         /// What is announced.
         announced: Seq,
     },
+    /// The config is not in quarantine.
+    #[error("config {0} is not in quarantine")]
+    NotQuarantined(ConfigHash),
     /// There is no such pin.
     #[error("there is no pin {0}")]
     NoPin(u64),
@@ -91,6 +97,28 @@ pub fn unpin(state: &State, pin: u64) -> Result<Option<Decision>, Refusal> {
         return Err(Refusal::NoPin(pin));
     }
     Ok(Some(Decision::Unpinned { pin }))
+}
+
+/// Keeps a config that a data plane crashed on from all others, unless that is so already, or an
+/// operator knows better.
+pub fn quarantine(
+    state: &State,
+    config_hash: ConfigHash,
+    (node_id, why): (Uuid, &str),
+    instead: Option<Position>,
+) -> Option<Decision> {
+    let instead = instead.filter(|it| it.config_hash != config_hash);
+    let why = why.to_owned();
+    let takes = state.quarantine.takes(config_hash);
+    takes.then_some(Decision::Quarantined { config_hash, node_id, why, instead })
+}
+
+/// Announces a config again that is in quarantine.
+pub fn release(state: &State, config_hash: ConfigHash) -> Result<Option<Decision>, Refusal> {
+    match state.quarantine.of(config_hash) {
+        Some(_) => Ok(Some(Decision::Released { config_hash })),
+        None => Err(Refusal::NotQuarantined(config_hash)),
+    }
 }
 
 /// Sets how heads are rolled out. What is announced now is what everyone goes back to; a head on

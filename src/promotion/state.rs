@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use super::decision::{Decision, Peer, Position, Selector};
+use super::quarantine::Ward;
 use super::rollout::Rollout;
 use crate::log::promotions::PromotionRow;
 
@@ -50,6 +51,8 @@ pub enum Hold {
     Pin(u64),
     /// A rollout has not come to it, or does not go on.
     Rollout,
+    /// Another data plane crashed on what it would get.
+    Quarantine,
 }
 
 /// What a data plane is to get.
@@ -74,6 +77,8 @@ pub struct State {
     pub pins: BTreeMap<u64, Pin>,
     /// How heads are rolled out; none is at once.
     pub rollout: Option<Rollout>,
+    /// What data planes crashed on.
+    pub quarantine: Ward,
 }
 
 impl State {
@@ -104,6 +109,9 @@ impl State {
             Decision::Unpinned { pin } => drop(self.pins.remove(&pin)),
             Decision::Planned { plan, good } => {
                 self.rollout = plan.map(|plan| Rollout::new(plan, good, made));
+            }
+            decision @ (Decision::Quarantined { .. } | Decision::Released { .. }) => {
+                self.quarantine.apply(decision, made);
             }
             Decision::Restated { .. } | Decision::Unknown => {}
             of_rollout => {
@@ -151,7 +159,8 @@ impl State {
         let frozen = self.frozen.iter().map(|frozen| frozen.position);
         let pinned = self.pins.values().map(|pin| pin.position);
         let rolled = self.rollout.iter().flat_map(Rollout::held);
-        let mut held: Vec<_> = frozen.chain(pinned).chain(rolled).collect();
+        let instead = self.quarantine.all().iter().filter_map(|it| it.instead);
+        let mut held: Vec<_> = frozen.chain(pinned).chain(rolled).chain(instead).collect();
         held.sort_by_key(|position| position.seq);
         held.dedup();
         held

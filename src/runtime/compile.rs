@@ -37,6 +37,12 @@ pub(super) struct Reuse {
     directory: Vec<(Kind, Bytes)>,
 }
 
+impl Reuse {
+    pub(super) fn upstream(&self, id: Uuid) -> Option<&Arc<UpstreamTarget>> {
+        self.upstreams.get(&id)
+    }
+}
+
 #[cfg(test)]
 impl Reuse {
     pub(super) fn plugin(&self, id: Uuid) -> Option<Built> {

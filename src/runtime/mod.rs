@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::balancer::health::TargetHealth;
 use crate::balancer::{Balancer, Peer};
 use crate::clock::Clock;
 use crate::domain::entity::Key;
@@ -104,6 +105,12 @@ impl Runtime {
     /// Returns where the requests go of the route that the router has in this slot.
     pub fn destination(&self, slot: usize) -> Option<&Destination> {
         self.routes.get(slot)
+    }
+
+    /// Returns how a target of an upstream does.
+    pub fn health(&self, upstream: Uuid, host: &str, port: u16) -> TargetHealth {
+        let upstream = self.reuse.upstream(upstream);
+        upstream.map_or_else(TargetHealth::unchecked, |it| it.balancer.health(host, port))
     }
 }
 

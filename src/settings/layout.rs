@@ -170,8 +170,8 @@ pub struct Cluster {
     pub dp_labels: Vec<(String, String)>,
     /// Which dialect a data plane speaks.
     pub protocol: ClusterProtocol,
-    /// Where a data plane looks for content before it asks a control plane: `http://`, `https://`
-    /// or `file://`.
+    /// Where a data plane looks for content before it asks a control plane: `http://`, `https://`,
+    /// `s3://` or `file://`.
     pub snapshot_mirror: Option<String>,
     /// The least time between two pushes to a Kong v1 data plane.
     pub db_update_frequency: Duration,

@@ -27,6 +27,7 @@ pub struct Node {
     cuts: u8,
     level: u8,
     len: usize,
+    bytes_len: usize,
     body: Body,
 }
 
@@ -50,9 +51,12 @@ impl Node {
     }
 
     fn seal(first: Option<Key>, cuts: u8, level: u8, len: usize, body: Body) -> Arc<Self> {
-        let mut node = Self { hash: NodeHash([0; 32]), first, cuts, level, len, body };
+        let mut node =
+            Self { hash: NodeHash([0; 32]), first, cuts, level, len, bytes_len: 0, body };
         // In one piece: blake3 then works on many chunks at once.
-        node.hash = NodeHash(*blake3::hash(&node.text()).as_bytes());
+        let text = node.text();
+        node.bytes_len = text.len();
+        node.hash = NodeHash(*blake3::hash(&text).as_bytes());
         Arc::new(node)
     }
 
@@ -84,6 +88,11 @@ impl Node {
     /// Returns whether nothing is under the node: true of the one node of an empty config.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Returns how many bytes the node has.
+    pub fn bytes_len(&self) -> usize {
+        self.bytes_len
     }
 
     /// Returns the canonical bytes.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
+use http_body::Body as _;
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
@@ -19,6 +20,7 @@ use tokio_rustls::client::TlsStream;
 use super::address::host_and_port;
 use super::mirror::{Mirror, Turn};
 use super::socket::{BATCH_LEN, NODES, SNAPSHOTS};
+use super::tunnel::{ForwardProxy, TunnelError, Way};
 use crate::domain::catalog::Catalog;
 use crate::domain::hash::{ConfigHash, NodeHash};
 use crate::failpoint;
@@ -32,9 +34,6 @@ pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// How long one answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
-/// The largest answer that is read, in bytes.
-const ANSWER_BYTES_MAX: usize = 512 << 20;
-
 /// When more nodes than this are missing at once, the pack is the shorter way.
 const NODES_MAX: usize = 256;
 
@@ -43,6 +42,8 @@ const NODES_MAX: usize = 256;
 pub(super) enum ContentError {
     #[error("failed to connect: {}", reason(.0))]
     Connect(std::io::Error),
+    #[error("{0}")]
+    Tunnel(#[from] TunnelError),
     #[error("ssl handshake failed: {}", reason(.0))]
     Handshake(std::io::Error),
     #[error("ssl handshake failed: '{0}' is no host name")]
@@ -53,10 +54,32 @@ pub(super) enum ContentError {
     Http(#[from] hyper::Error),
     #[error("content could not be fetched: HTTP status {0}")]
     Status(StatusCode),
+    #[error(
+        "content could not be fetched: it does not fit into a message of the {} \
+         (cluster_max_payload)",
+        .0.name()
+    )]
+    TooLarge(Whose),
     #[error("content could not be read: {0}")]
     Body(Box<dyn std::error::Error + Send + Sync>),
     #[error("content does not verify: {0}")]
     Verify(#[from] VerifyError),
+}
+
+/// Whose limit it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Whose {
+    ControlPlane,
+    DataPlane,
+}
+
+impl Whose {
+    fn name(self) -> &'static str {
+        match self {
+            Self::ControlPlane => "control plane",
+            Self::DataPlane => "data plane",
+        }
+    }
 }
 
 /// Returns Kong's word for a failure, or what a verifier of ours said, which rustls shows by its
@@ -75,13 +98,33 @@ fn reason(error: &std::io::Error) -> String {
     }
 }
 
-/// TLS towards control planes.
+/// A connection to a control plane.
+pub(super) type LinkStream = TlsStream<Way>;
+
+/// How control planes are reached, whom we trust there, and how much at once.
 #[derive(Clone)]
 pub struct TlsLink {
     /// Trust and our own certificate, those in force.
     pub config: Arc<rustls::ClientConfig>,
     /// Who we are; decides on the name that is asked for and must be in the certificate.
     pub identity: LiveIdentity,
+    /// What is gone through on the way there.
+    pub proxy: Option<ForwardProxy>,
+    /// The largest message that is read, in bytes (`cluster_max_payload`).
+    pub payload_bytes_max: usize,
+}
+
+impl TlsLink {
+    /// Opens a way to a host.
+    async fn way(&self, host: &str, port: u16) -> Result<Way, ContentError> {
+        if let Some(proxy) = &self.proxy {
+            return Ok(proxy.connect(host, port).await?);
+        }
+        let stream = TcpStream::connect((host, port)).await.map_err(ContentError::Connect)?;
+        // Frames are small and each is waited for.
+        let _ = stream.set_nodelay(true);
+        Ok(Way::Plain(stream))
+    }
 }
 
 /// One control plane as a source of content.
@@ -97,14 +140,12 @@ impl Source {
     }
 
     /// Connects, as far as the end of the TLS handshake.
-    pub(super) async fn connect(&self) -> Result<TlsStream<TcpStream>, ContentError> {
+    pub(super) async fn connect(&self) -> Result<LinkStream, ContentError> {
         let connecting = async {
             let (host, port) = host_and_port(&self.address);
             let name = self.tls.identity.current().server_name(host);
             let name = name.ok_or_else(|| ContentError::NoName(host.to_owned()))?;
-            let stream = TcpStream::connect((host, port)).await.map_err(ContentError::Connect)?;
-            // Frames are small and each is waited for.
-            let _ = stream.set_nodelay(true);
+            let stream = self.tls.way(host, port).await?;
             let connector = TlsConnector::from(self.tls.config.clone());
             let handshake = connector.connect(name, stream);
             handshake.await.map_err(ContentError::Handshake)
@@ -125,6 +166,7 @@ impl Source {
         let mut assembly = Assembly::new(wanted, Some(current).filter(|_| has_base));
         let mut turn = mirror.and_then(Turn::begin);
         let mut control = None;
+        let mut asks = Asks::default();
         loop {
             pulled.feed(&mut assembly)?;
             let missing = assembly.missing();
@@ -135,7 +177,7 @@ impl Source {
                 pulled.clear();
                 return Ok(snapshot?);
             }
-            let batch = missing.get(..BATCH_LEN).unwrap_or(&missing);
+            let batch = missing.get(..asks.nodes).unwrap_or(&missing);
             let mut rest = batch.to_vec();
             if let Some(turn) = turn.as_mut().filter(|turn| turn.is_open()) {
                 rest = take(turn, &mut assembly, pulled, rest).await?;
@@ -144,19 +186,63 @@ impl Source {
                 }
             }
             let alone = !turn.as_ref().is_some_and(Turn::is_open) && pulled.is_empty();
-            let control = match &mut control {
+            let asked = match &mut control {
                 Some(control) => control,
                 None => control.insert(Control::connect(self).await?),
             };
-            if alone && (!has_base || missing.len() > NODES_MAX) {
-                return control.pack(catalog, wanted).await;
-            }
-            failpoint::hit("fetch.nodes");
-            for (hash, bytes) in control.nodes(&rest).await? {
+            let nodes = if asks.pack && alone && (!has_base || missing.len() > NODES_MAX) {
+                match asked.pack(catalog, wanted).await {
+                    Err(ContentError::TooLarge(_)) => {
+                        asks.pack = false;
+                        None
+                    }
+                    snapshot => return snapshot,
+                }
+            } else {
+                failpoint::hit("fetch.nodes");
+                match asked.nodes(&rest).await {
+                    Err(ContentError::TooLarge(_)) if rest.len() > 1 => {
+                        asks.halve(rest.len());
+                        None
+                    }
+                    nodes => Some(nodes?),
+                }
+            };
+            let Some(nodes) = nodes else {
+                // The rest of the answer is still under way there.
+                control = None;
+                continue;
+            };
+            for (hash, bytes) in nodes {
                 assembly.feed(hash, bytes.clone())?;
                 pulled.keep(hash, bytes);
             }
+            asks.succeeded();
         }
+    }
+}
+
+/// How much a control plane is asked for at once. What is too large is asked for in parts.
+struct Asks {
+    /// Whether for the whole.
+    pack: bool,
+    /// How many nodes at the most.
+    nodes: usize,
+}
+
+impl Default for Asks {
+    fn default() -> Self {
+        Self { pack: true, nodes: BATCH_LEN }
+    }
+}
+
+impl Asks {
+    fn halve(&mut self, asked: usize) {
+        self.nodes = (asked / 2).max(1);
+    }
+
+    fn succeeded(&mut self) {
+        self.nodes = (self.nodes * 2).min(BATCH_LEN);
     }
 }
 
@@ -230,6 +316,7 @@ impl Pulled {
 struct Control {
     sender: SendRequest<Empty<Bytes>>,
     address: String,
+    bytes_max: usize,
     /// Ends with this value.
     _connection: Driver,
 }
@@ -249,7 +336,8 @@ impl Control {
         let (sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
         // Its errors are the sender's to tell.
         let driver = tokio::spawn(async move { drop(connection.await) });
-        Ok(Self { sender, address: source.address.clone(), _connection: Driver(driver) })
+        let (address, bytes_max) = (source.address.clone(), source.tls.payload_bytes_max);
+        Ok(Self { sender, address, bytes_max, _connection: Driver(driver) })
     }
 
     async fn pack(
@@ -285,10 +373,18 @@ impl Control {
                 .map_err(|error| ContentError::Body(error.into()))?;
             self.sender.ready().await?;
             let answer = self.sender.send_request(request).await?;
-            if answer.status() != StatusCode::OK {
-                return Err(ContentError::Status(answer.status()));
+            let announced = answer.body().size_hint().lower();
+            match answer.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => {
+                    return Err(ContentError::TooLarge(Whose::ControlPlane));
+                }
+                StatusCode::OK if announced > self.bytes_max as u64 => {
+                    return Err(ContentError::TooLarge(Whose::DataPlane));
+                }
+                StatusCode::OK => {}
+                status => return Err(ContentError::Status(status)),
             }
-            let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
+            let body = Limited::new(answer.into_body(), self.bytes_max).collect().await;
             Ok(body.map_err(ContentError::Body)?.to_bytes())
         };
         timeout(ANSWER_WITHIN, asking).await.map_err(|_| ContentError::TimedOut)?

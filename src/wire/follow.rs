@@ -2,12 +2,14 @@
 //! announces, and hands it to be served.
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
 use std::pin::Pin as Pinned;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -26,8 +28,8 @@ use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::domain::event::decode_changes;
 use crate::failpoint;
+use crate::snapshot::Snapshot;
 use crate::snapshot::head::SignedHead;
-use crate::snapshot::{Snapshot, VerifyError};
 
 /// How often a session looks at the time.
 const TICK: Duration = Duration::from_secs(1);
@@ -39,7 +41,8 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 /// A session that lasted so long was no failed attempt.
 const GOOD_SESSION: Duration = Duration::from_secs(60);
 
-/// Serves a verified snapshot, or says why it cannot.
+/// Serves a verified snapshot, or says why it cannot. Of one that is served already it keeps the
+/// head.
 pub type Apply = Arc<
     dyn Fn(
             Arc<Snapshot>,
@@ -247,6 +250,7 @@ fn detached(link: &Link, address: &str, error: &AttachError) -> Ended {
     }
     Ended { pause: Duration::from_secs(seconds), error: error.to_string() }
 }
+
 /// Doubles with each failure, and spreads a fleet that lost its control plane at once.
 fn pause(link: &Link, failures: u32) -> Duration {
     let longest = link.retry.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(RETRY_MAX);
@@ -324,7 +328,7 @@ async fn run(
                         return error.into();
                     }
                 }
-                Action::Pin(pin) => keep_pin(link, &pin),
+                Action::Pin(pin) => keep_pin(&link.pin_path, &pin),
                 Action::Obtain { head, delta } => {
                     failpoint::hit("link.obtain");
                     let pin = follower.memory.pin.clone();
@@ -334,6 +338,7 @@ async fn run(
                     let work = pin.map(|pin| obtain(link, from, head, delta, pin, applies));
                     obtaining.work = work;
                 }
+                Action::Keep(head) => keep(link, follower, head).await,
                 Action::Distrust(why, head) => distrust(state, &why, &head),
                 Action::Close(reason) => return reason.into(),
             }
@@ -379,6 +384,14 @@ async fn run(
     }
 }
 
+/// Keeps a newer head of what is served.
+async fn keep(link: &Link, follower: &Follower, head: SignedHead) {
+    if let Some(pin) = follower.memory.pin.clone() {
+        // It is served: there is nothing to refuse.
+        let _ = (link.apply)(link.snapshot.clone(), head, pin).await;
+    }
+}
+
 /// Tells of a head that is not believed.
 fn distrust(state: &watch::Sender<LinkState>, why: &impl std::fmt::Display, head: &SignedHead) {
     tracing::error!(epoch = head.epoch, seq = head.seq.0,
@@ -388,11 +401,12 @@ fn distrust(state: &watch::Sender<LinkState>, why: &impl std::fmt::Display, head
     });
 }
 
-fn keep_pin(link: &Link, pin: &Pin) {
+/// Keeps the cluster that a data plane belongs to from now on.
+pub fn keep_pin(path: &Path, pin: &Pin) {
     failpoint::hit("link.pin");
     tracing::info!(cluster_id = %pin.cluster_id, "[clustering] cluster pinned");
-    if let Err(error) = super::pin::store(&link.pin_path, pin) {
-        tracing::error!(%error, path = %link.pin_path.display(), "[clustering] cannot keep the pin");
+    if let Err(error) = super::pin::store(path, pin) {
+        tracing::error!(%error, path = %path.display(), "[clustering] cannot keep the pin");
     }
 }
 
@@ -408,7 +422,7 @@ fn obtain(
     let (source, catalog) = (source.clone(), link.catalog.clone());
     let (current, apply) = (link.snapshot.clone(), link.apply.clone());
     let (mirror, pulled) = (link.mirror.clone(), pulled.clone());
-    Box::pin(async move {
+    let work = async move {
         let snapshot = match delta.and_then(|delta| by_delta(&catalog, &current, &delta)) {
             Some(snapshot) => Ok(snapshot),
             None => {
@@ -419,7 +433,7 @@ fn obtain(
         let snapshot = match snapshot {
             Ok(snapshot) => Arc::new(snapshot),
             Err(ContentError::Verify(error)) => {
-                return Obtained::Rejected(unverified(head, &error));
+                return Obtained::Rejected(unverified(head, error.to_string()));
             }
             Err(error) => return Obtained::Failed(error),
         };
@@ -431,7 +445,12 @@ fn obtain(
             Ok(()) => Obtained::Served(head, snapshot),
             Err(rejected) => Obtained::Rejected(rejected),
         }
-    })
+    };
+    // A bug here must not end the link for ever: the config is refused as one that is not sound.
+    Box::pin(AssertUnwindSafe(work).catch_unwind().map(move |done| {
+        let panicked = |_| Obtained::Rejected(unverified(head, "verifying it panicked".to_owned()));
+        done.unwrap_or_else(panicked)
+    }))
 }
 
 /// A delta is a shortcut: if it does not lead where it says, the content is fetched.
@@ -453,12 +472,12 @@ fn by_delta(catalog: &Catalog, current: &Snapshot, delta: &Delta) -> Option<Snap
     }
 }
 
-fn unverified(head: SignedHead, error: &VerifyError) -> Rejected {
+fn unverified(head: SignedHead, reason: String) -> Rejected {
     Rejected {
         config_hash: head.config_hash,
         phase: "verify".to_owned(),
         entity: None,
         pointer: None,
-        reason: error.to_string(),
+        reason,
     }
 }

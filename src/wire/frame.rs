@@ -92,6 +92,9 @@ pub struct Hello {
     pub plugins: BTreeMap<String, String>,
     /// What it serves.
     pub applied: Option<Position>,
+    /// What it refuses, the latest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rejected: Vec<Rejected>,
 }
 
 /// Which cluster a control plane belongs to.
@@ -129,7 +132,7 @@ pub struct Delta {
 pub struct Rejected {
     /// Which config.
     pub config_hash: ConfigHash,
-    /// Where it failed: `verify` or `compile`.
+    /// Where it failed: `verify`, `compile`, or `crash` when it ended the process.
     pub phase: String,
     /// The entity at fault, as `kind id`.
     pub entity: Option<String>,

@@ -6,7 +6,8 @@ use std::path::Path;
 use super::frame::Pin;
 use crate::pki::file::{Access, replace};
 
-/// The name of the file in the prefix. Whoever moves a data plane to another cluster removes it.
+/// The name of the file in the prefix. Whoever moves a data plane to another cluster removes it,
+/// and the cache, which names its cluster too.
 pub const FILE_NAME: &str = "cluster.pin";
 
 /// Why a pin cannot be read.

@@ -17,18 +17,18 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::admit::admit;
 use super::answer::{Answer, immutable, plain, refusal};
-use super::frame::{FromControl, FromData, Hello, PROTOCOL, Pin, Rejected, Welcome};
+use super::frame::{self, FromControl, FromData, PROTOCOL, Pin, Welcome};
 use super::kong;
-use super::kong::compat::{Ours, Suffix, SyncStatus};
+use super::kong::compat::Ours;
 use super::kong::introduction::Arguments;
 use super::kong::serve::{Outlets, Terms};
+use super::native::{Known, in_this_epoch};
 use super::recent::Recent;
-use super::session::compared::Withheld;
 use super::session::publisher::{Action, Publisher, Timing};
 use super::socket::{NODES, PATH, SNAPSHOTS, Socket, SocketError};
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
-use crate::fleet::{Arrival, Dialect, Fleet, Refused, Visit};
+use crate::fleet::Fleet;
 use crate::pki::TlsError;
 use crate::pki::cluster::{LiveIdentity, PeerCertificate, cluster_server_config};
 use crate::pki::ocsp::Revocation;
@@ -71,6 +71,8 @@ pub struct Publication {
     pub clock: Clock,
     /// When peers are given up.
     pub timing: Timing,
+    /// The largest message that is sent, in bytes (`cluster_max_payload`).
+    pub payload_bytes_max: usize,
     /// How data planes of Kong are served.
     pub kong: Terms,
 }
@@ -234,7 +236,16 @@ fn answer(
         tracing::warn!(%peer, path, "[clustering] nothing is served there");
         None
     };
-    Ok(content.map_or_else(|| plain(StatusCode::NOT_FOUND), immutable))
+    Ok(match content {
+        None => plain(StatusCode::NOT_FOUND),
+        // There is a way in smaller messages, down to a single node.
+        Some(content) if content.len() > shared.publication.payload_bytes_max => {
+            tracing::debug!(%peer, bytes = content.len(),
+                "[clustering] content is larger than cluster_max_payload, it is left out");
+            plain(StatusCode::PAYLOAD_TOO_LARGE)
+        }
+        Some(content) => immutable(content),
+    })
 }
 
 /// Answers the WebSocket handshake (checks and texts: reference hybrid.md, section 3.4).
@@ -316,8 +327,9 @@ async fn session(
                     if let (FromData::Hello(hello), None) = (&frame, &known.plane) {
                         let plane = Peer { id: hello.node_id, labels: hello.labels.clone() };
                         known.plane = Some(plane);
+                        let serves = hello.applied;
                         known.introduce(hello);
-                        offer(&mut publisher, shared, &known, &mut heads, &mut views);
+                        offer(&mut publisher, serves, shared, &known, (&mut heads, &mut views));
                     }
                     publisher.frame(frame, Instant::now())
                 }
@@ -327,18 +339,21 @@ async fn session(
                 if changed.is_err() {
                     break "control plane stops".to_owned();
                 }
-                offer(&mut publisher, shared, &known, &mut heads, &mut views)
+                let serves = publisher.applied();
+                offer(&mut publisher, serves, shared, &known, (&mut heads, &mut views))
             }
             changed = views.changed() => {
                 if changed.is_err() {
                     break "control plane stops".to_owned();
                 }
-                offer(&mut publisher, shared, &known, &mut heads, &mut views)
+                let serves = publisher.applied();
+                offer(&mut publisher, serves, shared, &known, (&mut heads, &mut views))
             }
             _ = ticks.tick() => publisher.tick(Instant::now()),
             _ = stop.wait_for(|stop| *stop) => break "control plane stops".to_owned(),
         };
-        if let Err(reason) = perform(actions, &mut socket, shared, &mut known).await {
+        let serves = publisher.applied();
+        if let Err(reason) = perform(actions, &mut socket, shared, &mut known, serves).await {
             break reason;
         }
     };
@@ -349,75 +364,27 @@ async fn session(
     let _ = timeout(TICK, socket.close()).await;
 }
 
-/// The other end of a session.
-struct Known<'a> {
-    address: SocketAddr,
-    certificate: &'a PeerCertificate,
-    visit: Option<Visit>,
-    plane: Option<Peer>,
-    /// What lines about it end with; known once it has said who it is.
-    suffix: Option<Suffix>,
-}
-
-impl Known<'_> {
-    /// The data plane told who it is.
-    fn joined(&mut self, hello: Hello, status: SyncStatus, shared: &Shared) {
-        let (peer, publication) = (self.address, &shared.publication);
-        tracing::info!(%peer, node_id = %hello.node_id, hostname = hello.hostname,
-            "[clustering] data plane connected");
-        let applied = hello.applied.map(|p| (p.seq, p.config_hash));
-        let arrival = Arrival {
-            id: hello.node_id,
-            ip: peer.ip(),
-            hostname: hello.hostname,
-            version: hello.version,
-            labels: hello.labels,
-            cert_expires_at: self.certificate.not_after(),
-            sync_status: status.text(),
-            dialect: Dialect::Native,
-            applied,
-        };
-        self.visit = Some(publication.fleet.joined(arrival, publication.clock.now()));
-    }
-
-    /// Notes what the session found out about the data plane.
-    fn note(&mut self, action: Action, shared: &Shared) {
-        let (fleet, now) = (&shared.publication.fleet, shared.publication.clock.now());
-        match (action, self.visit, &self.suffix) {
-            (Action::Joined(hello, status), ..) => self.joined(*hello, status, shared),
-            (Action::Judged(status), Some(visit), _) => fleet.judged(visit, status.text(), now),
-            (Action::Withheld(withheld), Some(visit), _) => {
-                let Withheld { config_hash, revision, why } = withheld;
-                let refused = Refused::at("compatibility", config_hash, revision, why.reason);
-                fleet.rejected(visit, refused, now);
-            }
-            (Action::Say(line), _, Some(suffix)) => line.log(suffix),
-            _ => {}
-        }
-    }
-
-    /// Notes how lines about the data plane end.
-    fn introduce(&mut self, hello: &Hello) {
-        let id = hello.node_id.to_string();
-        let version = Some(hello.version.as_str());
-        self.suffix = Some(Suffix::new(&id, &hello.hostname, self.address.ip(), version));
-    }
-}
-
-/// Tells the session what its data plane is to get.
+/// Tells the session what its data plane is to get, which serves this.
 fn offer(
     publisher: &mut Publisher,
+    serves: Option<frame::Position>,
     shared: &Shared,
     known: &Known<'_>,
-    heads: &mut watch::Receiver<Arc<Head>>,
-    views: &mut watch::Receiver<Arc<View>>,
+    (heads, views): (&mut watch::Receiver<Arc<Head>>, &mut watch::Receiver<Arc<View>>),
 ) -> Vec<Action> {
     // The view goes first: what it holds is no newer than the head then.
     let view = views.borrow_and_update().clone();
     let newest = heads.borrow_and_update().clone();
     shared.recent.remember(newest.clone());
-    let offer = known.plane.as_ref().and_then(|plane| view.offer(plane, &newest));
-    offer.map_or_else(Vec::new, |offer| publisher.offer(offer, Instant::now()))
+    let Some(plane) = &known.plane else { return Vec::new() };
+    let serves = serves.and_then(|it| in_this_epoch(shared, it));
+    match view.offer(plane, &newest, serves) {
+        Some(offer) => publisher.offer(offer, Instant::now()),
+        None => {
+            publisher.withdraw();
+            Vec::new()
+        }
+    }
 }
 
 /// Does what the session asks for; the error is why the session ends.
@@ -426,8 +393,8 @@ async fn perform(
     socket: &mut ServerSocket,
     shared: &Shared,
     known: &mut Known<'_>,
+    serves: Option<frame::Position>,
 ) -> Result<(), String> {
-    let peer = known.address;
     let (fleet, now) = (&shared.publication.fleet, shared.publication.clock.now());
     let lag_max = shared.publication.timing.lag_max;
     for action in actions {
@@ -444,13 +411,12 @@ async fn perform(
                 continue;
             }
             Action::Rejected(rejected, revision) => {
-                tracing::error!(%peer, config_hash = %rejected.config_hash, phase = rejected.phase,
-                    entity = rejected.entity, reason = rejected.reason,
-                    "[clustering] data plane rejected the configuration");
-                if let Some(visit) = known.visit {
-                    let Rejected { config_hash, phase, entity, pointer, reason } = rejected;
-                    let refused = Refused { config_hash, revision, phase, entity, pointer, reason };
-                    fleet.rejected(visit, refused, now);
+                known.refused(shared, rejected, (revision, serves)).await;
+                continue;
+            }
+            Action::Refuses(rejected, revision) => {
+                if known.would_get(shared, rejected.config_hash) {
+                    known.refused(shared, rejected, (revision, serves)).await;
                 }
                 continue;
             }

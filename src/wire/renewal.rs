@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
-use tokio_rustls::client::TlsStream;
 
-use super::content::{CONNECT_WITHIN, ContentError, Source};
+use super::content::{CONNECT_WITHIN, ContentError, LinkStream, Source};
 use super::socket::{Socket, SocketError};
 use crate::pki::cluster::ClusterIdentity;
 
@@ -20,7 +19,7 @@ const RETRY: Duration = Duration::from_secs(30);
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 /// A WebSocket to a control plane.
-pub(super) type ClientSocket = Socket<TlsStream<tokio::net::TcpStream>>;
+pub(super) type ClientSocket = Socket<LinkStream>;
 
 /// Why there is no WebSocket.
 #[derive(Debug, thiserror::Error)]

@@ -21,7 +21,8 @@ pub(super) const NODES: &str = "/v1/nodes/";
 /// Most nodes in one exchange: their hashes, with commas between, in place of one.
 pub(super) const BATCH_LEN: usize = 128;
 
-/// The largest frame that is read, in bytes; deltas that are larger are fetched by hash instead.
+/// The largest frame that is read, in bytes, which is less than any `cluster_max_payload`; deltas
+/// that are larger are fetched by hash instead.
 const FRAME_BYTES_MAX: usize = 1 << 20;
 
 /// Why no frame came.
@@ -103,6 +104,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 fn refused(error: Error) -> SocketError {
     use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
     match error {
+        Error::Http(answer) if answer.status() == 404 => SocketError::NoSuchPath,
         Error::Http(answer) => SocketError::Status(answer.status().as_u16()),
         Error::Protocol(ProtocolError::HandshakeIncomplete) => SocketError::NoAnswer,
         Error::Io(cause)
@@ -120,7 +122,6 @@ fn refused(error: Error) -> SocketError {
 fn broken(error: Error) -> SocketError {
     match error {
         Error::ConnectionClosed | Error::AlreadyClosed => SocketError::Closed,
-        Error::Http(answer) if answer.status() == 404 => SocketError::NoSuchPath,
         error => SocketError::Broken(Box::new(error)),
     }
 }

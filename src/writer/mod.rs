@@ -21,6 +21,7 @@ pub mod filter;
 pub mod gc;
 pub mod history;
 mod job;
+mod oversize;
 mod past;
 mod precondition;
 pub mod projector;
@@ -48,6 +49,7 @@ use crate::snapshot::Snapshot;
 
 use self::history::{AtError, History, ReplayError};
 use self::job::{Job, Pending, Reply, Terms};
+pub use self::oversize::Oversize;
 use self::past::Past;
 pub use self::precondition::Precondition;
 pub use self::task::WriterTask;
@@ -115,6 +117,9 @@ pub enum WriteError {
     /// It would take away too much, and nobody said that this is meant; nothing was written.
     #[error("write would remove {0}")]
     Shrinks(Shrink),
+    /// Data planes could not get it; nothing was written.
+    #[error("{0}")]
+    TooLarge(Oversize),
     /// The log cannot take it now; nothing was written.
     #[error("log is not available for writes")]
     Unavailable(#[source] Arc<AppendError>),

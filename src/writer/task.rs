@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use super::alarm::Alarm;
 use super::history::{History, ReplayError};
 use super::job::Job;
+use super::oversize::Oversize;
 use super::{Head, WriteError};
 use crate::clock::Clock;
 use crate::domain::decide::Fresh;
@@ -42,6 +43,8 @@ pub struct WriterTask {
     alarm: Alarm,
     /// When the log was last tried after a failure.
     tried: Instant,
+    /// The largest message that data planes get, in bytes.
+    payload_bytes_max: usize,
 }
 
 /// A batch after its decisions: one head a job, and the rows to append.
@@ -69,7 +72,14 @@ impl WriterTask {
             reachable,
             alarm: Alarm::default(),
             tried: Instant::now(),
+            payload_bytes_max: usize::MAX,
         }
+    }
+
+    /// Has entities refused that would not fit into a message of so many bytes.
+    pub fn with_payload_max(mut self, bytes: usize) -> Self {
+        self.payload_bytes_max = bytes;
+        self
     }
 
     /// Runs until `stop` resolves or all handles are gone; waiting writes are finished first.
@@ -261,6 +271,9 @@ impl WriterTask {
             return Err(WriteError::Shrinks(shrink));
         }
         let after = before.snapshot.apply(self.history.catalog(), &changes);
+        if let Some(oversize) = Oversize::of(&after, &changes, self.payload_bytes_max) {
+            return Err(WriteError::TooLarge(oversize));
+        }
         let actual = after.hash();
         if let Some(expected) = job.expected().filter(|expected| *expected != actual) {
             return Err(WriteError::Mismatch { expected, actual });

@@ -187,8 +187,9 @@ pub(crate) async fn ask(address: SocketAddr, own: Option<&(String, String)>) -> 
     let stream = TcpStream::connect(address).await.unwrap();
     let name = "kong_clustering".try_into().unwrap();
     let mut stream = connector.connect(name, stream).await.unwrap();
-    let _ =
-        stream.write_all(b"GET /v1/outlet HTTP/1.1\r\nHost: cp\r\nConnection: close\r\n\r\n").await;
+    let _ = stream
+        .write_all(b"GET /v1/nowhere HTTP/1.1\r\nHost: cp\r\nConnection: close\r\n\r\n")
+        .await;
     let mut bytes = Vec::new();
     // A silent close may come as a reset.
     let _ = stream.read_to_end(&mut bytes).await;

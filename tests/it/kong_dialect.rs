@@ -166,22 +166,6 @@ async fn a_frame_longer_than_cluster_max_payload_ends_the_session_before_it_is_r
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_longer_than_cluster_max_payload_is_not_sent_and_the_reason_seen() {
     let mut cluster = control().await;
-    cluster.stop_control().await;
-    let wanted = [
-        ("KONG_ROLE", "control_plane"),
-        ("KONG_ADMIN_LISTEN", "127.0.0.1:0"),
-        ("KONG_STATUS_LISTEN", "off"),
-        ("KONG_CLUSTER_LISTEN", "127.0.0.1:0"),
-        ("KONG_DB_UPDATE_FREQUENCY", "0"),
-    ];
-    let mut settings = cluster.settings("cp", &wanted);
-    // Less than an operator may set, so that the test need not make four megabytes.
-    settings.cluster.max_payload = 64 << 10;
-    cluster.control = Some(Control::start(&settings, Clock::System).await.unwrap());
-    let mut wire = introduced(&cluster).await;
-    wire.reconfigure().await;
-    assert_eq!(wire.receive().await, Some((PONG, Vec::new())));
-
     // Nothing packs six bits a character any closer.
     let mut state = 1_u32;
     let noise = std::iter::repeat_with(|| {
@@ -193,6 +177,21 @@ async fn a_configuration_longer_than_cluster_max_payload_is_not_sent_and_the_rea
     });
     let noise: String = noise.take(100 << 10).collect();
     cluster.put("/consumers/big", json!({"custom_id": noise})).await;
+    cluster.stop_control().await;
+    let wanted = [
+        ("KONG_ROLE", "control_plane"),
+        ("KONG_ADMIN_LISTEN", "127.0.0.1:0"),
+        ("KONG_STATUS_LISTEN", "off"),
+        ("KONG_CLUSTER_LISTEN", "127.0.0.1:0"),
+        ("KONG_DB_UPDATE_FREQUENCY", "0"),
+    ];
+    let mut settings = cluster.settings("cp", &wanted);
+    // Less than an operator may set, so that the test need not make four megabytes; and set after
+    // what is larger was written, which would be refused now.
+    settings.cluster.max_payload = 64 << 10;
+    cluster.control = Some(Control::start(&settings, Clock::System).await.unwrap());
+    let mut wire = introduced(&cluster).await;
+    assert_eq!(wire.receive().await, Some((PONG, Vec::new())));
     let row = row(&cluster, |row| row["rejected"] != Value::Null).await;
     assert!(row["rejected"].to_string().contains("payload too big"), "{row}");
 

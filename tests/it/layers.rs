@@ -51,6 +51,7 @@ const DOORS: &[(&str, &[&str])] = &[
     // The cluster listener and the Admin listener serve HTTP over connections of their own.
     ("hyper", &["proxy", "wire", "admin"]),
     ("hyper_util", &["proxy", "wire", "admin"]),
+    ("object_store", &["wire"]),
     ("rcgen", &["pki"]),
     // A pattern that the router could not compile is refused when it is written.
     ("regex", &["router", "domain"]),

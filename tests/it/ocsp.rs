@@ -131,9 +131,9 @@ async fn who_gets_in_is_as_the_manual_has_it() {
         let cluster = Cluster::without_data_with(env).await;
         for (own, admitted) in &pairs {
             let answer = ask(cluster_port(&cluster), Some(own)).await;
-            // Whoever is admitted is told what its request lacks; the others are told nothing.
+            // Whoever is admitted is told that there is no such path; the others are told nothing.
             match admitted[at] {
-                true => assert!(answer.starts_with("HTTP/1.1 400 "), "{mode} {}: {answer}", own.0),
+                true => assert!(answer.starts_with("HTTP/1.1 404 "), "{mode} {}: {answer}", own.0),
                 false => assert_eq!(answer, "", "{mode} {}", own.0),
             }
         }
@@ -199,7 +199,7 @@ async fn a_responder_that_hangs_holds_up_nobody_else() {
     let port = cluster_port(&cluster);
     let waiting = tokio::spawn(async move { ask(port, Some(&hung)).await });
     asked.recv().await.unwrap();
-    assert!(ask(port, Some(&good)).await.starts_with("HTTP/1.1 400 "));
+    assert!(ask(port, Some(&good)).await.starts_with("HTTP/1.1 404 "));
     // Nor does it hold up the end.
     cluster.stop_control().await;
     assert_eq!(waiting.await.unwrap(), "");

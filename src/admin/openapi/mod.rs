@@ -96,6 +96,7 @@ impl Named {
 fn operation(catalog: &Catalog, place: &Place, method: &str) -> Value {
     match place {
         Place::Pin(_) => promotion::pin(method),
+        Place::Quarantined(_) => promotion::quarantined(method),
         Place::Fixed(fixed) => node::fixed(*fixed, method),
         Place::Info(info) => node::info(info, method),
         Place::Schema(schema) => node::schema(schema, method),

@@ -59,7 +59,7 @@ pub(super) fn fixed(fixed: Fixed, method: &str) -> Value {
             operation("Refuse filter chains, which need wasm", TAG, [], WRITE_ERRORS)
         }
         Fixed::Rollback => rollback(),
-        Fixed::Freeze | Fixed::Unfreeze | Fixed::Pins | Fixed::Rollout => {
+        Fixed::Freeze | Fixed::Unfreeze | Fixed::Pins | Fixed::Quarantine | Fixed::Rollout => {
             super::promotion::fixed(fixed, method)
         }
     }

@@ -18,6 +18,7 @@ pub(super) fn fixed(fixed: Fixed, method: &str) -> Value {
         (Fixed::Unfreeze, _) => unfreeze(),
         (Fixed::Pins, "POST") => set_pin(),
         (Fixed::Pins, _) => read(method, "List the pins"),
+        (Fixed::Quarantine, _) => read(method, "List the configs that a data plane crashed on"),
         (_, "PUT") => plan(),
         (_, "DELETE") => removal("Announce heads to all data planes at once"),
         _ => read(method, "Tell how heads are rolled out, and how far the last one got"),
@@ -30,6 +31,15 @@ pub(super) fn pin(method: &str) -> Value {
         "OPTIONS" => options(TAG),
         "DELETE" => removal("Remove a pin"),
         _ => read(method, "Read a pin"),
+    }
+}
+
+/// Describes what a method does at the path of a config in quarantine.
+pub(super) fn quarantined(method: &str) -> Value {
+    match method {
+        "OPTIONS" => options(TAG),
+        "DELETE" => removal("Announce a config again that a data plane crashed on"),
+        _ => read(method, "Read why a config is in quarantine"),
     }
 }
 

@@ -1,15 +1,17 @@
-//! Promotion over HTTP: the frozen head, pins, and rollouts.
+//! Promotion over HTTP: the frozen head, pins, rollouts, and what is in quarantine.
 
 mod freeze;
 mod pins;
+mod quarantine;
 mod rollout;
 mod show;
 
 pub(super) use self::freeze::{freeze, frozen, unfreeze};
 pub(super) use self::pins::{list, one, remove, set};
+pub(super) use self::quarantine::{quarantine, quarantined, release};
 pub(super) use self::rollout::{plan, rollout, unplan};
 pub(super) use self::show::of_data_plane;
-pub use self::show::{describe_freeze, describe_pin, describe_rollout};
+pub use self::show::{describe_freeze, describe_pin, describe_quarantine, describe_rollout};
 
 use std::sync::Arc;
 
@@ -45,7 +47,7 @@ async fn decide(
     let reason = reason.or(origin.reason);
     let who = Who { actor: origin.actor, source: "admin-api", reason };
     keeper(admin)?.decide(&who, order).await.map_err(|error| match error {
-        DecideError::Refused(Refusal::NoPin(_)) => ApiError::NotFound,
+        DecideError::Refused(Refusal::NoPin(_) | Refusal::NotQuarantined(_)) => ApiError::NotFound,
         DecideError::Refused(refusal) => {
             FieldErrors::one(field(&refusal), refusal.to_string()).into()
         }
@@ -59,7 +61,7 @@ fn field(refusal: &Refusal) -> &'static str {
         Refusal::FreezeBack { .. } | Refusal::FreezeAhead { .. } => "at",
         Refusal::NoLabel => "labels",
         Refusal::Plan(_) => "waves",
-        Refusal::NoPin(_) | Refusal::TooManyPins => "id",
+        Refusal::NoPin(_) | Refusal::TooManyPins | Refusal::NotQuarantined(_) => "id",
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::fleet::DataPlaneRow;
 use crate::promotion::decision::{Position, Selector, Wave};
 use crate::promotion::keeper::Keeper;
+use crate::promotion::quarantine::Quarantine;
 use crate::promotion::rollout::{Active, Rollout, Stop};
 use crate::promotion::state::{Hold, Made, Pin, State};
 
@@ -39,6 +40,18 @@ pub fn describe_pin(pin: &Pin) -> Value {
     });
     sign(&mut shown, &pin.made);
     shown
+}
+
+/// Returns a config in quarantine.
+pub fn describe_quarantine(kept: &Quarantine) -> Value {
+    json!({
+        "config_hash": kept.config_hash,
+        "node_id": kept.node_id,
+        "why": kept.why,
+        "instead_seq": kept.instead.map(|it| it.seq),
+        "instead_hash": kept.instead.map(|it| it.config_hash),
+        "at": kept.made.at,
+    })
 }
 
 /// Returns the plan, and how far the last head got.
@@ -118,6 +131,9 @@ pub(in crate::admin) fn of_data_plane(keeper: &Keeper, row: &DataPlaneRow) -> Ma
         Some(Hold::Freeze) => state.frozen.as_ref().and_then(|it| it.made.reason.clone()),
         Some(Hold::Pin(id)) => state.pins.get(&id).and_then(|it| it.made.reason.clone()),
         Some(Hold::Rollout) => state.rollout.as_ref().and_then(|it| it.stopped.as_ref()).map(why),
+        Some(Hold::Quarantine) => keeper.quarantined(row).map(|kept| {
+            format!("data plane {} refused {}: {}", kept.node_id, kept.config_hash, kept.why)
+        }),
     };
     let pin = match hold {
         Some(Hold::Pin(id)) => Some(id),
@@ -127,6 +143,7 @@ pub(in crate::admin) fn of_data_plane(keeper: &Keeper, row: &DataPlaneRow) -> Ma
         Hold::Freeze => "freeze",
         Hold::Pin(_) => "pin",
         Hold::Rollout => "rollout",
+        Hold::Quarantine => "quarantine",
     });
     let columns = [
         ("assigned_seq", json!(assigned.map(|it| it.seq))),

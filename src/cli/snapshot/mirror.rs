@@ -23,7 +23,7 @@ use crate::writer::Head;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Publish {
-    /// Where to: file:///folder, or http(s)://host/path, which takes PUT
+    /// Where to: file:///folder, s3://bucket/prefix, or http(s)://host/path, which takes PUT
     #[arg(long, value_name = "URL")]
     to: String,
     /// First characters of a hash (8 at least), a position, or a time [default: the newest]

@@ -180,9 +180,10 @@ impl Rules<'_> {
         self.require(keep, "snapshot_keep must be 1 or greater");
         self.require(age, "snapshot_keep_age must be 0 or greater");
         let mirror = self.values.text("cluster_snapshot_mirror").is_none_or(|mirror| {
-            ["http://", "https://", "file://"].iter().any(|scheme| mirror.starts_with(scheme))
+            let schemes = ["http://", "https://", "s3://", "file://"];
+            schemes.iter().any(|scheme| mirror.starts_with(scheme))
         });
-        let schemes = "cluster_snapshot_mirror must begin with http://, https:// or file://";
+        let schemes = "cluster_snapshot_mirror must begin with http://, https://, s3:// or file://";
         self.require(mirror, schemes);
     }
 }

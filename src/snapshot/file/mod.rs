@@ -4,8 +4,10 @@
 //! control plane. With our header (`_hybrid`) the content must hash to what the header says; a
 //! Kong-shaped file without it loads too.
 //!
-//! Generations: the newest is `config.json.gz`, older good ones are `config.json.gz.1` and `.2`.
-//! A file is written under another name, fsynced and renamed, so a crash leaves old or new.
+//! Generations: the newest is `config.json.gz`, older good ones are `config.json.gz.1` to `.3`. One
+//! that has not proved good does not push out one that has. A file is written under another name,
+//! fsynced and renamed, so a crash leaves old or new; the newest is there at any time, so that
+//! where it is not, somebody removed it, and wants none of the older ones.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -35,7 +37,7 @@ pub const FILE_NAME: &str = "config.json.gz";
 const FORMAT: u32 = 1;
 
 /// How many generations are kept, the newest included.
-const GENERATIONS: usize = 3;
+const GENERATIONS: usize = 4;
 
 /// The member that holds the header.
 const HEADER: &str = "_hybrid";
@@ -226,25 +228,56 @@ fn declarative_error(text: &str) -> FileError {
     FileError::Declarative(text.to_owned())
 }
 
+/// What the newest generation is when another one comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Newest {
+    /// It served for long enough, or nobody knows: it becomes an older generation.
+    Good,
+    /// It has not served for long enough: it becomes one only if there is none.
+    Unproven,
+    /// It cannot be served: it is replaced.
+    Bad,
+}
+
 /// Writes a new generation: on disk, whole, readable by its owner alone, or not at all.
-pub fn store(directory: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn store(directory: &Path, bytes: &[u8], newest: Newest) -> io::Result<()> {
     let temporary = directory.join(format!("{FILE_NAME}.new"));
     write_private(&temporary, bytes)?;
-    let generation = |number: usize| match number {
-        0 => directory.join(FILE_NAME),
-        number => directory.join(format!("{FILE_NAME}.{number}")),
+    let keeps = match newest {
+        Newest::Good => true,
+        Newest::Unproven => !generation(directory, 1).exists(),
+        Newest::Bad => false,
     };
-    for number in (1..GENERATIONS).rev() {
-        failpoint::hit("cache.shift");
-        match fs::rename(generation(number - 1), generation(number)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+    if keeps && generation(directory, 0).exists() {
+        for number in (2..GENERATIONS).rev() {
+            failpoint::hit("cache.shift");
+            match fs::rename(generation(directory, number - 1), generation(directory, number)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
+        copy(&generation(directory, 0), &generation(directory, 1))?;
+        failpoint::hit("cache.shifted");
     }
-    failpoint::hit("cache.shifted");
-    fs::rename(&temporary, generation(0))?;
+    fs::rename(&temporary, generation(directory, 0))?;
     failpoint::hit("cache.renamed");
     File::open(directory)?.sync_all()
+}
+
+fn generation(directory: &Path, number: usize) -> PathBuf {
+    match number {
+        0 => directory.join(FILE_NAME),
+        number => directory.join(format!("{FILE_NAME}.{number}")),
+    }
+}
+
+/// Gives a file a second name; where the file system has no such names, a copy.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::remove_file(to) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    fs::hard_link(from, to).or_else(|_| write_private(to, &fs::read(from)?))
 }
 
 /// Writes a file that only its owner can read, and fsyncs it; one that cannot be completed is
@@ -257,33 +290,22 @@ fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_new(path, bytes, Access::Private)
 }
 
-/// Returns what `accept` makes of the newest generation that verifies and that it accepts, and what
-/// was wrong with those that do not verify.
-pub fn load_newest<T>(
-    catalog: &Catalog,
-    directory: &Path,
-    fresh: &mut Fresh<'_>,
-    mut accept: impl FnMut(Loaded) -> Option<T>,
-) -> (Option<T>, Vec<(PathBuf, FileError)>) {
-    let mut skipped = Vec::new();
-    let names = std::iter::once(FILE_NAME.to_owned())
-        .chain((1..GENERATIONS).map(|number| format!("{FILE_NAME}.{number}")));
-    for name in names {
-        let path = directory.join(name);
-        let loaded = match fs::read(&path) {
-            Ok(bytes) => decode(catalog, &bytes, fresh),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => Err(FileError::Io(error)),
-        };
-        match loaded {
-            Ok(loaded) => match accept(loaded) {
-                None => continue,
-                accepted => return (accepted, skipped),
-            },
-            Err(error) => skipped.push((path, error)),
-        }
-    }
-    (None, skipped)
+/// Returns the generations that there are, the newest first; none where the newest is missing.
+pub fn generations(directory: &Path) -> Vec<PathBuf> {
+    let all = (0..GENERATIONS).map(|number| generation(directory, number));
+    let is_there = |path: &PathBuf| path.symlink_metadata().is_ok();
+    let (newest, older): (Vec<_>, Vec<_>) =
+        all.filter(is_there).partition(|path| path.ends_with(FILE_NAME));
+    if newest.is_empty() { newest } else { [newest, older].concat() }
+}
+
+/// Reads and verifies a generation.
+///
+/// # Errors
+///
+/// It cannot be read, or as [`decode`].
+pub fn load(catalog: &Catalog, path: &Path, fresh: &mut Fresh<'_>) -> Result<Loaded, FileError> {
+    decode(catalog, &fs::read(path).map_err(FileError::Io)?, fresh)
 }
 
 #[cfg(test)]

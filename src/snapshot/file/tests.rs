@@ -112,30 +112,56 @@ fn a_file_in_kongs_shape_loads_without_a_header() {
     assert_eq!(loaded.snapshot.config().len(), 2);
 }
 
-#[test]
-fn the_last_good_generation_is_loaded() {
-    let directory = directory();
+/// Returns what each generation holds, by the number of its entities; none for a damaged one.
+fn held(directory: &Path) -> Vec<Option<usize>> {
     let catalog = catalog();
-    for count in 1..=4 {
-        store(&directory, &encode(&catalog, &snapshot(count), None)).unwrap();
+    let held = |path: &PathBuf| with_fresh(|fresh| load(&catalog, path, fresh)).ok();
+    let paths = generations(directory);
+    paths.iter().map(|path| held(path).map(|it| it.snapshot.config().len() - 1)).collect()
+}
+
+fn keep(directory: &Path, count: u128, newest: Newest) {
+    store(directory, &encode(&catalog(), &snapshot(count), None), newest).unwrap();
+}
+
+#[test]
+fn three_good_generations_are_kept_behind_the_newest() {
+    let directory = directory();
+    for count in 1..=6 {
+        keep(&directory, count, Newest::Good);
     }
-    let load = || with_fresh(|fresh| load_newest(&catalog, &directory, fresh, Some));
-    assert_eq!(load().0.unwrap().snapshot, snapshot(4));
+    assert_eq!(held(&directory), [6, 5, 4, 3].map(Some));
+    let mode = |path: &PathBuf| {
+        std::os::unix::fs::PermissionsExt::mode(&fs::metadata(path).unwrap().permissions())
+    };
+    assert!(generations(&directory).iter().all(|path| mode(path) & 0o777 == 0o600));
     fs::write(directory.join(FILE_NAME), b"garbage").unwrap();
-    let (loaded, skipped) = load();
-    assert_eq!((loaded.unwrap().snapshot, skipped.len()), (snapshot(3), 1));
-    let older = |loaded: Loaded| Some(loaded).filter(|loaded| loaded.snapshot != snapshot(3));
-    let (loaded, _) = with_fresh(|fresh| load_newest(&catalog, &directory, fresh, older));
-    assert_eq!(loaded.unwrap().snapshot, snapshot(2), "what is not accepted is passed over");
-    for name in ["config.json.gz.1", "config.json.gz.2"] {
-        fs::write(directory.join(name), b"").unwrap();
+    assert_eq!(held(&directory), [None, Some(5), Some(4), Some(3)]);
+    fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn what_has_not_proved_good_pushes_out_nothing_that_has() {
+    let directory = directory();
+    keep(&directory, 1, Newest::Good);
+    keep(&directory, 2, Newest::Unproven);
+    assert_eq!(held(&directory), [2, 1].map(Some), "better than nothing");
+    keep(&directory, 3, Newest::Unproven);
+    assert_eq!(held(&directory), [3, 1].map(Some));
+    keep(&directory, 4, Newest::Good);
+    keep(&directory, 5, Newest::Bad);
+    assert_eq!(held(&directory), [5, 3, 1].map(Some));
+    fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn whoever_removes_the_newest_generation_wants_none() {
+    let directory = directory();
+    for count in 1..=3 {
+        keep(&directory, count, Newest::Good);
     }
-    let (loaded, skipped) = load();
-    assert!(loaded.is_none() && skipped.len() == 3);
-    let mode = std::os::unix::fs::PermissionsExt::mode(
-        &fs::metadata(directory.join("config.json.gz.1")).unwrap().permissions(),
-    );
-    assert_eq!(mode & 0o777, 0o600);
+    fs::remove_file(directory.join(FILE_NAME)).unwrap();
+    assert!(generations(&directory).is_empty());
     fs::remove_dir_all(directory).unwrap();
 }
 

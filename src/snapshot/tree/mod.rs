@@ -76,6 +76,17 @@ impl Tree {
         missing
     }
 
+    /// Returns the leaf that an entity is in, or would be in.
+    pub fn leaf_of(&self, key: Key) -> &Arc<Node> {
+        let mut node = &self.root;
+        while let Some(next) = route(node.children(), key)
+            && let Some(child) = node.children().get(next)
+        {
+            node = child;
+        }
+        node
+    }
+
     /// Equal nodes have equal first keys and levels, so there is one place to look.
     fn contains(&self, wanted: &Node) -> bool {
         let mut node = &self.root;

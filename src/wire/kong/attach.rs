@@ -21,7 +21,7 @@ use crate::domain::catalog::Catalog;
 use crate::domain::decide::Fresh;
 use crate::snapshot::Snapshot;
 use crate::snapshot::file::KongOrigin;
-use crate::wire::content::{CONNECT_WITHIN, ContentError, Source};
+use crate::wire::content::{CONNECT_WITHIN, ContentError, LinkStream, Source};
 use crate::wire::follow::{Link, LinkState};
 
 /// How often a session looks at the time.
@@ -93,7 +93,6 @@ enum Outcome {
 }
 
 type Work = Pin<Box<dyn Future<Output = Outcome> + Send>>;
-type Stream = tokio_rustls::client::TlsStream<tokio::net::TcpStream>;
 
 /// Returns where a control plane's outlet is asked for; nothing in it is encoded, as with Kong.
 pub(in crate::wire) fn target(link: &Link) -> String {
@@ -148,7 +147,7 @@ pub(in crate::wire) async fn session(
 async fn run(
     link: &mut Link,
     (address, state): (&str, &watch::Sender<LinkState>),
-    (mut reader, writer): (Reader<Stream>, &mut Writer<Stream>),
+    (mut reader, writer): (Reader<LinkStream>, &mut Writer<LinkStream>),
     (inlet, first): (&mut Inlet, Vec<Action>),
     work: &mut Option<Work>,
     stop: &mut watch::Receiver<bool>,
@@ -213,10 +212,13 @@ fn serves(link: &mut Link, snapshot: Arc<Snapshot>, hash: String) {
     link.snapshot = snapshot;
     link.kong.hash = hash;
     link.memory.applied = None;
-    link.memory.rejected = None;
 }
 
-async fn send(writer: &mut Writer<Stream>, frame: Frame, address: &str) -> Result<(), StreamError> {
+async fn send(
+    writer: &mut Writer<LinkStream>,
+    frame: Frame,
+    address: &str,
+) -> Result<(), StreamError> {
     let is_ping = matches!(frame, Frame::Ping(_));
     let sent = timeout(WRITE_WITHIN, writer.send(frame)).await;
     let sent =

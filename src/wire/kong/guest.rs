@@ -20,7 +20,7 @@ use crate::domain::event::Seq;
 use crate::domain::hash::ConfigHash;
 use crate::fleet::{Arrival, Dialect, Refused, Visit};
 use crate::pki::cluster::PeerCertificate;
-use crate::promotion::decision::Peer;
+use crate::promotion::decision::{Peer, Position};
 use crate::promotion::view::{Offer, View};
 use crate::wire::publish::Shared;
 use crate::writer::Head;
@@ -38,6 +38,8 @@ pub(super) struct Guest<'a> {
     id: Option<Uuid>,
     peer: Peer,
     visit: Option<Visit>,
+    /// What it serves, as far as it said.
+    serves: Option<Position>,
     status: SyncStatus,
     /// The plugins that it may not be sent; nothing before it introduced itself.
     unmet: Option<Unmet>,
@@ -64,6 +66,7 @@ impl<'a> Guest<'a> {
             id,
             peer,
             visit: None,
+            serves: None,
             status: SyncStatus::Unknown,
             unmet: None,
             refused: None,
@@ -114,7 +117,7 @@ impl<'a> Guest<'a> {
         let view = views.borrow_and_update().clone();
         let newest = heads.borrow_and_update().clone();
         self.shared.recent.remember(newest.clone());
-        self.unmet.as_ref().and_then(|_| view.offer(&self.peer, &newest))
+        self.unmet.as_ref().and_then(|_| view.offer(&self.peer, &newest, self.serves))
     }
 
     /// Says whether the data plane can run an offer; if not, why is logged and noted.
@@ -164,6 +167,7 @@ impl<'a> Guest<'a> {
         tracing::debug!("[clustering] received ping frame from data plane{}", self.suffix);
         let served = served.map(|offer| offer.head);
         let served = served.or_else(|| self.shared.recent.find_short(hash));
+        self.serves = served.as_deref().map(Position::of);
         let applied = served.map(|head| (head.seq, head.config_hash));
         self.visit = self.visit.or_else(|| self.join(applied));
         let Some(visit) = self.visit else { return };

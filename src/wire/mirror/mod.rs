@@ -1,12 +1,15 @@
-//! Mirrors of snapshots: a folder or an HTTP server that holds nodes by hash and a signed head.
+//! Mirrors of snapshots: a folder, an HTTP server or a bucket that holds nodes by hash and a signed
+//! head.
 //!
 //! A mirror is not trusted and not needed. What it gives counts by its hash; when it fails, lies or
 //! is slow, it is left alone for a while and the control plane is asked instead.
 
+mod bucket;
+mod client;
 mod http;
 mod turn;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -16,6 +19,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 
+use self::bucket::Bucket;
 use self::http::Http;
 pub(super) use self::turn::Turn;
 use crate::domain::hash::NodeHash;
@@ -34,8 +38,28 @@ const FILE_BYTES_MAX: usize = 32 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum MirrorError {
     /// Not an address that a mirror can have.
-    #[error("mirror must be http://host/path, https://host/path or file:///folder, not {0:?}")]
+    #[error(
+        "mirror must be http://host/path, https://host/path, s3://bucket/prefix or \
+         file:///folder, not {0:?}"
+    )]
     Url(String),
+    /// A variable of the environment is no URL, or no text for a header.
+    #[error("{0} in the environment is not valid")]
+    Variable(String),
+    /// A bucket cannot be used.
+    #[error("bucket {bucket}: {what}")]
+    Bucket {
+        /// Its name.
+        bucket: String,
+        /// Why, in the words of its server as far as there are any.
+        what: String,
+    },
+    /// An address to which nothing is sent.
+    #[error("address must be http://host or https://host, without credentials")]
+    Origin,
+    /// An address that is not secured.
+    #[error("address is http:// and AWS_ALLOW_HTTP is not true")]
+    Plain,
     /// A file cannot be read or written.
     #[error("file cannot be used: {0}")]
     File(std::io::Error),
@@ -69,6 +93,7 @@ struct Shared {
 enum Place {
     Folder(PathBuf),
     Http(Box<Http>),
+    Bucket(Box<Bucket>),
 }
 
 impl Mirror {
@@ -77,15 +102,21 @@ impl Mirror {
         Self::at(Place::Folder(path))
     }
 
-    /// Returns the mirror at a URL; `tls` is asked for where the URL wants it.
+    /// Returns the mirror at a URL; `tls` is asked for where the URL wants it, and the environment
+    /// for what it says of a bucket (`AWS_*`).
     ///
     /// # Errors
     ///
-    /// The URL is not one of a mirror, or `tls` fails.
+    /// The URL is not one of a mirror, the environment is wrong, or `tls` fails.
     pub fn open<E: From<MirrorError>>(
         url: &str,
         tls: impl FnOnce() -> Result<Arc<rustls::ClientConfig>, E>,
+        environment: impl FnOnce() -> BTreeMap<String, String>,
     ) -> Result<Self, E> {
+        if Bucket::is_at(url) {
+            let bucket = Bucket::open(url, tls, &environment())?;
+            return Ok(Self::at(Place::Bucket(Box::new(bucket))));
+        }
         if let Some(path) = url.strip_prefix("file://") {
             let absolute = Path::new(path).is_absolute();
             let folder = absolute.then(|| Self::folder(path.into()));
@@ -156,6 +187,7 @@ impl Mirror {
                 tokio::fs::try_exists(folder.join(path)).await.map_err(MirrorError::File)
             }
             Place::Http(http) => http.has(path).await,
+            Place::Bucket(bucket) => bucket.has(path).await,
         }
     }
 
@@ -175,6 +207,7 @@ impl Mirror {
                 Ok(Some(bytes.into()))
             }
             Place::Http(http) => http.get(path).await,
+            Place::Bucket(bucket) => bucket.get(path).await,
         }
     }
 
@@ -187,12 +220,18 @@ impl Mirror {
                 written.map_err(MirrorError::File)
             }
             Place::Http(http) => http.put(path, bytes, immutable).await,
+            Place::Bucket(bucket) => bucket.put(path, bytes, immutable).await,
         }
     }
 
     fn rest_until(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
         self.0.resting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What caches are told of a file.
+fn cache_control(immutable: bool) -> &'static str {
+    if immutable { "public, max-age=31536000, immutable" } else { "no-cache" }
 }
 
 /// Writes a file whole or not at all. It may hold secrets, so its owner alone reads it.

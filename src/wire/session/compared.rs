@@ -136,6 +136,7 @@ mod tests {
             labels: Default::default(),
             plugins: plugins.collect(),
             applied: None,
+            rejected: Vec::new(),
         }))
     }
 

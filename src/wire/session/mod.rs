@@ -7,6 +7,8 @@ pub mod compared;
 pub mod follower;
 pub mod publisher;
 
+use uuid::Uuid;
+
 /// Why a session ends.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CloseReason {
@@ -21,9 +23,18 @@ pub enum CloseReason {
         /// Ours.
         ours: u32,
     },
-    /// The peer belongs to another cluster than the one pinned.
-    #[error("control plane belongs to another cluster than the one this data plane has pinned")]
-    ForeignCluster,
+    /// The peer belongs to another cluster than the one pinned, or has another key.
+    #[error(
+        "control plane belongs to another cluster ({theirs}) than this data plane ({ours}), which \
+         goes on with what it has; if the move is meant, remove cluster.pin and config.json.gz \
+         from its prefix and restart it"
+    )]
+    ForeignCluster {
+        /// The peer's cluster.
+        theirs: Uuid,
+        /// Ours.
+        ours: Uuid,
+    },
     /// The peer's level of Kong is none that this control plane serves.
     #[error("{0}")]
     Incompatible(String),

@@ -63,6 +63,9 @@ pub enum Action {
     Applied(Option<Position>, Option<Duration>),
     /// The data plane refused a head of this revision; for the fleet.
     Rejected(Rejected, u64),
+    /// The data plane refuses a config from before, which it may or may not be about to get; with the
+    /// revision under which heads are announced to it.
+    Refuses(Rejected, u64),
     /// The data plane would not believe a head that it is to get, because it serves a newer one of
     /// the same revision: heads have to be signed anew.
     Restate(u64),
@@ -78,8 +81,8 @@ pub struct Publisher {
     compared: Compared,
     joined: bool,
     applied: Option<Position>,
-    rejected: Option<ConfigHash>,
-    /// What the data plane is to get; nothing before that is known.
+    rejected: Vec<ConfigHash>,
+    /// What the data plane is to get; nothing before that is known, or while it is to stay.
     newest: Option<Offer>,
     /// Whether that has yet to be sent: the one slot.
     waiting: bool,
@@ -98,7 +101,7 @@ impl Publisher {
             compared: Compared::default(),
             joined: false,
             applied: None,
-            rejected: None,
+            rejected: Vec::new(),
             newest: None,
             waiting: false,
             under_way: None,
@@ -122,6 +125,16 @@ impl Publisher {
         self.newest = Some(offer);
         self.waiting = true;
         self.announce(now)
+    }
+
+    /// The data plane is to stay where it is.
+    pub fn withdraw(&mut self) {
+        self.newest = None;
+    }
+
+    /// Returns what the data plane serves, as it said last.
+    pub fn applied(&self) -> Option<Position> {
+        self.applied
     }
 
     /// A frame came.
@@ -168,8 +181,14 @@ impl Publisher {
         };
         self.joined = true;
         self.applied = hello.applied;
+        let rejected = hello.rejected.clone();
         let mut actions = vec![Action::Joined(hello, SyncStatus::Normal), Action::Welcome];
         actions.extend(said.into_iter().map(Action::Say));
+        for rejected in rejected {
+            self.rejected.push(rejected.config_hash);
+            let revision = self.newest.as_ref().map_or(0, |offer| offer.revision);
+            actions.push(Action::Refuses(rejected, revision));
+        }
         actions.extend(self.announce(now));
         actions
     }
@@ -196,11 +215,11 @@ impl Publisher {
         let mut actions = Vec::new();
         if let Some(position) = applied {
             self.applied = Some(position);
-            self.rejected = None;
+            self.rejected.clear();
             actions.push(Action::Applied(self.applied, lag));
         }
         if let Some(rejected) = rejected {
-            self.rejected = Some(rejected.config_hash);
+            self.rejected.push(rejected.config_hash);
             actions.push(Action::Rejected(rejected, revision));
         }
         actions.extend(self.announce(now));
@@ -229,7 +248,7 @@ impl Publisher {
         let (seq, config_hash) = (offer.head.seq, offer.head.config_hash);
         let (epoch, revision) = (self.epoch, offer.revision);
         let served = Position { epoch, seq, config_hash, revision };
-        if self.applied == Some(served) || self.rejected == Some(config_hash) {
+        if self.applied == Some(served) || self.rejected.contains(&config_hash) {
             return actions;
         }
         let is_behind = |applied: Position| {
@@ -290,6 +309,7 @@ mod tests {
             labels: Default::default(),
             plugins: Default::default(),
             applied,
+            rejected: Vec::new(),
         }))
     }
 
@@ -348,6 +368,35 @@ mod tests {
         });
         assert_eq!(announced(&publisher.frame(rejected, now)), None);
         let heartbeat = FromData::Heartbeat { applied: None };
+        assert_eq!(announced(&publisher.frame(heartbeat, now)), None);
+        assert_eq!(announced(&publisher.offer(head(2), now)), Some(2));
+    }
+
+    #[test]
+    fn what_a_data_plane_refuses_from_before_is_not_sent() {
+        let now = Instant::now();
+        let mut publisher = Publisher::new(Timing::default(), now);
+        publisher.offer(head(2), now);
+        let FromData::Hello(mut hello) = hello(Some(position(1))) else { panic!("a hello") };
+        hello.rejected = vec![Rejected {
+            config_hash: head(2).head.config_hash,
+            phase: "crash".into(),
+            entity: None,
+            pointer: None,
+            reason: String::new(),
+        }];
+        let actions = publisher.frame(FromData::Hello(hello), now);
+        assert_eq!(announced(&actions), None);
+        assert!(matches!(&actions[..], [.., Action::Refuses(it, 0)] if it.phase == "crash"));
+        assert_eq!(announced(&publisher.offer(head(3), now)), Some(3));
+    }
+
+    #[test]
+    fn nothing_is_sent_to_a_data_plane_that_is_to_stay() {
+        let now = Instant::now();
+        let (mut publisher, _) = joined(Some(position(1)), now);
+        publisher.withdraw();
+        let heartbeat = FromData::Heartbeat { applied: Some(position(9)) };
         assert_eq!(announced(&publisher.frame(heartbeat, now)), None);
         assert_eq!(announced(&publisher.offer(head(2), now)), Some(2));
     }

@@ -24,9 +24,12 @@ pub struct Memory {
     pub pin: Option<Pin>,
     /// What it serves.
     pub applied: Option<Position>,
-    /// The head that it could not serve last, by hash.
-    pub rejected: Option<Rejected>,
+    /// What it could not serve, the latest last.
+    pub rejected: Vec<Rejected>,
 }
+
+/// How many configs are remembered as rejected.
+const REJECTED_MAX: usize = 16;
 
 /// What the driver has to do.
 #[derive(Clone, Debug)]
@@ -42,6 +45,9 @@ pub enum Action {
         /// How to get there from what is served, if the control plane said.
         delta: Option<Box<Delta>>,
     },
+    /// Keep a newer head of the config that is served, so that older ones are refused after a
+    /// restart, too.
+    Keep(SignedHead),
     /// Log that a head was not believed.
     Distrust(&'static str, SignedHead),
     /// End the session.
@@ -66,6 +72,7 @@ impl Follower {
     /// Begins a session; returns it with the hello to send.
     pub fn new(timing: Timing, memory: Memory, mut hello: Hello, now: Instant) -> (Self, Action) {
         hello.applied = memory.applied;
+        hello.rejected.clone_from(&memory.rejected);
         let follower = Self {
             timing,
             memory,
@@ -104,13 +111,17 @@ impl Follower {
     pub fn applied(&mut self, head: SignedHead, now: Instant) -> Vec<Action> {
         let position = Position::from(head);
         self.memory.applied = Some(position);
-        self.memory.rejected = None;
         self.settled(FromData::Applied(position), now)
     }
 
     /// The head that was obtained cannot be served.
     pub fn rejected(&mut self, rejected: Rejected, now: Instant) -> Vec<Action> {
-        self.memory.rejected = Some(rejected.clone());
+        let known = &mut self.memory.rejected;
+        known.retain(|known| known.config_hash != rejected.config_hash);
+        if known.len() >= REJECTED_MAX {
+            known.remove(0);
+        }
+        known.push(rejected.clone());
         self.settled(FromData::Rejected(rejected), now)
     }
 
@@ -131,7 +142,10 @@ impl Follower {
         self.welcomed = true;
         match &self.memory.pin {
             Some(pin) if *pin == welcome.pin => Vec::new(),
-            Some(_) => vec![Action::Close(CloseReason::ForeignCluster)],
+            Some(pin) => {
+                let (theirs, ours) = (welcome.pin.cluster_id, pin.cluster_id);
+                vec![Action::Close(CloseReason::ForeignCluster { theirs, ours })]
+            }
             None => {
                 self.memory.pin = Some(welcome.pin.clone());
                 vec![Action::Pin(welcome.pin)]
@@ -152,11 +166,12 @@ impl Follower {
             return Vec::new();
         }
         if self.serves(head.config_hash) {
-            return self.applied(head, now);
+            let is_news = self.memory.applied != Some(Position::from(head));
+            let keep = is_news.then_some(Action::Keep(head));
+            return keep.into_iter().chain(self.applied(head, now)).collect();
         }
-        if let Some(rejected) = self.memory.rejected.clone()
-            && rejected.config_hash == head.config_hash
-        {
+        let is_it = |rejected: &&Rejected| rejected.config_hash == head.config_hash;
+        if let Some(rejected) = self.memory.rejected.iter().find(is_it).cloned() {
             return vec![self.send(FromData::Rejected(rejected), now)];
         }
         self.obtaining = Some(head);

@@ -62,6 +62,7 @@ fn hello() -> Hello {
         labels: Default::default(),
         plugins: Default::default(),
         applied: None,
+        rejected: Vec::new(),
     }
 }
 
@@ -84,7 +85,8 @@ fn only_signed_newer_heads_of_the_pinned_cluster_are_believed() {
     let now = Instant::now();
     let (cluster, stranger) = (ClusterKey::new(1), ClusterKey::new(1));
     let applied = Position { epoch: 0, seq: Seq(5), config_hash: ConfigHash([5; 32]), revision: 0 };
-    let memory = || Memory { pin: Some(cluster.pin()), applied: Some(applied), rejected: None };
+    let memory =
+        || Memory { pin: Some(cluster.pin()), applied: Some(applied), rejected: Vec::new() };
     let mut moved = cluster.head(6, 6);
     moved.seq = Seq(7);
     let mut foreign = cluster.head(6, 6);
@@ -131,7 +133,7 @@ fn the_first_cluster_is_pinned_and_others_are_refused() {
     let (mut second, _) = Follower::new(Timing::default(), first.memory, hello(), now);
     let welcome = Welcome { protocol: PROTOCOL, pin: other.pin() };
     let actions = second.frame(FromControl::Welcome(welcome), now);
-    assert!(matches!(actions[..], [Action::Close(CloseReason::ForeignCluster)]));
+    assert!(matches!(actions[..], [Action::Close(CloseReason::ForeignCluster { .. })]));
 }
 
 #[test]
@@ -142,7 +144,14 @@ fn a_head_with_the_config_that_is_served_needs_no_content() {
     follower.frame(FromControl::Head(cluster.head(1, 1)), now);
     follower.applied(cluster.head(1, 1), now);
     let actions = follower.frame(FromControl::Head(cluster.head(3, 1)), now);
-    assert!(matches!(actions[..], [Action::Send(FromData::Applied(p))] if p.seq == Seq(3)));
+    let sent = FromData::Applied(Position::from(cluster.head(3, 1)));
+    assert!(
+        matches!(&actions[..], [Action::Keep(head), Action::Send(applied)]
+            if head.seq == Seq(3) && *applied == sent),
+        "{actions:?}"
+    );
+    let again = follower.frame(FromControl::Head(cluster.head(3, 1)), now);
+    assert!(matches!(again[..], [Action::Send(FromData::Applied(_))]), "it is kept: {again:?}");
 }
 
 #[test]
@@ -162,6 +171,12 @@ fn a_rejected_config_is_not_obtained_again() {
     let again = follower.frame(FromControl::Head(cluster.head(2, 1)), now);
     assert!(matches!(again[..], [Action::Send(FromData::Rejected(_))]));
     assert_eq!(obtained(&follower.frame(FromControl::Head(cluster.head(3, 3)), now)), Some(3));
+    follower.applied(cluster.head(3, 3), now);
+    let back = follower.frame(FromControl::Head(cluster.head(4, 1)), now);
+    assert!(matches!(back[..], [Action::Send(FromData::Rejected(_))]), "{back:?}");
+    let (_, first) = Follower::new(Timing::default(), follower.memory, hello(), now);
+    let tells = |hello: &Hello| hello.rejected.iter().any(|it| it.config_hash.0 == [1; 32]);
+    assert!(matches!(first, Action::Send(FromData::Hello(hello)) if tells(&hello)));
 }
 
 #[test]
@@ -242,7 +257,7 @@ impl World {
 
     fn offer_for(&self, i: usize) -> Offer {
         let peer = Peer { id: Uuid::from_u128(i as u128), labels: self.planes[i].labels.clone() };
-        self.view.offer(&peer, &self.head).unwrap()
+        self.view.offer(&peer, &self.head, None).unwrap()
     }
 
     fn decide(&mut self, decision: &Decision) {
@@ -345,7 +360,7 @@ impl World {
                     }
                 }
                 Action::Close(_) => self.disconnect(i),
-                Action::Pin(_) | Action::Distrust(..) => {}
+                Action::Pin(_) | Action::Keep(_) | Action::Distrust(..) => {}
             }
         }
     }

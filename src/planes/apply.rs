@@ -1,0 +1,236 @@
+//! How a config comes into force on a data plane, whichever way it came: journal, runtime, cache.
+//!
+//! Invariants:
+//! - the journal says so before a config is compiled, so that one that ends the process is found
+//!   out at the next start;
+//! - a config that is refused is not tried again by the same program;
+//! - the cache is written after the config is in force, and whatever fails there, it stays so.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::served::Served;
+use crate::domain::catalog::Catalog;
+use crate::domain::hash::ConfigHash;
+use crate::failpoint;
+use crate::runtime::{CompileError, Tools};
+use crate::settings::Settings;
+use crate::snapshot::Snapshot;
+use crate::snapshot::file::{self, KongOrigin, Newest};
+use crate::snapshot::head::SignedHead;
+use crate::telemetry::trouble::Trouble;
+use crate::wire::frame::{Pin, Rejected};
+use crate::wire::journal::Journal;
+
+/// Puts configs in force; clones share everything.
+#[derive(Clone)]
+pub(super) struct Applier(Arc<Inner>);
+
+struct Inner {
+    catalog: Arc<Catalog>,
+    directory: PathBuf,
+    served: Served,
+    tools: Tools,
+    record: Mutex<Record>,
+}
+
+/// Which way a config came.
+pub(super) enum Origin {
+    /// By a head that its cluster signed.
+    Signed(SignedHead, Pin),
+    /// From a control plane of Kong, signed by nobody.
+    Kong(KongOrigin),
+}
+
+/// What is known of the files in the prefix.
+struct Record {
+    journal: Journal,
+    /// What the newest generation of the cache is.
+    newest: Newest,
+    /// The config in it, if it is the one that was put in force last.
+    stored: Option<ConfigHash>,
+    /// With writing the cache.
+    trouble: Trouble,
+}
+
+impl Applier {
+    /// Takes up the journal of the prefix.
+    pub(super) fn open(
+        settings: &Settings,
+        catalog: Arc<Catalog>,
+        served: Served,
+        tools: Tools,
+    ) -> Self {
+        let directory = settings.prefix.path().to_owned();
+        let journal = Journal::open(&directory, &program(settings));
+        let (newest, trouble) = (Newest::Good, Trouble::new());
+        let record = Mutex::new(Record { journal, newest, stored: None, trouble });
+        Self(Arc::new(Inner { catalog, directory, served, tools, record }))
+    }
+
+    pub(super) fn catalog(&self) -> &Arc<Catalog> {
+        &self.0.catalog
+    }
+
+    /// Returns what is refused, the latest last.
+    pub(super) fn refused(&self) -> Vec<Rejected> {
+        self.record().journal.refused().to_vec()
+    }
+
+    /// Returns a newer head than that of the cache, if one with the same config was heard of.
+    pub(super) fn kept_head(&self) -> Option<SignedHead> {
+        self.record().journal.head()
+    }
+
+    /// Says whether the newest generation of the cache is what was started with.
+    pub(super) fn found(&self, newest: Option<ConfigHash>) {
+        let mut record = self.record();
+        record.stored = newest;
+        record.newest = match (newest, record.journal.good()) {
+            (None, _) => Newest::Bad,
+            (Some(hash), Some(good)) if hash != good => Newest::Unproven,
+            // Nobody noted what is good where a cache was copied to.
+            (Some(_), _) => Newest::Good,
+        };
+    }
+
+    /// Puts in force what the data plane starts with; returns whether it serves it. The runtime
+    /// begins empty, so an empty config needs no more than to be wanted.
+    pub(super) fn start_with(&self, snapshot: &Arc<Snapshot>) -> bool {
+        let config_hash = snapshot.hash();
+        if let Some(refused) = self.record().journal.refusal(config_hash) {
+            let (phase, reason) = (&refused.phase, &refused.reason);
+            tracing::error!(%config_hash, phase, "the configuration at hand is refused: {reason}");
+            return false;
+        }
+        if snapshot.config().is_empty() {
+            self.0.served.confirm();
+            return true;
+        }
+        self.put_in_force(snapshot).is_ok()
+    }
+
+    /// Puts a verified snapshot in force and keeps it; blocks while it compiles and writes. Of a
+    /// config that is served and kept already, the head is kept.
+    pub(super) fn apply(&self, snapshot: &Arc<Snapshot>, from: Origin) -> Result<(), CompileError> {
+        let config_hash = snapshot.hash();
+        let is_served = self.0.served.handle.load().config_hash == config_hash;
+        if is_served {
+            self.0.served.confirm();
+        } else {
+            self.put_in_force(snapshot)?;
+            match &from {
+                Origin::Signed(head, _) => {
+                    tracing::info!(seq = head.seq.0, %config_hash, "configuration served");
+                }
+                Origin::Kong(kong) => {
+                    tracing::info!(kong = kong.config_hash, %config_hash, "configuration served");
+                }
+            }
+        }
+        let is_kept = is_served && self.record().stored == Some(config_hash);
+        match from {
+            Origin::Signed(head, _) if is_kept => self.record().journal.keep_head(head),
+            from => self.keep(snapshot, from),
+        }
+        Ok(())
+    }
+
+    fn put_in_force(&self, snapshot: &Arc<Snapshot>) -> Result<(), CompileError> {
+        if let Some(refused) = self.record().journal.refusal(snapshot.hash()) {
+            let reason = format!("it was refused before: {}", refused.reason);
+            return Err(CompileError { entity: None, reason });
+        }
+        let before = self.record().journal.begin(snapshot.hash(), Instant::now());
+        self.0.served.serve(snapshot, &self.0.tools).inspect_err(|error| {
+            tracing::error!(config_hash = %snapshot.hash(), %error, "configuration not served");
+            self.record().journal.refuse(rejected(snapshot.hash(), error), before);
+        })
+    }
+
+    /// Writes the cache. The configuration is served whether or not that works, and the next one is
+    /// kept if it can be.
+    fn keep(&self, snapshot: &Snapshot, from: Origin) {
+        let catalog = &self.0.catalog;
+        let bytes = match from {
+            Origin::Signed(head, pin) => {
+                file::encode(catalog, snapshot, Some((head, pin.public_key)))
+            }
+            Origin::Kong(kong) => file::encode_unsigned(catalog, snapshot, kong),
+        };
+        failpoint::hit("cache.encoded");
+        let mut record = self.record();
+        // The same config under another name takes the place of itself.
+        let is_same = record.stored == Some(snapshot.hash());
+        let newest = if is_same { Newest::Bad } else { record.newest };
+        match file::store(&self.0.directory, &bytes, newest) {
+            Ok(()) => {
+                let is_good = record.journal.good() == Some(snapshot.hash());
+                record.newest = if is_good { Newest::Good } else { Newest::Unproven };
+                record.stored = Some(snapshot.hash());
+                if record.trouble.ends() {
+                    tracing::info!("config cache file is written again");
+                }
+            }
+            Err(error) if record.trouble.begins() => {
+                tracing::error!(%error, "unable to write config cache file");
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Notes that what is served is good, if it has been served for long enough; blocks then.
+    pub(super) fn bake(&self) {
+        let mut record = self.record();
+        let baked = record.journal.bake(Instant::now());
+        if baked.is_some() && baked == record.stored {
+            record.newest = Newest::Good;
+        }
+    }
+
+    /// Returns whether there is something to note.
+    pub(super) fn is_baked(&self) -> bool {
+        self.record().journal.is_baked(Instant::now())
+    }
+
+    /// Notes that the data plane ends because it is told to.
+    pub(super) fn close(&self) {
+        self.record().journal.close();
+    }
+
+    // A note is made whole or not at all, so a poisoned lock is still good.
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.0.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A data plane that cannot start has not crashed on its config.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.record.get_mut().unwrap_or_else(PoisonError::into_inner).journal.close();
+        }
+    }
+}
+
+/// Says why a config is not served as a control plane is told.
+pub(super) fn rejected(config_hash: ConfigHash, error: &CompileError) -> Rejected {
+    Rejected {
+        config_hash,
+        phase: "compile".to_owned(),
+        entity: error.entity.map(|key| key.to_string()),
+        pointer: None,
+        reason: error.reason.clone(),
+    }
+}
+
+/// Tells apart what may serve a config that something else refused: the executable, and which
+/// plugins it runs.
+fn program(settings: &Settings) -> String {
+    let file = std::env::current_exe().and_then(std::fs::metadata);
+    let (size, changed) = file.map_or((0, 0), |file| (file.len(), file.mtime()));
+    let (plugins, unsupported) = (settings.plugins.join(","), settings.unsupported_plugins);
+    format!("{} {size:x} {changed:x} {plugins} {unsupported:?}", env!("CARGO_PKG_VERSION"))
+}
