@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use super::Told;
 use super::output::Output;
-use crate::planes;
 use crate::settings::{Settings, Sources};
 
 /// Check a configuration file
@@ -19,10 +18,6 @@ pub(super) fn run(args: &Args, out: &Output) -> anyhow::Result<()> {
     match Settings::load(&Sources::of_process(Some(args.conf.clone()), None)) {
         Ok(settings) => {
             out.settings(&settings);
-            if let Err(refused) = planes::refuse_unsupported(&settings) {
-                out.error(&refused.to_string());
-                return Err(Told.into());
-            }
             out.say(&format!("configuration at {} is valid", args.conf.display()));
             Ok(())
         }

@@ -12,12 +12,14 @@
 
 pub mod chain;
 pub mod cluster;
+mod der;
 mod direct;
 pub mod ed25519;
 pub mod expiry;
 pub mod file;
 pub mod generate;
 pub mod listener;
+pub mod ocsp;
 pub mod pair;
 pub mod secret;
 mod signature;

@@ -29,8 +29,9 @@ use crate::fleet::{ControlPlane, Fleet};
 use crate::log::LogDatabase;
 use crate::log::promotions::PromotionStore;
 use crate::log::tokens::TokenStore;
+use crate::pki::ocsp::{DEADLINE, Revocation, Rule};
 use crate::promotion::keeper::Keeper;
-use crate::settings::{Database, Listener, Role, Settings};
+use crate::settings::{ClusterMtls, Database, Listener, Ocsp, Role, Settings};
 use crate::telemetry::Guard;
 use crate::telemetry::level::Level;
 use crate::wire::publish::{Publication, publish};
@@ -120,9 +121,8 @@ impl Control {
         let mut status = Vec::new();
         // In a traditional node the data half serves it: it knows the traffic.
         if has_cluster {
-            let status_api =
-                StatusApi::new(status_source, clock.clone(), Tells::read(&settings.proxy.headers))
-                    .router();
+            let tells = Tells::read(&settings.proxy.headers);
+            let status_api = StatusApi::new(status_source, clock.clone(), tells).router();
             status = serve_all(&mut started, settings, Face::Status, status_api, &counts)?;
         }
         let mut addresses = Vec::new();
@@ -135,6 +135,7 @@ impl Control {
                 fleet: fleet.clone(),
                 cluster,
                 identity: certificates.add_cluster()?,
+                revocation: revocation(settings, &clock),
                 clock,
                 timing: Timing::default(),
                 payload_bytes_max: super::payload_bytes_max(settings),
@@ -157,6 +158,20 @@ impl Control {
     pub async fn stop(self) {
         self.tasks.stop().await;
     }
+}
+
+/// Returns how certificates of data planes are checked for being revoked.
+fn revocation(settings: &Settings, clock: &Clock) -> Option<Revocation> {
+    let rule = match settings.cluster.ocsp {
+        Ocsp::Off => return None,
+        Ocsp::On => Rule::Required,
+        Ocsp::Optional => Rule::Optional,
+    };
+    if settings.cluster.mtls == ClusterMtls::Shared {
+        tracing::warn!("cluster_ocsp has no effect while cluster_mtls = shared");
+        return None;
+    }
+    Some(Revocation::new(rule, DEADLINE, clock.clone()))
 }
 
 fn warn_of_stored_plugins(settings: &Settings) {

@@ -34,7 +34,7 @@ pub use self::ready::ReadySignal;
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::plugins;
-use crate::settings::{LogLevel, Ocsp, Role, Settings, Sources};
+use crate::settings::{LogLevel, Role, Settings, Sources};
 use crate::telemetry::trouble::is_of_disk;
 use crate::telemetry::{self, InitError, LogFormat, LogTarget};
 
@@ -88,7 +88,6 @@ pub fn run(settings: Settings, ready: ReadySignal) -> anyhow::Result<()> {
 
 impl Node {
     async fn start(settings: &Settings, log: &Arc<telemetry::Guard>) -> anyhow::Result<Self> {
-        refuse_unsupported(settings)?;
         match settings.role {
             Role::ControlPlane => Ok(Self::Control(control(settings, log).await?)),
             Role::DataPlane => Ok(Self::Data(Data::start(settings, Clock::System).await?)),
@@ -142,20 +141,6 @@ impl Node {
 
 async fn control(settings: &Settings, log: &Arc<telemetry::Guard>) -> anyhow::Result<Control> {
     Control::start_logging(settings, Clock::System, log.clone()).await
-}
-
-/// Refuses what would leave a node less protected than its operator believes, or out of reach of
-/// its control plane; anything else that is not supported yet is warned about once.
-///
-/// # Errors
-/// The first setting that no node starts with.
-pub fn refuse_unsupported(settings: &Settings) -> anyhow::Result<()> {
-    let cluster = &settings.cluster;
-    let refused = [(!matches!(cluster.ocsp, Ocsp::Off), "cluster_ocsp other than off")];
-    for (set, what) in refused {
-        anyhow::ensure!(!set, "{what} is not supported by this release");
-    }
-    Ok(())
 }
 
 /// Returns `cluster_max_payload` as a length.
@@ -225,24 +210,5 @@ fn reread(settings: &Settings, log: &telemetry::Guard) -> Option<Settings> {
 fn apply_level(level: LogLevel, log: &telemetry::Guard) {
     if let Ok(level) = level.as_str().parse() {
         log.set_level(level);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn settings(name: &str, value: &str) -> Settings {
-        let env = [(name.to_owned(), value.to_owned())].into();
-        let prefix = std::env::temp_dir().join("hybridctl-unsupported").display().to_string();
-        Settings::load(&Sources { conf: None, env, prefix: Some(prefix) }).unwrap()
-    }
-
-    #[test]
-    fn what_would_weaken_a_node_is_refused() {
-        let refused = refuse_unsupported(&settings("KONG_CLUSTER_OCSP", "on"));
-        let refused = refused.unwrap_err().to_string();
-        assert!(refused.ends_with("is not supported by this release"), "{refused}");
-        assert!(refuse_unsupported(&settings("KONG_LOG_LEVEL", "info")).is_ok());
     }
 }

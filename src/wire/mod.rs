@@ -10,6 +10,7 @@
 //! - garbage ends its connection and nothing else.
 
 mod address;
+mod admit;
 mod answer;
 pub mod content;
 pub mod follow;

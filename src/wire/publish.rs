@@ -8,7 +8,6 @@ use http::{HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -16,6 +15,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use super::admit::admit;
 use super::answer::{Answer, immutable, plain, refusal};
 use super::frame::{self, FromControl, FromData, PROTOCOL, Pin, Welcome};
 use super::kong;
@@ -30,9 +30,8 @@ use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::fleet::Fleet;
 use crate::pki::TlsError;
-use crate::pki::cluster::{
-    LiveIdentity, PeerCertificate, PeerError, check_peer, cluster_server_config,
-};
+use crate::pki::cluster::{LiveIdentity, PeerCertificate, cluster_server_config};
+use crate::pki::ocsp::Revocation;
 use crate::promotion::decision::Peer;
 use crate::promotion::keeper::Keeper;
 use crate::promotion::view::View;
@@ -66,6 +65,8 @@ pub struct Publication {
     pub cluster: Signer,
     /// Our certificate, and whom we trust.
     pub identity: LiveIdentity,
+    /// Whether certificates are checked for being revoked, and how.
+    pub revocation: Option<Revocation>,
     /// Time.
     pub clock: Clock,
     /// When peers are given up.
@@ -174,7 +175,12 @@ async fn connection(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor, share
             return;
         }
     };
-    let certificate = match admit(&shared, stream.get_ref().1.peer_certificates()) {
+    let mut stop = shared.stop.clone();
+    let admitted = tokio::select! {
+        admitted = admit(&shared, peer, stream.get_ref().1.peer_certificates()) => admitted,
+        _ = stop.wait_for(|stop| *stop) => return,
+    };
+    let certificate = match admitted {
         Ok(certificate) => Some(Arc::new(certificate)),
         Err(error) => {
             tracing::error!(%peer, "[clustering] {error}");
@@ -196,23 +202,12 @@ async fn connection(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor, share
         .header_read_timeout(HANDSHAKE_WITHIN)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    let mut stop = shared.stop.clone();
     tokio::select! {
         served = served => if let Err(error) = served {
             tracing::debug!(%peer, %error, "[clustering] connection ended");
         },
         _ = stop.wait_for(|stop| *stop) => {}
     }
-}
-
-/// Decides whether who has ended the handshake may ask for something: every check of the peer's
-/// certificate stands here, before the first request is read.
-fn admit(
-    shared: &Shared,
-    presented: Option<&[CertificateDer<'_>]>,
-) -> Result<PeerCertificate, PeerError> {
-    let publication = &shared.publication;
-    check_peer(&publication.identity.current(), presented, &publication.clock)
 }
 
 /// The connection ends without an answer, as nginx's status 444 has it.

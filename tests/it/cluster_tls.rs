@@ -18,20 +18,20 @@ use crate::harness::{Cluster, Directory, poll};
 use crate::http::{self, Upstream};
 use crate::openssl::{self, Authority, Key};
 
-const SERVER: &str = "extendedKeyUsage=serverAuth\nsubjectAltName=DNS:cp.kong.test\n";
-const CLIENT: &str = "extendedKeyUsage=clientAuth\n";
+pub(crate) const SERVER: &str = "extendedKeyUsage=serverAuth\nsubjectAltName=DNS:cp.kong.test\n";
+pub(crate) const CLIENT: &str = "extendedKeyUsage=clientAuth\n";
 
 fn pair(env: &mut Vec<(String, String)>, (certificate, key): &(String, String)) {
     env.push(("KONG_CLUSTER_CERT".to_owned(), certificate.clone()));
     env.push(("KONG_CLUSTER_CERT_KEY".to_owned(), key.clone()));
 }
 
-fn borrowed(env: &[(String, String)]) -> Vec<(&str, &str)> {
+pub(crate) fn borrowed(env: &[(String, String)]) -> Vec<(&str, &str)> {
     env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
 /// The settings of a node in pki mode.
-fn pki(own: &(String, String), ca: &str) -> Vec<(String, String)> {
+pub(crate) fn pki(own: &(String, String), ca: &str) -> Vec<(String, String)> {
     let mut env = vec![
         ("KONG_CLUSTER_MTLS".to_owned(), "pki".to_owned()),
         ("KONG_CLUSTER_CA_CERT".to_owned(), ca.to_owned()),
@@ -40,13 +40,13 @@ fn pki(own: &(String, String), ca: &str) -> Vec<(String, String)> {
     env
 }
 
-fn named(mut env: Vec<(String, String)>, name: &str) -> Vec<(String, String)> {
+pub(crate) fn named(mut env: Vec<(String, String)>, name: &str) -> Vec<(String, String)> {
     env.push(("KONG_CLUSTER_SERVER_NAME".to_owned(), name.to_owned()));
     env
 }
 
 /// Returns the rows of the data planes.
-async fn rows(cluster: &Cluster) -> Vec<Value> {
+pub(crate) async fn rows(cluster: &Cluster) -> Vec<Value> {
     let page = cluster.call("GET", "/clustering/data-planes", &Value::Null).await.json();
     page["data"].as_array().cloned().unwrap_or_default()
 }
@@ -58,7 +58,7 @@ pub(crate) fn not_after(file: &str) -> i64 {
 }
 
 /// Waits until the data plane says that its link fails for this reason.
-async fn fails_with(cluster: &Cluster, reason: &str) {
+pub(crate) async fn fails_with(cluster: &Cluster, reason: &str) {
     let mut last = None;
     let found = poll(async || {
         last = cluster.data.as_ref().unwrap().last_link_error();

@@ -34,6 +34,7 @@ mod log_faults;
 mod max_payload;
 mod migrations;
 mod mirror;
+mod ocsp;
 mod offline;
 mod openssl;
 mod postgres;

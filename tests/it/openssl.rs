@@ -3,10 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// What a machine without it is told.
+pub(crate) const MISSING: &str = "openssl must be installed (Debian: apt-get install openssl)";
+
 /// Runs `openssl` in a directory.
 #[track_caller]
 pub(crate) fn run(directory: &Path, arguments: &[&str]) {
-    let ran = Command::new("openssl").args(arguments).current_dir(directory).output().unwrap();
+    let ran = Command::new("openssl").args(arguments).current_dir(directory).output();
+    let ran = ran.expect(MISSING);
     assert!(ran.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
 }
 
@@ -67,6 +71,32 @@ impl Authority {
         extensions: &str,
         days: u32,
     ) -> (String, String) {
+        self.issue_with(file, name, key, extensions, days, &["-CAcreateserial"])
+    }
+
+    /// Does the same with a serial number of one's own.
+    pub(crate) fn issue_numbered(
+        &self,
+        file: &str,
+        name: &str,
+        serial: u32,
+        key: Key,
+        extensions: &str,
+        days: u32,
+    ) -> (String, String) {
+        let serial = serial.to_string();
+        self.issue_with(file, name, key, extensions, days, &["-set_serial", &serial])
+    }
+
+    fn issue_with(
+        &self,
+        file: &str,
+        name: &str,
+        key: Key,
+        extensions: &str,
+        days: u32,
+        serial: &[&str],
+    ) -> (String, String) {
         let directory = self.directory.as_path();
         let path =
             |extension: &str| directory.join(format!("{file}.{extension}")).display().to_string();
@@ -79,7 +109,8 @@ impl Authority {
 
         let (own, own_key, days) = (self.file(), self.path("key"), days.to_string());
         let mut arguments = vec!["x509", "-req", "-in", &request, "-CA", &own, "-CAkey", &own_key];
-        arguments.extend(["-CAcreateserial", "-out", &certificate, "-days", &days]);
+        arguments.extend(["-out", &certificate, "-days", &days]);
+        arguments.extend(serial);
         let extension_file = path("ext");
         if !extensions.is_empty() {
             std::fs::write(&extension_file, extensions).unwrap();

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use rustls_pki_types::CertificateDer;
 
 use super::super::chain::Refusal;
+use super::super::ocsp::RevocationError;
 use super::super::x509::{Facts, Purpose};
 use super::identity::{ClusterIdentity, Trust, sha256};
 use crate::clock::Clock;
@@ -36,8 +37,8 @@ impl PeerCertificate {
 
 /// Why a peer on the cluster port is turned away; the texts are Kong's log lines.
 ///
-/// The first three close the connection without an answer, the others are a plain 400
-/// (reference hybrid.md, section 3.4).
+/// `Refused` and `NotSent` are answered with a plain 400, the others close the connection
+/// without an answer (reference hybrid.md, section 3.4).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PeerError {
     /// The client sent no certificate (shared mode).
@@ -57,12 +58,15 @@ pub enum PeerError {
     /// The certificate is out of date, for another purpose, or nobody trusted vouches for it.
     #[error("client SSL certificate verify error: ({}:{})", .0.code, .0.reason)]
     Refused(Refusal),
+    /// The certificate was revoked, or has to be checked for that and could not be (pki mode).
+    #[error(transparent)]
+    Revocation(#[from] RevocationError),
 }
 
 impl PeerError {
     /// Tells whether the connection is closed without an answer rather than answered with 400.
     pub fn closes_silently(&self) -> bool {
-        matches!(self, Self::Missing | Self::Unreadable(_) | Self::Incorrect)
+        !matches!(self, Self::NotSent | Self::Refused(_))
     }
 }
 

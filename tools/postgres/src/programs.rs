@@ -45,6 +45,7 @@ pub fn find_or_install() -> Result<PathBuf, String> {
     }
     if is_root() && Path::new("/usr/bin/apt-get").exists() {
         run("apt-get", &["update"])?;
+        // The tests call `openssl` as well, on which Debian's PostgreSQL depends.
         run("apt-get", &["install", "-y", "--no-install-recommends", "postgresql"])?;
         let installed = find()?;
         // The packages start a server of their own, which nobody asked for.
