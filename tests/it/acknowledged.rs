@@ -2,7 +2,7 @@
 //! what clients were told is checked against the log.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use throwaway_postgres::Server;
 use uuid::Uuid;
 
 use crate::durability::ControlProcess;
-use crate::harness::{Cluster, Directory, poll};
+use crate::harness::{Cluster, Directory, own_address, poll};
 use crate::http;
 use crate::postgres::{self, Schema};
 
@@ -63,7 +63,7 @@ async fn disturb(server: &mut Server, seed: u64) {
     let one = Cluster::without_data_with(schema.env()).await;
     let directory = Directory::new();
     let pair = directory.pair("cluster");
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = own_address();
     let env = schema.env();
     let two = ControlProcess::start(&directory, &pair, address, &env).await;
 

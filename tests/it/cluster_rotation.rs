@@ -1,7 +1,7 @@
 //! Certificates that change while the nodes run: real processes, the procedure of
 //! docs/certificates.md, and what the logs say.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use serde_json::{Value, json};
 
 use crate::cluster_tls::{ask, not_after};
-use crate::harness::{Directory, poll};
+use crate::harness::{Directory, own_address, poll};
 use crate::http::{self, Upstream};
 use crate::openssl::{self, Authority, Key};
 
@@ -57,10 +57,6 @@ impl Drop for Node {
     fn drop(&mut self) {
         let _ = self.run("stop");
     }
-}
-
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 fn control(directory: &Path, (admin, cluster): (SocketAddr, SocketAddr), tls: &Tls) -> Node {
@@ -189,7 +185,7 @@ async fn rotate(directory: &Path, is_pki: bool, old: &Generation, new: &Generati
     let tls = Tls { directory: directory.to_owned(), is_pki };
     tls.trust(&[&old.trusted]);
     NODES.iter().zip(&old.pairs).for_each(|(node, pair)| tls.put(node, pair));
-    let (admin, cluster, proxies) = (free(), free(), [free(), free()]);
+    let (admin, cluster, proxies) = (own_address(), own_address(), [own_address(), own_address()]);
     let control = control(directory, (admin, cluster), &tls);
     let planes = [
         plane(directory, "dp1", (proxies[0], cluster), &tls),
@@ -286,9 +282,9 @@ async fn bad_files_and_refused_peers_are_logged_once() {
     tls.put("cp", &own);
     tls.put("dp", &own);
     tls.trust(&[&own.0]);
-    let (admin, cluster) = (free(), free());
+    let (admin, cluster) = (own_address(), own_address());
     let control = control(path, (admin, cluster), &tls);
-    let plane = plane(path, "dp", (free(), cluster), &tls);
+    let plane = plane(path, "dp", (own_address(), cluster), &tls);
     control.says("data plane connected", 1).await;
 
     // A certificate without its key: the reload is the operator's, so it is said at once.
@@ -346,9 +342,9 @@ async fn certificates_that_run_out_are_named_in_the_log() {
     tls.trust(&[&ca.file()]);
     tls.put("cp", &ca.issue("cp", "cp.kong.test", Key::Ec, "", 20));
     tls.put("dp", &ca.issue("dp", "dp", Key::Ec, "", 6));
-    let (admin, cluster) = (free(), free());
-    let nobody = free();
-    let lonely = plane(path, "dp", (free(), nobody), &tls);
+    let (admin, cluster) = (own_address(), own_address());
+    let nobody = own_address();
+    let lonely = plane(path, "dp", (own_address(), nobody), &tls);
     lonely.says("WARN … [clustering] this node's cluster_cert expires in 5 days, at ", 1).await;
     let connection = format!("connection to control plane wss://{nobody}/v1/");
     lonely.says(&connection, 1).await;
@@ -360,6 +356,6 @@ async fn certificates_that_run_out_are_named_in_the_log() {
 
     let control = control(path, (admin, cluster), &tls);
     control.says("WARN … [clustering] this node's cluster_cert expires in 19 days, at ", 1).await;
-    let _plane = plane(path, "dp", (free(), cluster), &tls);
+    let _plane = plane(path, "dp", (own_address(), cluster), &tls);
     control.says("WARN … [clustering] certificate of data plane expires in 5 days, at ", 1).await;
 }

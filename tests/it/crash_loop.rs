@@ -1,7 +1,7 @@
 //! A configuration that ends a data plane's process: it goes back by itself, says so, and the
 //! control plane keeps the configuration from everybody else.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -9,7 +9,7 @@ use hybridctl::domain::hash::ConfigHash;
 use hybridctl::planes::data::Data;
 use serde_json::{Value, json};
 
-use crate::harness::{Cluster, poll};
+use crate::harness::{Cluster, own_address, poll};
 use crate::http;
 
 /// A data plane that can be killed, again and again, in one prefix.
@@ -23,7 +23,7 @@ pub(crate) struct DataProcess {
 impl DataProcess {
     pub(crate) async fn start(cluster: &Cluster, name: &str) -> Self {
         let control = cluster.control.as_ref().unwrap().cluster[0].to_string();
-        let status = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let status = own_address();
         let prefix = cluster.prefix(name);
         let env = [
             ("KONG_ROLE", "data_plane".to_owned()),

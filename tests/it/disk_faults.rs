@@ -3,7 +3,7 @@
 
 #![cfg(target_os = "linux")]
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -14,7 +14,7 @@ use rustix::process::{Pid, Resource, Rlimit};
 use serde_json::json;
 use tokio::net::TcpStream;
 
-use crate::harness::{Cluster, Directory, poll};
+use crate::harness::{Cluster, Directory, own_address, poll};
 use crate::http::{self, Answer, Upstream};
 
 const ENOSPC: i32 = 28;
@@ -153,10 +153,6 @@ impl Drop for Node {
     }
 }
 
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 async fn send(admin: SocketAddr, method: &str, path: &str, body: serde_json::Value) -> Answer {
     let json = [("Content-Type", "application/json")];
     http::send(admin, method, path, &json, &body.to_string()).await.unwrap()
@@ -219,7 +215,7 @@ async fn a_disk_that_fails_under_sqlite_costs_writes_and_nothing_else() {
     let directory = Directory::new();
     let faults = Faults::new(&directory);
     let pair = directory.pair("cluster");
-    let (admin, cluster) = (free(), free());
+    let (admin, cluster) = (own_address(), own_address());
     let upstream = Upstream::start("blue").await;
     let control = Node::control(&directory, Some(&faults), &pair, (admin, cluster)).await;
     route(admin, "a", &upstream).await;
@@ -294,7 +290,7 @@ async fn a_control_plane_starts_on_a_disk_that_is_read_only_and_serves() {
     let directory = Directory::new();
     let faults = Faults::new(&directory);
     let pair = directory.pair("cluster");
-    let (admin, cluster) = (free(), free());
+    let (admin, cluster) = (own_address(), own_address());
     let upstream = Upstream::start("blue").await;
     let control = Node::control(&directory, Some(&faults), &pair, (admin, cluster)).await;
     route(admin, "a", &upstream).await;
@@ -325,7 +321,7 @@ async fn a_control_plane_starts_on_a_disk_that_is_read_only_and_serves() {
 async fn where_no_file_takes_a_byte_not_even_the_log_the_node_goes_on() {
     let directory = Directory::new();
     let pair = directory.pair("cluster");
-    let (admin, cluster) = (free(), free());
+    let (admin, cluster) = (own_address(), own_address());
     let upstream = Upstream::start("blue").await;
     let control = Node::control(&directory, None, &pair, (admin, cluster)).await;
     route(admin, "a", &upstream).await;
@@ -353,7 +349,7 @@ async fn a_data_plane_whose_prefix_takes_no_writes_serves_from_memory() {
     let faults = Faults::new(&cluster.directory);
     let upstream = Upstream::start("blue").await;
     cluster.route("a", "/a", &upstream).await;
-    let proxy = free();
+    let proxy = own_address();
     let link = cluster.control.as_ref().unwrap().cluster[0].to_string();
     let listen = format!("{proxy}, 127.0.0.1:0 ssl");
     let env = cluster.env_with_certificate(Vec::new());
@@ -417,7 +413,7 @@ async fn exhaust(node: &Node, address: SocketAddr, text: &str) -> Vec<TcpStream>
 #[tokio::test(flavor = "multi_thread")]
 async fn without_file_descriptors_listeners_wait_and_go_on() {
     let directory = Directory::new();
-    let (admin, proxy) = (free(), free());
+    let (admin, proxy) = (own_address(), own_address());
     let (admin_text, proxy_text) = (admin.to_string(), proxy.to_string());
     let env = [
         ("KONG_DATABASE", "off"),
@@ -448,7 +444,7 @@ async fn without_file_descriptors_listeners_wait_and_go_on() {
 async fn without_file_descriptors_data_planes_wait_and_are_served_later() {
     let directory = Directory::new();
     let pair = directory.pair("cluster");
-    let (admin, cluster) = (free(), free());
+    let (admin, cluster) = (own_address(), own_address());
     let upstream = Upstream::start("blue").await;
     let control = Node::control(&directory, None, &pair, (admin, cluster)).await;
     route(admin, "a", &upstream).await;

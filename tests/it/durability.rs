@@ -1,11 +1,11 @@
 //! Real processes that are killed: no acknowledged write is lost, and the quick start works.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
 
-use crate::harness::{Directory, poll};
+use crate::harness::{Directory, own_address, poll};
 use crate::http;
 
 /// A control plane that can be killed.
@@ -54,7 +54,7 @@ impl Drop for ControlProcess {
 async fn a_killed_control_plane_has_kept_every_acknowledged_write() {
     let directory = Directory::new();
     let pair = directory.pair("cluster");
-    let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let admin = own_address();
     let mut acknowledged = 0;
     for _ in 0..3 {
         let control = ControlProcess::start(&directory, &pair, admin, &[]).await;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use hybridctl::clock::Clock;
@@ -239,6 +240,24 @@ impl Cluster {
         let done = poll(async || (data.config_hash() == wanted).then_some(())).await;
         assert!(done.is_some(), "the data plane stays at {}", data.config_hash().short());
     }
+}
+
+/// Ports below those that the system hands out for port 0.
+const OWN_PORTS: std::ops::Range<u16> = 20_000..30_000;
+
+/// Returns an address for a process that must be found again where it was: nobody else gets it
+/// while that process is not there. Port 0 would be somebody else's by then, now and then.
+pub(crate) fn own_address() -> SocketAddr {
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    let count = OWN_PORTS.end - OWN_PORTS.start;
+    // Another run of the tests begins elsewhere.
+    let start = (std::process::id() % 100) as u16 * (count / 100);
+    let mut free = std::iter::from_fn(|| {
+        let offset = start.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed)) % count;
+        Some(SocketAddr::from(([127, 0, 0, 1], OWN_PORTS.start + offset)))
+    });
+    let is_free = |address: &SocketAddr| std::net::TcpListener::bind(address).is_ok();
+    free.find(is_free).unwrap()
 }
 
 /// Looks until something is there; nothing if it never is.

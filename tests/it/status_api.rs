@@ -26,6 +26,12 @@ async fn with_upstream() -> Cluster {
         assert_eq!(made.status, 201, "{}", made.body);
     }
     cluster.converge().await;
+    // The Status API is told just after traffic is.
+    let listed = poll(async || {
+        let answer = http::get(cluster.status(), "/upstreams/u.test/targets").await.ok()?;
+        (answer.json()["data"].as_array()?.len() == 2).then_some(())
+    });
+    listed.await.expect("the Status API lists both targets");
     cluster
 }
 

@@ -1,6 +1,6 @@
 //! A control plane that dies while clients write: what they were told is there after.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
 use hybridctl::domain::event::Seq;
 use hybridctl::planes;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::Point;
 use crate::durability::ControlProcess;
-use crate::harness::Directory;
+use crate::harness::{Directory, own_address};
 use crate::http;
 use crate::postgres::Schema;
 
@@ -32,7 +32,7 @@ async fn put(admin: SocketAddr, number: usize) -> bool {
 /// Writes until the control plane dies, starts it again and counts.
 async fn crash(env: &[(String, String)], pair: &(String, String), point: Point) {
     let directory = Directory::new();
-    let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let admin = own_address();
     let mut armed = env.to_vec();
     armed.push(("HYBRIDCTL_FAIL_AT".to_owned(), point.to_string()));
     let control = ControlProcess::start(&directory, pair, admin, &armed).await;
