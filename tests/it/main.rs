@@ -49,4 +49,5 @@ mod source;
 mod status_api;
 mod tidy;
 mod unsupported_plugins;
+mod websocket;
 mod without_database;

@@ -48,6 +48,7 @@ impl UpstreamHead {
     /// Appends one header of our own; `start` is its name, a colon and a space.
     pub fn append_own(&mut self, start: &'static str, value: &[u8]) {
         debug_assert!(start.strip_suffix(": ").is_some_and(|name| is_token(name.as_bytes())));
+        self.upgrade |= start == "upgrade: ";
         self.bytes.reserve(start.len() + value.len() + 2);
         self.bytes.extend_from_slice(start.as_bytes());
         push_value(&mut self.bytes, value);
@@ -236,6 +237,15 @@ mod tests {
             text(&head, RequestFraming::Chunked),
             "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn a_head_knows_that_it_asks_for_another_protocol() {
+        let mut head = UpstreamHead::new(&Method::GET, "/");
+        head.append_own("connection: ", b"keep-alive, Upgrade");
+        assert!(!head.asks_upgrade());
+        head.append_own("upgrade: ", b"websocket");
+        assert!(head.asks_upgrade());
     }
 
     #[test]
