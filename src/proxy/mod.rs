@@ -6,6 +6,7 @@
 //! - a request is tried again only where that cannot do its work twice;
 //! - input of a client or upstream never reaches a panic.
 
+mod ahead;
 mod chunk;
 pub mod forward;
 pub mod handler;

@@ -23,6 +23,7 @@ pub use bind::{BindError, ListenSpec};
 pub use body::{FilteredBody, ProxyBody};
 pub use connection::ConnectionInfo;
 pub use counters::ConnectionCounts;
-pub use request::{ClientBody, ClientRequest, UpgradedClient};
+pub(in crate::proxy) use request::UpgradedClient;
+pub use request::{ClientBody, ClientRequest};
 pub use serve::ServeLimits;
 pub use server::ProxyServer;

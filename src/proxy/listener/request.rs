@@ -1,20 +1,19 @@
 //! What a client asks, in either version of HTTP.
 
 use std::cell::RefCell;
-use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::request::Parts;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
 use super::http1::{Http1Body, Wire};
 use super::stream::ClientStream;
+use crate::proxy::ahead::ReadAhead;
 use crate::proxy::upstream::BoxError;
 
 /// A request: its head, its body as it comes, and a way to take over its connection.
@@ -39,7 +38,7 @@ impl ClientRequest {
 
     /// Returns the connection to come: it is handed over once an answer with status 101 has been
     /// sent, which only HTTP/1.1 has.
-    pub fn on_upgrade(&self) -> Option<oneshot::Receiver<UpgradedClient>> {
+    pub(in crate::proxy) fn on_upgrade(&self) -> Option<oneshot::Receiver<UpgradedClient>> {
         let (sender, receiver) = oneshot::channel();
         self.wire.as_ref()?.borrow_mut().upgrade = Some(sender);
         Some(receiver)
@@ -89,47 +88,4 @@ impl Body for ClientBody {
 }
 
 /// A client's connection after a protocol switch, with the bytes that came behind the request.
-pub struct UpgradedClient {
-    leftover: BytesMut,
-    stream: ClientStream,
-}
-
-impl UpgradedClient {
-    pub(super) fn new(leftover: BytesMut, stream: ClientStream) -> Self {
-        Self { leftover, stream }
-    }
-}
-
-impl AsyncRead for UpgradedClient {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.leftover.is_empty() {
-            return Pin::new(&mut this.stream).poll_read(cx, buffer);
-        }
-        let length = this.leftover.len().min(buffer.remaining());
-        buffer.put_slice(&this.leftover.split_to(length));
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for UpgradedClient {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
-    }
-}
+pub(in crate::proxy) type UpgradedClient = ReadAhead<ClientStream>;

@@ -18,7 +18,7 @@ pub(super) enum Transport {
 }
 
 /// What HTTP is spoken over.
-pub(super) struct ClientStream {
+pub(in crate::proxy) struct ClientStream {
     transport: Transport,
     /// Bytes that were read to tell the protocol, to be read again.
     prefix: Bytes,

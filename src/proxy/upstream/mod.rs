@@ -35,5 +35,4 @@ pub(in crate::proxy) use head::push_last_chunk;
 pub use peer::{PeerAddress, PeerTls, PoolLimits, Timeouts};
 pub use pool::{Pool, UpstreamResponse};
 pub use request::RequestBody;
-pub use splice::splice;
-pub use stream::UpgradedStream;
+pub(in crate::proxy) use splice::splice;

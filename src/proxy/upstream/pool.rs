@@ -63,7 +63,7 @@ pub struct UpstreamResponse {
 
 impl UpstreamResponse {
     /// Takes the raw stream of a 101 answer, with what the upstream already sent on it.
-    pub fn take_upgraded(&mut self) -> Option<UpgradedStream> {
+    pub(in crate::proxy) fn take_upgraded(&mut self) -> Option<UpgradedStream> {
         self.upgraded.take()
     }
 }

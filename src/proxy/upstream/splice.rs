@@ -12,7 +12,7 @@ use super::timer::LazyTimer;
 
 /// Copies both ways until both sides have ended, one breaks, or nothing moves for `idle`.
 /// Returns the bytes (from the client, from the upstream).
-pub async fn splice<C>(
+pub(in crate::proxy) async fn splice<C>(
     client: C,
     upstream: UpgradedStream,
     idle: Duration,

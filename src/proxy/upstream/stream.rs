@@ -4,14 +4,15 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use crate::proxy::ahead::ReadAhead;
+
 /// A connected stream.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub(in crate::proxy) enum Stream {
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
@@ -94,51 +95,4 @@ impl AsyncWrite for Stream {
 }
 
 /// The stream of an upstream that switched protocols, with the bytes that came behind its 101.
-#[derive(Debug)]
-pub struct UpgradedStream {
-    leftover: BytesMut,
-    stream: Stream,
-}
-
-impl UpgradedStream {
-    pub(super) fn new(leftover: BytesMut, stream: Stream) -> Self {
-        Self { leftover, stream }
-    }
-}
-
-impl AsyncRead for UpgradedStream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.leftover.is_empty() {
-            return Pin::new(&mut this.stream).poll_read(cx, buffer);
-        }
-        let length = this.leftover.len().min(buffer.remaining());
-        buffer.put_slice(&this.leftover.split_to(length));
-        if !this.leftover.has_remaining() {
-            this.leftover = BytesMut::new();
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for UpgradedStream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
-    }
-}
+pub(in crate::proxy) type UpgradedStream = ReadAhead<Stream>;
