@@ -17,7 +17,7 @@ fn catalog() -> Catalog {
 }
 
 fn tools() -> Tools {
-    Tools { plugin_state: PluginState::default(), clock: Clock::System }
+    Tools { plugin_state: PluginState::default(), tls: NodeTls::default(), clock: Clock::System }
 }
 
 fn entity(kind: Kind, id: u128, mut document: Value) -> Entity {
