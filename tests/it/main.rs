@@ -6,6 +6,7 @@
 mod acknowledged;
 mod admin_auth;
 mod bad_input;
+mod bodies;
 mod both_planes;
 mod bucket;
 mod checkpoint_contract;
@@ -50,6 +51,7 @@ mod source;
 mod status_api;
 mod tidy;
 mod unsupported_plugins;
+mod upstream_faults;
 mod upstream_tls;
 mod websocket;
 mod without_database;
