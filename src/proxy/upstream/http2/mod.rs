@@ -108,7 +108,7 @@ impl Links {
                 if let Some(link) = entry.links.iter().find(|link| link.has_room()) {
                     return Ok((Ticket::new(link.clone()), link.has_served()));
                 }
-                let open = || open(peer.clone(), key.clone(), timeouts).boxed_local().shared();
+                let open = || open(peer.clone(), key.clone(), timeouts);
                 entry.opening.get_or_insert_with(open).clone()
             };
             let opened = opening.clone().await;
@@ -138,6 +138,11 @@ impl Links {
     pub(super) fn sweep(&self, limits: &PoolLimits) {
         let now = Instant::now();
         self.peers.borrow_mut().retain(|_, peer| {
+            if let Some(opened) = peer.opening.as_ref().and_then(Shared::peek).cloned() {
+                // Whoever wanted it has gone.
+                peer.opening = None;
+                peer.links.extend(opened);
+            }
             peer.links.retain(|link| link.takes_requests(limits) && !link.is_expired(limits, now));
             !peer.links.is_empty() || peer.opening.is_some()
         });
@@ -149,12 +154,20 @@ impl Links {
     }
 }
 
-async fn open(peer: PeerAddress, key: PeerKey, timeouts: Timeouts) -> Result<Rc<Link>, Failure> {
-    let opened = Link::open(&peer, key, &timeouts).await;
-    opened.map_err(|error| {
-        let cause = std::error::Error::source(&error).map(ToString::to_string);
-        (error.kind, cause.unwrap_or_else(|| error.to_string()).into())
-    })
+/// Opens a connection in a task of its own: whoever wanted it first may not wait for it.
+fn open(peer: PeerAddress, key: PeerKey, timeouts: Timeouts) -> Opening {
+    let task = tokio::task::spawn_local(async move {
+        Link::open(&peer, key, &timeouts).await.map_err(|error| {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            let reason: Rc<str> = cause.unwrap_or_else(|| error.to_string()).into();
+            (error.kind, reason)
+        })
+    });
+    let opened = async move {
+        let failed = |_| Err((UpstreamErrorKind::Connect, Rc::from("opening it was given up")));
+        task.await.unwrap_or_else(failed)
+    };
+    opened.boxed_local().shared()
 }
 
 /// Drives one request to the head of its answer.
