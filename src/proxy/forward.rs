@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
+use http::{StatusCode, header};
 use http_body::Body as _;
 use rustls::pki_types::ServerName;
 
@@ -73,7 +73,7 @@ pub(super) async fn send(
     };
     // Both ends of a gRPC call may be speaking at once.
     if forwarding.route.request_buffering && !http2 {
-        buffer(settings, &mut exchange.body).await?;
+        buffer(settings, exchange).await?;
     }
     let target = target(exchange, forwarding);
     let mut body = match std::mem::replace(&mut exchange.body, ExchangeBody::Empty) {
@@ -124,14 +124,16 @@ pub(super) async fn send(
 }
 
 /// Reads a body before anyone upstream hears of its request, so that slow clients cost them
-/// nothing and it can be sent again. One that is longer than the buffer goes on as it comes.
-async fn buffer(settings: &ProxySettings, body: &mut ExchangeBody) -> Result<(), Box<Reply>> {
+/// nothing and it can be sent again. One that is longer than the buffer goes on as it comes, and so
+/// does one with trailers, for which the buffer has no room.
+async fn buffer(settings: &ProxySettings, exchange: &mut Exchange) -> Result<(), Box<Reply>> {
     let bytes_max = settings.body_buffer_bytes;
-    let fits = body.size_hint().lower() <= bytes_max as u64;
-    if !(fits && matches!(body, ExchangeBody::Stream { .. })) {
+    let fits = exchange.body.size_hint().lower() <= bytes_max as u64;
+    let is_stream = matches!(exchange.body, ExchangeBody::Stream { .. });
+    if !(is_stream && fits) || exchange.request.headers.contains_key(header::TRAILER) {
         return Ok(());
     }
-    match body.buffer(bytes_max).await {
+    match exchange.body.buffer(bytes_max).await {
         Ok(_) => Ok(()),
         Err(error) => {
             tracing::info!(error = &error as &dyn std::error::Error, "a request body broke off");

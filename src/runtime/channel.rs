@@ -47,10 +47,21 @@ pub enum Channel {
 /// last.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Wish {
-    verify: Option<(u32, Option<Vec<Arc<[u8]>>>)>,
-    client: Option<Arc<[u8]>>,
+    verify: Option<Verify>,
+    client: Option<Bytes>,
     http2: bool,
 }
+
+/// Whom a service trusts.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Verify {
+    intermediates_max: u32,
+    /// Authorities of its own; the node's without.
+    authorities: Option<Vec<Bytes>>,
+}
+
+/// The canonical bytes of an entity.
+type Bytes = Arc<[u8]>;
 
 /// The settings of TLS of a runtime.
 #[derive(Default)]
@@ -108,14 +119,8 @@ impl<'a> ChannelMaker<'a> {
             self.config.find(key).ok_or_else(missing)
         });
         let ids = service.ca_certificates.iter().flatten();
-        let authorities = ids.filter_map(|id| {
-            let key = Key { kind: ca_certificate::KIND, id: *id };
-            let found = self.config.find(key);
-            if found.is_none() && service.tls_verify == Some(true) {
-                tracing::warn!(service = %service.id, "its {key} is missing: it vouches for nobody");
-            }
-            found
-        });
+        let find = |id: &Uuid| self.config.find(Key { kind: ca_certificate::KIND, id: *id });
+        let authorities = ids.filter_map(find);
         Ok(Named { authorities: authorities.collect(), client: client.transpose()? })
     }
 
@@ -140,12 +145,12 @@ impl<'a> ChannelMaker<'a> {
         };
         let verify = match &wish.verify {
             None => None,
-            Some((depth, authorities)) => {
-                let vouchers = match authorities {
+            Some(verify) => {
+                let vouchers = match verify.authorities {
                     None => self.node.vouchers.clone(),
-                    Some(_) => vouchers(&named.authorities)?,
+                    Some(_) => vouchers(service, &named.authorities)?,
                 };
-                Some((vouchers, usize::try_from(*depth).unwrap_or(usize::MAX)))
+                Some((vouchers, usize::try_from(verify.intermediates_max).unwrap_or(usize::MAX)))
             }
         };
         let options = ServiceOptions { verify, client, http2: wish.http2 };
@@ -161,9 +166,10 @@ fn service_key(service: &Service) -> Key {
 fn wish(service: &Service, named: &Named<'_>) -> Wish {
     let bytes = |entity: &&Entity| entity.bytes().clone();
     let verify = (service.tls_verify == Some(true)).then(|| {
-        let depth = service.tls_verify_depth.unwrap_or(INTERMEDIATES_MAX);
         let names_some = service.ca_certificates.as_ref().is_some_and(|ids| !ids.is_empty());
-        (depth, names_some.then(|| named.authorities.iter().map(bytes).collect()))
+        let authorities = names_some.then(|| named.authorities.iter().map(bytes).collect());
+        let intermediates_max = service.tls_verify_depth.unwrap_or(INTERMEDIATES_MAX);
+        Verify { intermediates_max, authorities }
     });
     let client = named.client.as_ref().map(bytes);
     Wish { verify, client, http2: service.protocol == "grpcs" }
@@ -179,7 +185,11 @@ fn client(entity: &Entity) -> Result<Option<CertifiedPair>, CompileError> {
     pair.map(Some).map_err(|error| fault(entity.key(), error.to_string()))
 }
 
-fn vouchers(authorities: &[&Entity]) -> Result<Vouchers, CompileError> {
+/// Reads the authorities of a service. One that is not there vouches for nobody, as it should.
+fn vouchers(service: &Service, authorities: &[&Entity]) -> Result<Vouchers, CompileError> {
+    if service.ca_certificates.as_ref().is_some_and(|ids| ids.len() > authorities.len()) {
+        tracing::warn!(service = %service.id, "some of its ca_certificates are missing");
+    }
     let mut pems = Vec::with_capacity(authorities.len());
     for entity in authorities {
         let pem = decode::<CaCertificate>(entity)?.cert;
