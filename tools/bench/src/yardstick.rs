@@ -99,7 +99,7 @@ fn haproxy_settings(addresses: Addresses, upstream: SocketAddr, pem: &Path) -> S
     format!(
         r#"global
   nbthread 1
-  maxconn 20000
+  maxconn 8000
 defaults
   mode http
   timeout connect 60s
