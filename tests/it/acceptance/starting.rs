@@ -176,3 +176,25 @@ async fn this_endpoint_is_only_available_when_kong_is_configured_to_run_as_contr
         assert_eq!((answer.status, answer.json()), (400, json!({"message": message})), "{path}");
     }
 }
+
+/// `restart -p PREFIX` from a shell without the node's variables, as one does by mistake.
+#[test]
+fn a_node_that_becomes_another_one_says_so() {
+    let site = Site::new();
+    let control = site.control(&[]);
+    let proxy = own_address().to_string();
+    let env = [
+        ("KONG_ADMIN_LISTEN", control.text("KONG_ADMIN_LISTEN")),
+        ("KONG_PROXY_LISTEN", &*proxy),
+        ("KONG_STATUS_LISTEN", "off"),
+    ];
+    let restarted = site.run("restart -p cp", &env);
+    let said = String::from_utf8_lossy(&restarted.stderr).into_owned();
+    assert!(restarted.status.success(), "{said}");
+    assert!(said.contains("/cp was a control_plane and becomes a traditional: its"), "{said}");
+    control.does("stop");
+    control.again();
+    control.does("stop");
+    let again = control.run("start");
+    assert!(again.status.success() && again.stderr.is_empty(), "{again:?}");
+}

@@ -34,8 +34,10 @@ async fn secured((certificate, key): &(String, String)) -> SocketAddr {
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
                 let mut stream = acceptor.accept(stream).await.ok()?;
-                let mut request = [0; 4096];
-                stream.read(&mut request).await.ok()?;
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    request.push(stream.read_u8().await.ok()?);
+                }
                 stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.ok()
             });
         }
