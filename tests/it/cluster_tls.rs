@@ -207,7 +207,11 @@ async fn silent_peers_keep_nobody_from_a_handshake() {
     for _ in 0..80 {
         silent.push(TcpStream::connect(port).await.unwrap());
     }
-    assert_eq!(ask(port, None).await, "", "a handshake, and what follows for want of a certificate");
+    assert_eq!(
+        ask(port, None).await,
+        "",
+        "a handshake, and what follows for want of a certificate"
+    );
     for peer in &silent {
         let read = peer.try_read(&mut [0; 8]);
         let waits = read.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock);

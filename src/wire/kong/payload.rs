@@ -47,9 +47,8 @@ impl Payloads {
         let (catalog, snapshot) = (self.catalog.clone(), head.snapshot.clone());
         let timestamp = self.clock.now_ms() as f64 / 1000.0;
         let origin = Origin { cluster_id: self.cluster_id, timestamp };
-        let make = move || {
-            Arc::new(reconfigure(&catalog, &snapshot, &origin, downgrade.as_deref()))
-        };
+        let make =
+            move || Arc::new(reconfigure(&catalog, &snapshot, &origin, downgrade.as_deref()));
         self.made.of(name, make).await
     }
 }

@@ -14,8 +14,8 @@ use hybridctl::domain::event::{EventKind, Origin};
 use hybridctl::domain::kinds::{route, service};
 use hybridctl::log::LogDatabase as _;
 use hybridctl::log::sqlite::SqliteLog;
-use hybridctl::writer::Writer;
 use hybridctl::writer::projector::Projector;
+use hybridctl::writer::{Head, Writer};
 use serde_json::{Value, json};
 
 /// Routes for each service.
@@ -77,12 +77,13 @@ pub(crate) fn origin() -> Origin {
     }
 }
 
-/// Makes a log of one event that has the config, and its stored snapshot beside it.
+/// Makes a log of one event that has the config, and its stored snapshot beside it; returns what is
+/// in force.
 pub(crate) async fn store(
     file: &Path,
     catalog: &Arc<Catalog>,
     config: Config,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Arc<Head>> {
     let log = Arc::new(SqliteLog::open(file).await?);
     let (writer, task) = Writer::open(log.clone(), catalog.clone(), Clock::System).await?;
     let task = tokio::spawn(task.run(std::future::pending()));
@@ -94,5 +95,5 @@ pub(crate) async fn store(
     projector.await?;
     task.abort();
     log.close().await;
-    Ok(())
+    Ok(writer.head())
 }

@@ -1,7 +1,8 @@
 //! A control plane with a thousand data planes.
 //!
 //! The control plane is a process of its own with its default database, over which a configuration
-//! was put before it started. The data planes are simulated in this process ([`plane`]): real mutual
+//! was put before it started, and the data planes start from a cache of it, unless they are to start
+//! empty. The data planes are simulated in this process ([`plane`]): real mutual
 //! TLS and the product's session rules, a socket each, and nothing that serves traffic. Both share
 //! the machine, so times have the work of a thousand data planes in them, handshakes above all.
 //!
@@ -28,7 +29,9 @@ use hybridctl::domain::catalog::Catalog;
 use hybridctl::domain::hash::ConfigHash;
 use hybridctl::plugins;
 use hybridctl::settings::KONG_VERSION;
-use hybridctl::wire::frame::{Hello, PROTOCOL};
+use hybridctl::wire::frame::{Hello, PROTOCOL, Position};
+use hybridctl::wire::session::follower::Memory;
+use hybridctl::writer::Head;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -70,6 +73,9 @@ pub(crate) struct Args {
     /// Number of data planes that do not read during a hundred more changes
     #[arg(long, default_value_t = 10)]
     stalled: usize,
+    /// Start the data planes without a cache, so that each fetches everything
+    #[arg(long)]
+    empty: bool,
     /// Binary to measure; by default the one built beside this tool
     #[arg(long)]
     hybridctl: Option<PathBuf>,
@@ -102,12 +108,14 @@ fn measure(args: &Args, size: usize) -> anyhow::Result<()> {
     let (config, routes) = configuration::build(&catalog, size)?;
     fs::create_dir(folder.join("control_plane"))?;
     let file = folder.join("control_plane/hybrid.db");
-    runtime.block_on(configuration::store(&file, &catalog, config))?;
+    let head = runtime.block_on(configuration::store(&file, &catalog, config))?;
 
     let control = ControlPlane::start(&binary, folder, CORES, &[])?;
     println!("{size} entities, {} data planes; control plane {}", args.planes, memory(&control)?);
     let way = Way::new(control.cluster, &folder.join(CERTIFICATE), &folder.join(KEY))?;
-    let mut fleet = Fleet::new(&runtime, args.planes, catalog, way, routes);
+    let cached = (!args.empty).then_some(&*head);
+    let mut fleet = Fleet::new(&runtime, args.planes, (catalog, cached), way, routes);
+    drop(head);
     fleet.first_contact(&control)?;
     fleet.changes(&control, "as a delta", args.changes)?;
     fleet.world.pulls.store(true, Ordering::Relaxed);
@@ -138,11 +146,11 @@ struct Fleet {
 }
 
 impl Fleet {
-    /// Starts them all at once.
+    /// Starts them all at once, with a head in their caches or with nothing.
     fn new(
         runtime: &Runtime,
         planes: usize,
-        catalog: Arc<Catalog>,
+        (catalog, cached): (Arc<Catalog>, Option<&Head>),
         way: Way,
         routes: Vec<String>,
     ) -> Self {
@@ -165,15 +173,24 @@ impl Fleet {
             hello,
             pulls: false.into(),
             stalled: stalls,
-            configs: VecDeque::new().into(),
+            configs: cached
+                .map(|head| head.snapshot.clone())
+                .into_iter()
+                .collect::<VecDeque<_>>()
+                .into(),
             ends: BTreeMap::new().into(),
         });
+        let applied = cached.map(|Head { seq, config_hash, .. }| {
+            let (seq, config_hash) = (*seq, *config_hash);
+            Position { epoch: 0, seq, config_hash, revision: 0 }
+        });
+        let memory = Memory { applied, ..Memory::default() };
         let (told, reports) = channel();
         let began = Instant::now();
         let counts: Vec<_> = (0..planes).map(|_| Count::default()).collect();
         for (number, came) in counts.iter().cloned().enumerate() {
-            let plane = Plane { number, world: world.clone(), came, reports: told.clone() };
-            runtime.spawn(plane.run());
+            let (world, reports) = (world.clone(), told.clone());
+            runtime.spawn(Plane { number, world, came, reports }.run(memory.clone()));
         }
         Self { world, counts, reports, stalled, began, routes, written: 0 }
     }
@@ -236,7 +253,7 @@ impl Fleet {
         self.wait(0..self.counts.len(), last, self.began)?;
         let came = self.came_since(&vec![0; self.counts.len()]);
         println!(
-            "  first contact: all have the content after {:.1} s, {} each; {}; {words}",
+            "  first contact: all serve after {:.1} s, {}; {}; {words}",
             obtained.as_secs_f64(),
             bytes(&came),
             memory(control)?

@@ -102,8 +102,7 @@ pub(super) struct Plane {
 
 impl Plane {
     /// Follows the control plane until the task is dropped.
-    pub(super) async fn run(self) {
-        let mut memory = Memory::default();
+    pub(super) async fn run(self, mut memory: Memory) {
         let mut failures = 0_u32;
         let hello = Hello { node_id: Clock::System.id(), ..self.world.hello.clone() };
         loop {
