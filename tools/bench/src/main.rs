@@ -1,8 +1,7 @@
-//! Benchmarks: CPU per proxied request against nginx, and the time from a write to traffic.
+//! Benchmarks: CPU per proxied request against nginx, the time from a write to traffic, and more.
 //!
 //! `upstream` and `load` are the two ends that `proxy` starts, of use by hand as well; the others are
-//! benchmarks. The method is in each file's head. Linux only: CPU time
-//! is read from `/proc`.
+//! benchmarks. The method is in each file's head. Linux only: CPU time is read from `/proc`.
 
 mod admin;
 mod client;
@@ -12,15 +11,18 @@ mod cpu;
 mod fleet;
 mod gateway;
 mod growth;
+mod idle;
 mod kong_export;
 mod load;
-mod nginx;
 mod process;
 mod propagation;
 mod proxy;
 mod report;
 mod response;
+mod swaps;
+mod traffic;
 mod upstream;
+mod yardstick;
 
 use std::process::ExitCode;
 
@@ -32,6 +34,10 @@ use clap::Parser;
 enum Bench {
     /// Compare CPU per proxied request with nginx, in alternating runs
     Proxy(proxy::Args),
+    /// Measure the memory of an idle connection, beside nginx's
+    Idle(idle::Args),
+    /// Compare latency under configuration changes with latency without
+    Swaps(swaps::Args),
     /// Measure from an acknowledged Admin write to the first answer of the new route
     Propagation(propagation::Args),
     /// Measure durable Admin writes and reads on SQLite, with one client and with several
@@ -51,6 +57,8 @@ enum Bench {
 fn main() -> ExitCode {
     let outcome = match Bench::parse() {
         Bench::Proxy(args) => proxy::run(&args),
+        Bench::Idle(args) => idle::run(&args),
+        Bench::Swaps(args) => swaps::run(&args),
         Bench::Propagation(args) => propagation::run(&args),
         Bench::Admin(args) => admin::run(&args),
         Bench::Growth(args) => growth::run(&args),
