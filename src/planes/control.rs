@@ -269,7 +269,7 @@ async fn authentication(
     Ok(auth)
 }
 
-fn status_api(settings: &Settings, source: Arc<StatusSource>, clock: &Clock) -> axum::Router {
+fn status_api(settings: &Settings, source: Arc<StatusSource>, clock: &Clock) -> Api {
     let tells = Tells::read(&settings.proxy.headers);
     StatusApi::new(source, clock.clone(), tells).router()
 }

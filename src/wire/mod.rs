@@ -21,6 +21,7 @@ pub mod kong;
 mod made;
 pub mod mirror;
 mod native;
+mod pause;
 pub mod pin;
 pub mod publish;
 mod recent;

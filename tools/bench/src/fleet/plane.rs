@@ -31,7 +31,7 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// The pauses between attempts: as for a data plane.
 const RETRY_MIN: Duration = Duration::from_secs(1);
-const RETRY_MAX: Duration = Duration::from_secs(30);
+const RETRY_MAX: Duration = Duration::from_secs(10);
 
 /// Configs that are kept for all.
 const CONFIGS_MAX: usize = 256;
