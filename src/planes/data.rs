@@ -48,8 +48,9 @@ use crate::wire::session::publisher::Timing;
 use crate::wire::tunnel::ForwardProxy;
 use crate::writer::Writer;
 
-/// How long the first pause before a new attempt is at the most.
-const RETRY: Duration = Duration::from_secs(1);
+/// How long the first pause before a new attempt is at the most; it is at least a second, and a fleet
+/// that has lost its control plane is spread from the first attempt on.
+const RETRY: Duration = Duration::from_secs(2);
 
 /// How often old runtimes are looked after.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);

@@ -1,16 +1,18 @@
-//! Benchmarks: CPU per proxied request against nginx, and the time from a write to traffic.
+//! Benchmarks: CPU per proxied request against nginx, the time from a write to traffic, and more.
 //!
-//! `proxy` and `propagation` are the benchmarks; `upstream` and `load` are the two ends that
-//! they start, of use by hand as well. The method is in each file's head. Linux only: CPU time
-//! is read from `/proc`.
+//! `upstream` and `load` are the two ends that `proxy` starts, of use by hand as well; the others are
+//! benchmarks. The method is in each file's head. Linux only: CPU time is read from `/proc`.
 
 mod admin;
 mod client;
+mod configuration;
 mod connection;
 mod cpu;
+mod fleet;
 mod gateway;
 mod growth;
 mod idle;
+mod kong_export;
 mod load;
 mod process;
 mod propagation;
@@ -42,6 +44,10 @@ enum Bench {
     Admin(admin::Args),
     /// Measure how the cost of a change and of a start grow with configuration and log
     Growth(growth::Args),
+    /// Measure a control plane with a thousand data planes: a change, a restart, some that do not read
+    Fleet(fleet::Args),
+    /// Measure how long a configuration takes to become a message for data planes of Kong
+    KongExport(kong_export::Args),
     /// Serve 100 bytes at every path, 1 MiB below /1m, until stopped
     Upstream(upstream::Args),
     /// Load one URL over keep-alive connections and print what came back
@@ -56,6 +62,8 @@ fn main() -> ExitCode {
         Bench::Propagation(args) => propagation::run(&args),
         Bench::Admin(args) => admin::run(&args),
         Bench::Growth(args) => growth::run(&args),
+        Bench::Fleet(args) => fleet::run(&args),
+        Bench::KongExport(args) => kong_export::run(&args),
         Bench::Upstream(args) => upstream::run(&args),
         Bench::Load(args) => load::run(&args),
     };
