@@ -18,6 +18,7 @@ use super::origin::{self, Start};
 use super::served::{Served, serve_head, serve_heads};
 use super::status::{self, Reachable};
 use super::tasks::Tasks;
+use super::tls;
 use super::trust;
 use crate::admin::Tells;
 use crate::admin::status::StatusApi;
@@ -235,19 +236,29 @@ fn proxy(
     access_log: Option<AccessLog>,
     certificates: &mut Certificates,
 ) -> anyhow::Result<ProxyServer> {
+    tls::warn_of_what_is_left_out(settings);
     let clock = &certificates.clock().clone();
     let mut specs = Vec::new();
     for wanted in &settings.proxy.listen {
-        anyhow::ensure!(!wanted.proxy_protocol, "proxy_protocol is not supported yet: {wanted}");
-        let tls = match wanted.ssl {
-            true => Some(listen::tls(settings, Face::Proxy, wanted.http2, certificates)?),
+        let names = Some(tls::names(handle));
+        let offered = match wanted.ssl {
+            true => Some(listen::tls_with_names(
+                settings,
+                Face::Proxy,
+                wanted.http2,
+                names,
+                certificates,
+            )?),
             false => None,
         };
         let backlog = wanted.backlog.and_then(|backlog| i32::try_from(backlog).ok());
         specs.push(ListenSpec {
             addr: wanted.addr,
-            tls,
+            tls: offered,
             http2: wanted.http2,
+            proxy_protocol: wanted.proxy_protocol,
+            ipv6only: wanted.ipv6only.unwrap_or(true),
+            keepalive: wanted.keepalive(),
             backlog: backlog.unwrap_or(16384),
         });
     }

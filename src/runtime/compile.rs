@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+use super::certificates::NamedCertificates;
 use super::chain::{self, Scoped};
 use super::{
     CompileError, Destination, Handle, Host, Runtime, ServiceTarget, Tools, UpstreamTarget,
@@ -84,6 +85,7 @@ impl Runtime {
             directory: Directory::default(),
             global: chain::build(&[], None, None),
             routes: Vec::new(),
+            certificates: NamedCertificates::default(),
             reuse: Reuse::default(),
         }
     }
@@ -126,15 +128,16 @@ impl Runtime {
             .map_err(|error| fault(Key { kind: route::KIND, id: error.route }, error.reason))?;
         let directory = directory(config, old, &mut reuse)?;
         let global = chain::build(&plugins, None, None);
-        Ok(Self { config_hash, router, directory, global, routes, reuse })
+        let certificates = NamedCertificates::compile(config, old.map(|old| &old.certificates))?;
+        Ok(Self { config_hash, router, directory, global, routes, certificates, reuse })
     }
 }
 
-fn fault(key: Key, reason: impl Into<String>) -> CompileError {
+pub(super) fn fault(key: Key, reason: impl Into<String>) -> CompileError {
     CompileError { entity: Some(key), reason: reason.into() }
 }
 
-fn decode<T: DeserializeOwned>(entity: &Entity) -> Result<T, CompileError> {
+pub(super) fn decode<T: DeserializeOwned>(entity: &Entity) -> Result<T, CompileError> {
     entity.decode().map_err(|error| {
         // The decoder says where, and never quotes a value.
         let cause = std::error::Error::source(&error).map(ToString::to_string);

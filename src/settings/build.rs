@@ -85,6 +85,7 @@ impl Settings {
         self.tls.status = checked.status_pairs;
         self.tls.client = checked.client_pair;
         self.tls.trusted = checked.trusted;
+        self.tls.session_timeout = checked.session_timeout;
     }
 }
 
@@ -122,6 +123,11 @@ impl Reader<'_> {
     fn text(&self, name: &str) -> &str {
         let default = || table::find(name).and_then(|it| it.default).unwrap_or_default();
         self.values.text(name).unwrap_or_else(default)
+    }
+
+    /// Returns a property that nginx' HTTP module has under a name of its own, too.
+    fn nginx_http(&self, name: &str) -> &str {
+        self.values.text(&format!("nginx_http_{name}")).unwrap_or_else(|| self.text(name))
     }
 
     pub(super) fn owned(&self, name: &str) -> String {
@@ -253,8 +259,7 @@ impl Reader<'_> {
     }
 
     fn tls(&self) -> Tls {
-        let protocols = self.values.text("nginx_http_ssl_protocols");
-        let protocols = protocols.unwrap_or_else(|| self.text("ssl_protocols"));
+        let protocols = self.nginx_http("ssl_protocols");
         Tls {
             proxy: Vec::new(),
             admin: Vec::new(),
@@ -264,6 +269,10 @@ impl Reader<'_> {
             verify_depth: self.whole_u32("lua_ssl_verify_depth"),
             cipher_suite: self.owned("ssl_cipher_suite"),
             protocols: protocols.split_whitespace().map(str::to_owned).collect(),
+            ciphers: self.values.text("ssl_ciphers").map(str::to_owned),
+            prefer_server_ciphers: self.nginx_http("ssl_prefer_server_ciphers") == "on",
+            session_tickets: self.nginx_http("ssl_session_tickets") == "on",
+            session_timeout: Duration::ZERO,
         }
     }
 

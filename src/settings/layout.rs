@@ -310,6 +310,14 @@ pub struct Tls {
     pub cipher_suite: String,
     /// The protocol versions offered, such as `TLSv1.2`.
     pub protocols: Vec<String>,
+    /// The list of ciphers, as OpenSSL writes it, that counts with `custom`.
+    pub ciphers: Option<String>,
+    /// Whether our order of ciphers decides with `custom`.
+    pub prefer_server_ciphers: bool,
+    /// Whether sessions can be resumed by tickets.
+    pub session_tickets: bool,
+    /// How long a session can be resumed.
+    pub session_timeout: Duration,
 }
 
 /// Name resolution.

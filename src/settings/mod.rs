@@ -25,6 +25,7 @@ mod source;
 mod table;
 #[cfg(test)]
 mod tests;
+mod time;
 mod validate;
 mod values;
 
@@ -38,7 +39,7 @@ pub use self::layout::{
     LogLevel, Ocsp, Proxy, ProxyServer, Role, SnapshotKeep, Status, Tls, TrustedAddress,
     UpstreamKeepalive,
 };
-pub use self::listener::Listener;
+pub use self::listener::{Keepalive, Listener};
 pub use self::pem::{Pem, PemPair};
 pub use self::postgres::{Postgres, PostgresTls};
 pub use self::prefix::Prefix;

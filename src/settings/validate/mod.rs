@@ -9,6 +9,8 @@ mod proxying;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use uuid::Uuid;
 
 use super::layout::{AdminClients, Role, TrustedAddress};
@@ -38,6 +40,7 @@ pub(super) struct Checked {
     pub(super) client_pair: Option<PemPair>,
     pub(super) pg_pair: Option<PemPair>,
     pub(super) trusted: Vec<Option<Pem>>,
+    pub(super) session_timeout: Duration,
 }
 
 /// Runs every rule.
@@ -95,6 +98,7 @@ pub(super) fn check(
         client_pair,
         pg_pair,
         trusted,
+        session_timeout: rules.time("ssl_session_timeout"),
     }
 }
 
