@@ -225,7 +225,8 @@ impl Core {
         let UpstreamResponse { status, headers, body, hop_by_hop, .. } = answer;
         let mut head = ResponseHead { status, headers, from_upstream: true };
         if hop_by_hop {
-            headers::strip_response(&mut head.headers, upgraded.is_some());
+            let takes_trailers = headers::takes_trailers(&exchange.request.headers);
+            headers::strip_response(&mut head.headers, upgraded.is_some(), takes_trailers);
         }
         let mut body = ProxyBody::from(body);
         if let (Some(stream), Some(upgrade)) = (upgraded, upgrade) {
@@ -309,7 +310,8 @@ impl Core {
         runtime: &Arc<Runtime>,
     ) -> Response<ProxyBody> {
         let from_upstream = head.from_upstream;
-        headers::decorate(self.settings.headers, &exchange, &mut head.headers, from_upstream);
+        let (own, hash) = (self.settings.headers, &runtime.config_hash);
+        headers::decorate(own, &exchange, &mut head.headers, from_upstream, hash);
         if self.settings.headers.upstream_status && from_upstream {
             head.headers
                 .insert(headers::X_KONG_UPSTREAM_STATUS, HeaderValue::from(head.status.as_u16()));

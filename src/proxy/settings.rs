@@ -49,6 +49,8 @@ pub struct OwnHeaders {
     pub upstream_status: bool,
     /// `X-Kong-Request-Id`.
     pub request_id: bool,
+    /// `X-Config-Hash`, which Kong does not have.
+    pub config_hash: bool,
 }
 
 impl OwnHeaders {
@@ -64,6 +66,7 @@ impl OwnHeaders {
             response_latency: latency || has("x-kong-response-latency"),
             upstream_status: has("x-kong-upstream-status"),
             request_id: has("x-kong-request-id"),
+            config_hash: has("x-config-hash"),
         }
     }
 }
