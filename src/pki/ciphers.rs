@@ -88,16 +88,18 @@ impl Ciphers {
         self.0.is_empty()
     }
 
-    /// Returns the suites of both versions.
-    pub(super) fn suites(&self) -> Vec<SupportedCipherSuite> {
-        let tls13 = [
-            suite::TLS13_AES_256_GCM_SHA384,
-            suite::TLS13_AES_128_GCM_SHA256,
-            suite::TLS13_CHACHA20_POLY1305_SHA256,
-        ];
-        tls13.into_iter().chain(self.0.iter().copied()).collect()
+    /// Returns the suites of TLS 1.2.
+    pub(super) fn tls12(&self) -> &[SupportedCipherSuite] {
+        &self.0
     }
 }
+
+/// The suites of TLS 1.3.
+pub(super) const TLS13: [SupportedCipherSuite; 3] = [
+    suite::TLS13_AES_256_GCM_SHA384,
+    suite::TLS13_AES_128_GCM_SHA256,
+    suite::TLS13_CHACHA20_POLY1305_SHA256,
+];
 
 fn has(at: usize, word: &str) -> bool {
     KNOWN.get(at).is_some_and(|(_, name, words)| *name == word || words.contains(&word))

@@ -6,13 +6,13 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use rustls::ServerConfig;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, NoClientAuth, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
+use rustls::{ServerConfig, SupportedCipherSuite};
 use rustls_pki_types::CertificateDer;
 
-use super::ciphers::Ciphers;
+use super::ciphers::{Ciphers, TLS13};
 use super::names::{NameLookup, choose};
 use super::pair::CertifiedPair;
 use super::tickets::Tickets;
@@ -69,6 +69,14 @@ impl Protocols {
     /// Returns TLS 1.2 alone.
     pub fn tls12() -> Self {
         Self { tls12: true, tls13: false }
+    }
+
+    /// Returns the suites of these versions alone: by those that there are, the library tells which
+    /// keys a client can verify.
+    fn suites(self, ciphers: &Ciphers) -> Vec<SupportedCipherSuite> {
+        let tls13 = if self.tls13 { &TLS13[..] } else { &[] };
+        let tls12 = if self.tls12 { ciphers.tls12() } else { &[] };
+        [tls13, tls12].concat()
     }
 
     fn versions(self) -> Vec<&'static rustls::SupportedProtocolVersion> {
@@ -196,7 +204,7 @@ impl ListenerTls {
         let certificates = Arc::new(ListenerCertificates::new(pairs, options.names)?);
         let time = Arc::new(ClockTime(clock.clone()));
         let mut provider = Arc::unwrap_or_clone(super::provider());
-        provider.cipher_suites = options.ciphers.suites();
+        provider.cipher_suites = protocols.suites(&options.ciphers);
         let mut config = ServerConfig::builder_with_details(Arc::new(provider), time)
             .with_protocol_versions(&protocols.versions())?
             .with_client_cert_verifier(clients)

@@ -88,14 +88,6 @@ impl Names {
             .or_else(|| self.heads.get(name.get(..=name.rfind('.')?)?))
             .or(self.any.as_ref())
     }
-
-    /// Returns whether there is no name.
-    pub fn is_empty(&self) -> bool {
-        self.any.is_none()
-            && self.exact.is_empty()
-            && self.tails.is_empty()
-            && self.heads.is_empty()
-    }
 }
 
 /// Finds what is shown for a name in lower case in the configuration that is in force.
@@ -116,5 +108,42 @@ impl NameLookup {
 impl fmt::Debug for NameLookup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("NameLookup")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An offer that can be told from others: of so many certificates.
+    fn offer(count: usize) -> Offer {
+        let pair = crate::pki::generate::listener_pair(&crate::clock::Clock::System).unwrap();
+        let pair = CertifiedPair::from_pem(&pair.certificate, &pair.key).unwrap();
+        Offer::new(&vec![pair; count])
+    }
+
+    #[test]
+    fn the_most_specific_name_wins() {
+        let mut names = Names::default();
+        let known = ["a.b.test", "*.b.test", "a.b.*", "A.Case", "*.dot.test.", "*"];
+        for (at, name) in known.iter().enumerate() {
+            names.add(name, offer(at + 1));
+        }
+        for (name, expected) in [
+            ("a.b.test", "a.b.test"),
+            ("a.b.test.", "a.b.test"),
+            ("x.b.test", "*.b.test"),
+            ("a.b.net", "a.b.*"),
+            ("a.case", "A.Case"),
+            ("x.dot.test", "*.dot.test."),
+            ("y.x.b.test", "*"),
+            ("b.test", "*"),
+            ("a.b.c.net", "*"),
+            ("localhost", "*"),
+        ] {
+            let found = names.find(name).map(|offer| known[offer.leaves().count() - 1]);
+            assert_eq!(found, Some(expected), "{name}");
+        }
+        assert!(Names::default().find("a.b.test").is_none());
     }
 }

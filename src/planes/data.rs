@@ -28,10 +28,12 @@ use crate::domain::hash::ConfigHash;
 use crate::pki::cluster::{LiveIdentity, cluster_client_config};
 use crate::pki::upstream::{TrustStore, UpstreamOptions, upstream_client_config};
 use crate::plugins::state::PluginState;
+use crate::proxy::charset::Charset;
 use crate::proxy::forward::Transport;
 use crate::proxy::handler::Core;
 use crate::proxy::listener::{ListenSpec, ProxyServer, ServeLimits};
 use crate::proxy::settings::{Network, OwnHeaders, ProxySettings};
+use crate::proxy::template::{Template, Templates};
 use crate::proxy::upstream::{Pool, PoolLimits};
 use crate::runtime::{CompileError, Handle, Tools};
 use crate::settings::{ClusterProtocol, Database, Settings, TrustedAddress};
@@ -192,8 +194,7 @@ fn open_access_log(
     target: &str,
     settings: &Settings,
 ) -> anyhow::Result<(Option<AccessLog>, Option<AccessGuard>)> {
-    // nginx takes a format after the path; the format here is fixed.
-    let target = match target.split_whitespace().next().unwrap_or("off") {
+    let target = match target {
         "off" => return Ok((None, None)),
         "/dev/stdout" => AccessTarget::Stdout,
         "/dev/stderr" => AccessTarget::Stderr,
@@ -209,14 +210,17 @@ fn open_access_log(
     }
 }
 
-fn proxy_settings(settings: &Settings, access_log: Option<AccessLog>) -> ProxySettings {
+fn proxy_settings(
+    settings: &Settings,
+    access_log: Option<AccessLog>,
+) -> anyhow::Result<ProxySettings> {
     let proxy = &settings.proxy;
     let trusted = proxy.trusted_ips.iter().filter_map(|address| match address {
         TrustedAddress::Network { ip, bits } => Some(Network { ip: *ip, bits: *bits }),
         TrustedAddress::Unix => None,
     });
     let upstream = |name: &str| proxy.headers_upstream.iter().any(|n| n.eq_ignore_ascii_case(name));
-    ProxySettings {
+    Ok(ProxySettings {
         headers: OwnHeaders::of(&proxy.headers),
         upstream_request_id: upstream("x-kong-request-id"),
         trusted: trusted.collect(),
@@ -225,9 +229,25 @@ fn proxy_settings(settings: &Settings, access_log: Option<AccessLog>) -> ProxySe
         port_maps: proxy.port_maps.clone(),
         body_bytes_max: proxy.client_max_body_size,
         error_default_type: proxy.error_default_type.clone(),
+        error_templates: Arc::new(error_templates(settings)?),
+        charset: proxy.charset.as_deref().and_then(Charset::new),
         debug_header: proxy.allow_debug_header,
         access_log,
-    }
+        access_format: proxy.access_format,
+    })
+}
+
+fn error_templates(settings: &Settings) -> anyhow::Result<Templates> {
+    let read = |form: &str| {
+        let path = settings.proxy.error_templates.iter().find(|(known, _)| *known == form);
+        let Some((_, path)) = path else { return Ok(None) };
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read error_template_{form}"))?;
+        let template = Template::parse(&text).with_context(|| format!("error_template_{form}"));
+        template.map(Some)
+    };
+    let (json, plain) = (read("json")?, read("plain")?);
+    Ok(Templates { json, plain, html: read("html")?, xml: read("xml")? })
 }
 
 fn proxy(
@@ -273,7 +293,7 @@ fn proxy(
     let verified =
         UpstreamOptions { verify: Some(trust_store(settings)?), client: None, http2: false };
     let verified = upstream_client_config(&verified, clock)?;
-    let proxy_settings = proxy_settings(settings, access_log);
+    let proxy_settings = proxy_settings(settings, access_log)?;
     let (handle, clock) = (handle.clone(), clock.clone());
     let make = move |_core: usize| {
         let pool = Pool::new(limits);

@@ -12,6 +12,7 @@ use http_body::Body as _;
 use http_body_util::{BodyExt as _, Limited};
 use tokio::sync::oneshot;
 
+use super::access::Lines;
 use super::forward::{self, Forwarding, Transport};
 use super::headers;
 use super::listener::{ClientRequest, ConnectionInfo, ProxyBody, UpgradedClient};
@@ -34,6 +35,7 @@ pub struct Core {
     runtime: Reader,
     transport: Transport,
     pub(super) settings: ProxySettings,
+    pub(super) access: Option<Lines>,
     pub(super) clock: Clock,
     ids: Ids,
 }
@@ -92,7 +94,9 @@ impl Core {
         clock: Clock,
     ) -> Self {
         let ids = Ids { seed: [clock.random(), clock.random()], drawn: Cell::new(0) };
-        Self { runtime: handle.reader(), transport, settings, clock, ids }
+        let log = settings.access_log.clone();
+        let access = log.map(|log| Lines::new(log, settings.access_format));
+        Self { runtime: handle.reader(), transport, settings, access, clock, ids }
     }
 
     /// Answers a request.
@@ -163,7 +167,7 @@ impl Core {
         let view = RequestView {
             method: exchange.request.method.as_str(),
             host: exchange.host(),
-            port: exchange.connection.local.port(),
+            port: self.settings.outside_port(exchange.connection.local.port()),
             path: exchange.path(),
             sni: exchange.connection.sni.as_deref(),
             scheme_https: exchange.connection.tls,
@@ -294,6 +298,7 @@ impl Core {
             accept: exchange.header(header::ACCEPT),
             content_type: exchange.header(header::CONTENT_TYPE),
             default_type: &self.settings.error_default_type,
+            templates: &self.settings.error_templates,
         };
         let Rendered { status, headers, body } = render(reply, wish, &exchange.id);
         let head = ResponseHead { status, headers, from_upstream: false };
@@ -330,12 +335,15 @@ impl Core {
             }
         }
         let filters = chain.has(Phases::BODY_FILTER);
+        if let (Some(charset), Some(head)) = (&self.settings.charset, &mut exchange.response) {
+            charset.complete(&mut head.headers);
+        }
         let Some(head) = &mut exchange.response else { return Response::new(body) };
         if filters {
             head.headers.remove(header::CONTENT_LENGTH);
         }
         let status = head.status;
-        let watched = filters || chain.has(Phases::LOG) || self.settings.access_log.is_some();
+        let watched = filters || chain.has(Phases::LOG) || self.access.is_some();
         let headers = match watched {
             true => head.headers.clone(),
             false => std::mem::take(&mut head.headers),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::error::SettingsError;
 use super::layout::{
-    Admin, Cluster, ClusterMtls, ClusterProtocol, Database, Declarative, Dns, LogLevel, Ocsp,
-    Proxy, ProxyServer, SnapshotKeep, Status, Tls, UpstreamKeepalive,
+    AccessFormat, Admin, Cluster, ClusterMtls, ClusterProtocol, Database, Declarative, Dns,
+    LogLevel, Ocsp, Proxy, ProxyServer, SnapshotKeep, Status, Tls, UpstreamKeepalive,
 };
 use super::listener::{self, Listener};
 use super::pem::{self, PemPair};
@@ -76,6 +76,7 @@ impl Settings {
         self.proxy.trusted_ips = checked.trusted_ips;
         self.proxy.port_maps = checked.port_maps;
         self.proxy.client_max_body_size = checked.client_max_body_size;
+        self.proxy.access_format = checked.access_format;
         self.proxy.client_body_buffer_size = checked.client_body_buffer_size;
         self.admin.clients = checked.admin_clients;
         self.admin.client_max_body_size = checked.admin_max_body_size;
@@ -87,6 +88,11 @@ impl Settings {
         self.tls.trusted = checked.trusted;
         self.tls.session_timeout = checked.session_timeout;
     }
+}
+
+/// nginx takes a format behind the path of a log.
+fn first_word(text: &str) -> String {
+    text.split_whitespace().next().unwrap_or("off").to_owned()
 }
 
 /// The listeners of every kind.
@@ -232,8 +238,17 @@ impl Reader<'_> {
                 idle_timeout: self.seconds("upstream_keepalive_idle_timeout"),
             },
             error_default_type: self.owned("error_default_type"),
+            error_templates: ["json", "plain", "html", "xml"]
+                .into_iter()
+                .filter_map(|form| {
+                    let path = self.values.text(&format!("error_template_{form}"))?;
+                    Some((form, pem::absolute(path.as_ref())))
+                })
+                .collect(),
+            charset: Some(self.owned("nginx_http_charset")).filter(|it| it != "off"),
             allow_debug_header: self.values.flag("allow_debug_header"),
-            access_log: self.owned("proxy_access_log"),
+            access_log: first_word(self.text("proxy_access_log")),
+            access_format: AccessFormat::default(),
             error_log: self.owned("proxy_error_log"),
         }
     }

@@ -35,9 +35,9 @@ use std::io;
 
 pub use self::error::SettingsError;
 pub use self::layout::{
-    Admin, AdminClients, Cluster, ClusterMtls, ClusterProtocol, Database, Declarative, Dns,
-    LogLevel, Ocsp, Proxy, ProxyServer, Role, SnapshotKeep, Status, Tls, TrustedAddress,
-    UpstreamKeepalive,
+    AccessFormat, Admin, AdminClients, Cluster, ClusterMtls, ClusterProtocol, Database,
+    Declarative, Dns, LogLevel, Ocsp, Proxy, ProxyServer, Role, SnapshotKeep, Status, Tls,
+    TrustedAddress, UpstreamKeepalive,
 };
 pub use self::listener::{Keepalive, Listener};
 pub use self::pem::{Pem, PemPair};

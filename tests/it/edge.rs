@@ -13,7 +13,7 @@ use crate::http::{self, Answer, Upstream};
 
 /// A data plane that serves one route, `/r`, which it strips.
 pub(crate) struct Edge {
-    pub(crate) directory: Directory,
+    directory: Directory,
     pub(crate) upstream: Upstream,
     data: Data,
 }

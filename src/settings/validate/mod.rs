@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::layout::{AdminClients, Role, TrustedAddress};
+use super::layout::{AccessFormat, AdminClients, Role, TrustedAddress};
 use super::pem::{self, Holds, Pem, PemPair};
 use super::values::Values;
 
@@ -41,6 +41,7 @@ pub(super) struct Checked {
     pub(super) pg_pair: Option<PemPair>,
     pub(super) trusted: Vec<Option<Pem>>,
     pub(super) session_timeout: Duration,
+    pub(super) access_format: AccessFormat,
 }
 
 /// Runs every rule.
@@ -99,6 +100,7 @@ pub(super) fn check(
         pg_pair,
         trusted,
         session_timeout: rules.time("ssl_session_timeout"),
+        access_format: rules.access_format(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::super::layout::TrustedAddress;
+use super::super::layout::{AccessFormat, TrustedAddress};
 use super::super::time;
 
 use super::Rules;
@@ -103,6 +103,24 @@ impl Rules<'_> {
             self.error(format!("{name} must be a size such as 8k or 10m, got '{text}'"));
             0
         })
+    }
+
+    /// Reads the words behind the path of the access log.
+    pub(super) fn access_format(&mut self) -> AccessFormat {
+        let text = self.values.text("proxy_access_log").unwrap_or_default();
+        let mut format = AccessFormat::default();
+        for word in text.split_whitespace().skip(1) {
+            match word {
+                "kong_log_format" => format = AccessFormat::Kong,
+                "combined" => format = AccessFormat::Combined,
+                "json" => format = AccessFormat::Json,
+                _ => self.warnings.push(format!(
+                    "proxy_access_log: '{word}' is not supported by this release, which writes \
+                     kong_log_format, combined or json"
+                )),
+            }
+        }
+        format
     }
 
     /// Reads a time as nginx writes it, from `name` or the property of nginx that it is an alias of.
