@@ -108,7 +108,7 @@ pub(super) fn request_head(
     let mut head = UpstreamHead::new(&exchange.request.method, line.target);
     head.append_own("host: ", line.host.as_bytes());
     let names_others = headers.contains_key(header::CONNECTION);
-    let mut seen = Seen::default();
+    let mut seen = Seen { http2: exchange.request.version == Version::HTTP_2, ..Seen::default() };
     for (name, value) in headers {
         if !(is_own(name, &mut seen) || names_others && is_named(headers, name)) {
             head.append_header(name, value);
@@ -124,6 +124,11 @@ pub(super) fn request_head(
     let trailers = headers.get(header::TE).filter(|_| seen.te).and_then(|te| te.to_str().ok());
     if trailers.is_some_and(names_trailers) {
         head.append_own("te: ", b"trailers");
+    }
+    if seen.cookie {
+        let crumbs = headers.get_all(header::COOKIE).into_iter();
+        let crumbs: Vec<&[u8]> = crumbs.flat_map(|crumb| [b"; ", crumb.as_bytes()]).collect();
+        head.append_joined(b"cookie", crumbs.get(1..).unwrap_or_default());
     }
     append_forwarded(settings, exchange, line, seen, &mut head);
     if settings.upstream_request_id {
@@ -144,6 +149,8 @@ pub(super) fn takes_trailers(headers: &HeaderMap) -> bool {
 /// Which of the headers that are looked at once more the request has: most have none.
 #[derive(Clone, Copy, Default)]
 struct Seen {
+    http2: bool,
+    cookie: bool,
     upgrade: bool,
     te: bool,
     via: bool,
@@ -157,6 +164,8 @@ fn is_own(name: &HeaderName, seen: &mut Seen) -> bool {
     match name.as_str() {
         "upgrade" => seen.upgrade = true,
         "te" => seen.te = true,
+        // HTTP/2 lets clients send a field for each cookie, HTTP/1 does not (RFC 9113, 8.2.3).
+        "cookie" if seen.http2 => seen.cookie = true,
         "via" => seen.via = true,
         "x-forwarded-for" => seen.forwarded_for = true,
         "host" | "connection" | "transfer-encoding" | "keep-alive" | "proxy"

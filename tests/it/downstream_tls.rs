@@ -8,7 +8,10 @@ use hybridctl::pki::generate::listener_pair;
 use hybridctl::pki::upstream::{UpstreamOptions, upstream_client_config};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
-use serde_json::json;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -76,6 +79,27 @@ async fn a_name_shows_its_certificate_from_the_next_handshake_on() {
     assert_eq!(cluster.call("DELETE", path, &json!(null)).await.status, 204);
     let gone = poll(async || (shown(address, "a.test").await != second.2).then_some(()));
     assert!(gone.await.is_some());
+}
+
+#[tokio::test]
+async fn cookies_of_http_2_arrive_as_one_field() {
+    let edge = Edge::start(&[("KONG_PROXY_LISTEN", "127.0.0.1:0 http2")], json!({})).await;
+    let stream = TokioIo::new(TcpStream::connect(edge.address(0)).await.unwrap());
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = hyper::Request::get("http://h.test/r")
+        .header("cookie", "a=1")
+        .header("cookie", "b=2")
+        .body(Empty::<Bytes>::new())
+        .unwrap();
+    let answer = sender.send_request(request).await.unwrap();
+    assert_eq!(answer.headers()["via"], "1.1 kong/3.9.1");
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    let headers = &serde_json::from_slice::<Value>(&body).unwrap()["headers"];
+    assert_eq!(headers["cookie"], "a=1; b=2");
+    assert_eq!(headers["via"], "2 kong/3.9.1");
+    assert_eq!(headers["x-forwarded-host"], "h.test");
 }
 
 #[tokio::test]
