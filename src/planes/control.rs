@@ -17,6 +17,7 @@ use super::node::{self, Counts};
 use super::tasks::Tasks;
 use super::{database, origin};
 use crate::admin::auth::Auth;
+use crate::admin::metrics::MetricsSource;
 use crate::admin::serve::serve;
 use crate::admin::status::{StatusApi, StatusSource, Unready};
 use crate::admin::{Admin, Api, NodeInfo, Options, Parts, Tells};
@@ -97,8 +98,23 @@ impl Control {
         }
 
         let counts = Counts::new();
-        let status_source = Arc::new(status(settings, &writer, &counts));
         let has_cluster = settings.role == Role::ControlPlane;
+        let (live, mut certificates) = Certificates::new(settings, &clock);
+        let identity = match has_cluster {
+            true => Some(certificates.add_cluster()?),
+            false => None,
+        };
+        let (hash, seq, end) = (writer.clone(), writer.clone(), identity.clone());
+        let metrics = MetricsSource {
+            node_id: here.node_id,
+            config: Box::new(move || hash.head().config_hash),
+            seq: Some(Box::new(move || seq.head().seq)),
+            certificate_end: end.map(|end| Box::new(move || end.current().not_after()) as _),
+            is_connected: None,
+            fleet: has_cluster.then(|| fleet.clone()),
+            clock: clock.clone(),
+        };
+        let status_source = Arc::new(status(settings, &writer, &counts, metrics));
         let promotion = match stored.clone().filter(|_| has_cluster) {
             Some(store) => {
                 share(store.clone(), &fleet, &clock, &mut tasks).await?;
@@ -115,7 +131,6 @@ impl Control {
             (process_log, auth),
             &clock,
         );
-        let (live, mut certificates) = Certificates::new(settings, &clock);
         let mut started = (&mut tasks, &mut certificates);
         let admin = serve_all(&mut started, settings, Face::Admin, admin_api.router(), &counts)?;
         let mut status = Vec::new();
@@ -126,7 +141,7 @@ impl Control {
             status = serve_all(&mut started, settings, Face::Status, status_api, &counts)?;
         }
         let mut addresses = Vec::new();
-        if let Some(promotion) = promotion {
+        if let (Some(promotion), Some(identity)) = (promotion, identity) {
             certificates.add_fleet(fleet.clone());
             let publication = Publication {
                 catalog,
@@ -134,7 +149,7 @@ impl Control {
                 promotion,
                 fleet: fleet.clone(),
                 cluster,
-                identity: certificates.add_cluster()?,
+                identity,
                 revocation: revocation(settings, &clock),
                 clock,
                 timing: Timing::default(),
@@ -267,7 +282,12 @@ async fn authentication(
     Ok(auth)
 }
 
-fn status(settings: &Settings, writer: &Writer, counts: &Counts) -> StatusSource {
+fn status(
+    settings: &Settings,
+    writer: &Writer,
+    counts: &Counts,
+    metrics: MetricsSource,
+) -> StatusSource {
     let counts = counts.clone();
     let (hash, log, ready) = (writer.clone(), writer.clone(), writer.clone());
     let database_off = settings.database == Database::Off;
@@ -286,6 +306,7 @@ fn status(settings: &Settings, writer: &Writer, counts: &Counts) -> StatusSource
             true => Ok(()),
             false => Err(Unready::Database),
         }),
+        metrics,
         draining: AtomicBool::new(false),
     }
 }
