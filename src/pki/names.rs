@@ -87,7 +87,9 @@ impl Names {
 
 /// Finds what is shown for a name in lower case in the configuration that is in force.
 #[derive(Clone)]
-pub struct NameLookup(Arc<dyn Fn(&str) -> Option<Offer> + Send + Sync>);
+pub struct NameLookup(Arc<Find>);
+
+type Find = dyn Fn(&str) -> Option<Offer> + Send + Sync;
 
 impl NameLookup {
     /// Makes one of a function that takes no lock: it runs in each handshake, on every core.

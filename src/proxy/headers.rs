@@ -127,7 +127,7 @@ pub(super) fn request_head(
     }
     if seen.cookie {
         let crumbs = headers.get_all(header::COOKIE).into_iter();
-        let crumbs: Vec<&[u8]> = crumbs.flat_map(|crumb| [b"; ", crumb.as_bytes()]).collect();
+        let crumbs: Vec<&[u8]> = crumbs.flat_map(|crumb| [&b"; "[..], crumb.as_bytes()]).collect();
         head.append_joined(b"cookie", crumbs.get(1..).unwrap_or_default());
     }
     append_forwarded(settings, exchange, line, seen, &mut head);
