@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::certificates::Certificates;
 use super::identity;
-use super::janitor;
+use super::janitor::Janitor;
 use super::kong;
 use super::listen::{self, Face};
 use super::node::{self, Counts};
@@ -30,6 +30,7 @@ use crate::fleet::{ControlPlane, Fleet};
 use crate::log::LogDatabase;
 use crate::log::promotions::PromotionStore;
 use crate::log::tokens::TokenStore;
+use crate::pki::cluster::LiveIdentity;
 use crate::pki::ocsp::{DEADLINE, Revocation, Rule};
 use crate::promotion::keeper::Keeper;
 use crate::settings::{ClusterMtls, Database, Listener, Ocsp, Role, Settings};
@@ -85,35 +86,22 @@ impl Control {
         let (writer, task) = database::writer(settings, log.clone(), &catalog, &clock).await?;
         let mut tasks = Tasks::new();
         tasks.spawn(task.run(stopped(&tasks)));
-        if settings.database == Database::Off {
-            declare(settings, &writer, &clock).await?;
-        } else {
-            tasks.spawn(Projector::new(log, writer.subscribe()).run(stopped(&tasks)));
+        match settings.database {
+            Database::Off => declare(settings, &writer, &clock).await?,
+            _ => tasks.spawn(Projector::new(log, writer.subscribe()).run(stopped(&tasks))),
         }
         tasks.spawn(end_log_levels(process_log.clone(), stopped(&tasks)));
         let (here, fleet) = fleet(settings, &clock);
         if let Some(log) = stored.clone() {
-            let janitor = janitor::Janitor::new(settings, log, fleet.clone(), clock.clone());
+            let janitor = Janitor::new(settings, log, fleet.clone(), clock.clone());
             tasks.spawn(janitor.run(tasks.stopped()));
         }
 
-        let counts = Counts::new();
-        let has_cluster = settings.role == Role::ControlPlane;
+        let (counts, has_cluster) = (Counts::new(), settings.role == Role::ControlPlane);
         let (live, mut certificates) = Certificates::new(settings, &clock);
-        let identity = match has_cluster {
-            true => Some(certificates.add_cluster()?),
-            false => None,
-        };
-        let (hash, seq, end) = (writer.clone(), writer.clone(), identity.clone());
-        let metrics = MetricsSource {
-            node_id: here.node_id,
-            config: Box::new(move || hash.head().config_hash),
-            seq: Some(Box::new(move || seq.head().seq)),
-            certificate_end: end.map(|end| Box::new(move || end.current().not_after()) as _),
-            is_connected: None,
-            fleet: has_cluster.then(|| fleet.clone()),
-            clock: clock.clone(),
-        };
+        let identity = has_cluster.then(|| certificates.add_cluster()).transpose()?;
+        let of_cluster = identity.clone().map(|identity| (identity, fleet.clone()));
+        let metrics = metrics(&here, &writer, of_cluster, &clock);
         let status_source = Arc::new(status(settings, &writer, &counts, metrics));
         let promotion = match stored.clone().filter(|_| has_cluster) {
             Some(store) => {
@@ -136,9 +124,8 @@ impl Control {
         let mut status = Vec::new();
         // In a traditional node the data half serves it: it knows the traffic.
         if has_cluster {
-            let tells = Tells::read(&settings.proxy.headers);
-            let status_api = StatusApi::new(status_source, clock.clone(), tells).router();
-            status = serve_all(&mut started, settings, Face::Status, status_api, &counts)?;
+            let api = status_api(settings, status_source, &clock);
+            status = serve_all(&mut started, settings, Face::Status, api, &counts)?;
         }
         let mut addresses = Vec::new();
         if let (Some(promotion), Some(identity)) = (promotion, identity) {
@@ -280,6 +267,30 @@ async fn authentication(
     let auth = Arc::new(auth);
     tasks.spawn(auth.clone().follow(tasks.stopped()));
     Ok(auth)
+}
+
+fn status_api(settings: &Settings, source: Arc<StatusSource>, clock: &Clock) -> Api {
+    let tells = Tells::read(&settings.proxy.headers);
+    StatusApi::new(source, clock.clone(), tells).router()
+}
+
+fn metrics(
+    here: &ControlPlane,
+    writer: &Writer,
+    of_cluster: Option<(LiveIdentity, Arc<Fleet>)>,
+    clock: &Clock,
+) -> MetricsSource {
+    let (hash, seq) = (writer.clone(), writer.clone());
+    let (identity, fleet) = of_cluster.unzip();
+    MetricsSource {
+        node_id: here.node_id,
+        config: Box::new(move || hash.head().config_hash),
+        seq: Some(Box::new(move || seq.head().seq)),
+        certificate_end: identity.map(|it| Box::new(move || it.current().not_after()) as _),
+        is_connected: None,
+        fleet,
+        clock: clock.clone(),
+    }
 }
 
 fn status(
