@@ -10,6 +10,7 @@ mod access;
 mod ahead;
 pub mod charset;
 mod chunk;
+mod failure;
 pub mod forward;
 pub mod handler;
 mod headers;

@@ -4,12 +4,13 @@
 //! - a [`Runtime`] is immutable; a request keeps the one that it began with;
 //! - compiling fails as a whole and names the entity at fault; whatever fails, the last good
 //!   runtime stays;
-//! - plugin instances, balancers and directory entries whose entities did not change are taken
-//!   over, with what they have counted; so are the keys of certificates;
+//! - plugin instances, balancers, TLS settings, keys of certificates and directory entries whose
+//!   entities did not change are taken over, with what they have counted;
 //! - old runtimes are dropped by [`Handle::sweep`], never by a proxy core.
 
 mod certificates;
 mod chain;
+mod channel;
 mod compile;
 mod handle;
 
@@ -30,6 +31,7 @@ use crate::plugins::state::PluginState;
 use crate::router::Router;
 
 pub use chain::{Chain, Slot};
+pub use channel::{Channel, NodeTls};
 pub use compile::apply;
 pub use handle::{Handle, Reader};
 
@@ -65,6 +67,8 @@ pub struct ServiceTarget {
     pub service: Service,
     /// What its host stands for.
     pub host: Host,
+    /// How its upstream is spoken to.
+    pub channel: Channel,
 }
 
 /// What the host of a service stands for.
@@ -75,12 +79,24 @@ pub enum Host {
     Upstream(Arc<UpstreamTarget>),
 }
 
+impl Host {
+    /// Returns the certificate that targets are shown unless the service names one.
+    fn client_certificate(&self) -> Option<Uuid> {
+        match self {
+            Self::Peer(_) => None,
+            Self::Upstream(upstream) => upstream.client_certificate,
+        }
+    }
+}
+
 /// An upstream with its targets.
 pub struct UpstreamTarget {
     /// Its id.
     pub id: Uuid,
     /// The Host that goes to its targets.
     pub host_header: Option<String>,
+    /// The certificate that its targets are shown.
+    pub client_certificate: Option<Uuid>,
     /// Who gets the next request.
     pub balancer: Balancer,
 }
@@ -90,6 +106,8 @@ pub struct UpstreamTarget {
 pub struct Tools {
     /// The state of plugins that survives.
     pub plugin_state: PluginState,
+    /// What services have that name nothing of their own.
+    pub tls: NodeTls,
     /// Time and ids.
     pub clock: Clock,
 }
