@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+use super::certificates::NamedCertificates;
 use super::chain::{self, Scoped};
 use super::channel::{ChannelMaker, Channels};
 use super::{
@@ -86,6 +87,7 @@ impl Runtime {
             directory: Directory::default(),
             global: chain::build(&[], None, None),
             routes: Vec::new(),
+            certificates: NamedCertificates::default(),
             reuse: Reuse::default(),
         }
     }
@@ -136,7 +138,8 @@ impl Runtime {
             .map_err(|error| fault(Key { kind: route::KIND, id: error.route }, error.reason))?;
         let directory = directory(config, old, &mut reuse)?;
         let global = chain::build(&plugins, None, None);
-        Ok(Self { config_hash, router, directory, global, routes, reuse })
+        let certificates = NamedCertificates::compile(config, old.map(|old| &old.certificates))?;
+        Ok(Self { config_hash, router, directory, global, routes, certificates, reuse })
     }
 }
 

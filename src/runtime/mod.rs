@@ -4,10 +4,11 @@
 //! - a [`Runtime`] is immutable; a request keeps the one that it began with;
 //! - compiling fails as a whole and names the entity at fault; whatever fails, the last good
 //!   runtime stays;
-//! - plugin instances, balancers, TLS settings and directory entries whose entities did not change
-//!   are taken over, with what they have counted;
+//! - plugin instances, balancers, TLS settings, keys of certificates and directory entries whose
+//!   entities did not change are taken over, with what they have counted;
 //! - old runtimes are dropped by [`Handle::sweep`], never by a proxy core.
 
+mod certificates;
 mod chain;
 mod channel;
 mod compile;
@@ -24,6 +25,7 @@ use crate::domain::entity::Key;
 use crate::domain::hash::ConfigHash;
 use crate::domain::kinds::route::Route;
 use crate::domain::kinds::service::Service;
+use crate::pki::names::Names;
 use crate::plugins::directory::Directory;
 use crate::plugins::state::PluginState;
 use crate::router::Router;
@@ -45,6 +47,7 @@ pub struct Runtime {
     pub global: Chain,
     /// In the order that the router numbers them.
     routes: Vec<Destination>,
+    certificates: certificates::NamedCertificates,
     reuse: compile::Reuse,
 }
 
@@ -123,6 +126,11 @@ impl Runtime {
     /// Returns where the requests go of the route that the router has in this slot.
     pub fn destination(&self, slot: usize) -> Option<&Destination> {
         self.routes.get(slot)
+    }
+
+    /// Returns the certificates that are shown for server names.
+    pub fn names(&self) -> &Names {
+        &self.certificates.names
     }
 
     /// Returns how a target of an upstream does.
