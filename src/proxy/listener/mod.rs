@@ -29,4 +29,4 @@ pub(in crate::proxy) use http1::Http1BodyError;
 pub(in crate::proxy) use request::UpgradedClient;
 pub use request::{ClientBody, ClientRequest};
 pub use serve::ServeLimits;
-pub use server::ProxyServer;
+pub use server::{Ending, ProxyServer};
