@@ -268,22 +268,22 @@ async fn http2_clients_are_told_to_go_and_streams_under_way_finish() {
     };
     let specs = vec![spec(true, None)];
     let mut server = ProxyServer::start(1, specs, ServeLimits::default(), make).unwrap();
-    let io = TokioIo::new(TcpStream::connect(server.addresses()[0]).await.unwrap());
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    let stream = TcpStream::connect(server.addresses()[0]).await.unwrap();
+    let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
     let connection = tokio::spawn(connection);
-    let request = Request::get("https://up.test/").body(String::new()).unwrap();
-    let answer = tokio::spawn(sender.send_request(request));
+    let request = Request::get("https://up.test/").body(()).unwrap();
+    let (answer, _) = sender.send_request(request, true).unwrap();
     entered.notified().await;
 
     server.retire(PATIENT);
-    while sender.ready().await.is_ok() {
+    while std::future::poll_fn(|cx| sender.poll_ready(cx)).await.is_ok() {
         tokio::task::yield_now().await;
     }
-    assert!(!answer.is_finished());
+    assert!(!server.has_ended());
     release.notify_one();
-    let body = answer.await.unwrap().unwrap().into_body().collect().await.unwrap();
-    assert_eq!(body.to_bytes(), "finished");
+    let mut body = answer.await.unwrap().into_body();
+    assert_eq!(body.data().await.unwrap().unwrap(), "finished");
+    drop((sender, body));
     connection.await.unwrap().unwrap();
     tokio::time::timeout(PATIENCE, server.ended()).await.unwrap();
 }
