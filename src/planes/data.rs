@@ -108,7 +108,9 @@ impl Data {
     ) -> anyhow::Result<Self> {
         let heads = writer.as_ref().map(Writer::subscribe);
         let catalog = Arc::new(super::catalog(settings)?);
-        let tools = Tools { plugin_state: PluginState::default(), clock: clock.clone() };
+        let plugin_state = PluginState::default();
+        let flavour = settings.router_flavour;
+        let tools = Tools { plugin_state, clock: clock.clone(), flavour };
         let served = Served::nothing();
         let handle = served.handle.clone();
         let mut start = None;

@@ -154,9 +154,7 @@ fn append_forwarded(
     let scheme: &[u8] = if exchange.connection.tls { b"https" } else { b"http" };
     append("x-forwarded-proto: ", &X_FORWARDED_PROTO, scheme);
     append("x-forwarded-host: ", &X_FORWARDED_HOST, exchange.host().as_bytes());
-    let port = exchange.connection.local.port();
-    let port =
-        settings.port_maps.iter().find(|(ours, _)| *ours == port).map_or(port, |(_, seen)| *seen);
+    let port = settings.port_seen(exchange.connection.local.port());
     append("x-forwarded-port: ", &X_FORWARDED_PORT, itoa::Buffer::new().format(port).as_bytes());
     append("x-forwarded-path: ", &X_FORWARDED_PATH, exchange.request.uri.path().as_bytes());
     match (trusted(&X_FORWARDED_PREFIX), line.prefix) {

@@ -32,6 +32,13 @@ pub struct ProxySettings {
     pub access_log: Option<AccessLog>,
 }
 
+impl ProxySettings {
+    /// Returns the port that clients see for one that we listen on.
+    pub fn port_seen(&self, port: u16) -> u16 {
+        self.port_maps.iter().find(|(ours, _)| *ours == port).map_or(port, |(_, seen)| *seen)
+    }
+}
+
 /// Which headers of our own an answer gets (the setting `headers`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OwnHeaders {
