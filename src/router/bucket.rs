@@ -1,11 +1,13 @@
 //! The candidates of one host: a trie of prefixes with the patterns at what they begin with, and the
 //! rest.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::RequestView;
 use super::candidate::{Candidate, Fit, PathKey};
 use super::group::Group;
+use super::rank::Rank;
 use super::trie::Trie;
 
 /// A candidate under a host, which may ask for a port.
@@ -14,6 +16,8 @@ pub(super) struct Entry {
     pub(super) candidate: Arc<Candidate>,
     /// The port that the host of the route names.
     pub(super) port: Option<u16>,
+    /// Which of the route's paths it is under, counted from 0.
+    pub(super) nth: u32,
 }
 
 impl Entry {
@@ -30,7 +34,12 @@ impl Entry {
 
     /// Returns whether it goes before the best match so far.
     pub(super) fn beats(&self, best: Option<&Best<'_>>) -> bool {
-        best.is_none_or(|best| self.candidate.rank > best.candidate.rank)
+        best.is_none_or(|best| self.order() > (best.candidate.rank, Reverse(best.nth)))
+    }
+
+    /// Returns its place in the order of all; the largest goes first. Of one route the first path does.
+    pub(super) fn order(&self) -> (Rank, Reverse<u32>) {
+        (self.candidate.rank, Reverse(self.nth))
     }
 }
 
@@ -46,6 +55,8 @@ pub(super) struct Pass {
 /// The best match so far.
 pub(super) struct Best<'r> {
     pub(super) candidate: &'r Arc<Candidate>,
+    /// Which of the route's paths matched.
+    pub(super) nth: u32,
     pub(super) fit: Fit<'r>,
 }
 
@@ -56,8 +67,8 @@ pub(super) struct List(Vec<Entry>);
 impl List {
     /// Adds an entry at its place.
     pub(super) fn insert(&mut self, entry: Entry) {
-        let rank = entry.candidate.rank;
-        let place = self.0.partition_point(|known| known.candidate.rank >= rank);
+        let order = entry.order();
+        let place = self.0.partition_point(|known| known.order() >= order);
         self.0.insert(place, entry);
     }
 
@@ -161,7 +172,7 @@ fn offer<'r>(
             return;
         }
         if let Some(fit) = entry.fit(request, pass, prefix_len) {
-            *best = Some(Best { candidate: &entry.candidate, fit });
+            *best = Some(Best { candidate: &entry.candidate, nth: entry.nth, fit });
             return;
         }
     }

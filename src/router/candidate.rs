@@ -32,6 +32,8 @@ pub(super) struct Place {
     pub(super) host: HostKey,
     pub(super) port: Option<u16>,
     pub(super) path: PathKey,
+    /// Which of the route's paths it is, counted from 0.
+    pub(super) nth: u32,
 }
 
 /// Which hosts a place is for.
@@ -117,7 +119,7 @@ pub(super) fn split(
         true => Uuid::new_v5(&PARTS, format!("{}#{}", route.id, number + 1).as_bytes()),
         false => route.id,
     };
-    let candidate = |(number, (class, paths)): (usize, (PathClass, Vec<PathKey>))| Candidate {
+    let candidate = |(number, (class, paths)): (usize, Group)| Candidate {
         rank: rank::of(flavour, route, class, part(number)),
         places: if rank::is_stream(route) {
             Vec::new()
@@ -134,10 +136,13 @@ pub(super) fn split(
     Ok(groups.into_iter().enumerate().map(candidate).collect())
 }
 
+/// Paths that count the same, each with its number.
+type Group = (PathClass, Vec<(u32, PathKey)>);
+
 /// Groups the paths of a route by what they count in its rank.
-fn groups(flavour: Flavour, route: &Route) -> Result<Vec<(PathClass, Vec<PathKey>)>, String> {
-    let mut groups: Vec<(PathClass, Vec<PathKey>)> = Vec::new();
-    for path in &route.paths {
+fn groups(flavour: Flavour, route: &Route) -> Result<Vec<Group>, String> {
+    let mut groups: Vec<Group> = Vec::new();
+    for (nth, path) in (0..).zip(&route.paths) {
         let (class, key) = match path.strip_prefix('~') {
             Some(pattern) => {
                 let compiled = Pattern::of_path(flavour, pattern);
@@ -148,12 +153,12 @@ fn groups(flavour: Flavour, route: &Route) -> Result<Vec<(PathClass, Vec<PathKey
         };
         let same = groups.iter_mut().find(|(known, _)| *known == class);
         match same.filter(|_| flavour != Flavour::Traditional) {
-            Some((_, keys)) => keys.push(key),
-            None => groups.push((class, vec![key])),
+            Some((_, keys)) => keys.push((nth, key)),
+            None => groups.push((class, vec![(nth, key)])),
         }
     }
     if groups.is_empty() {
-        groups.push((PathClass::Prefix(0), vec![PathKey::None]));
+        groups.push((PathClass::Prefix(0), vec![(0, PathKey::None)]));
     }
     Ok(groups)
 }

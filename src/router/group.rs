@@ -36,18 +36,17 @@ struct Chunk {
 }
 
 impl Group {
-    /// Adds a pattern at its place; of one candidate, behind those that it has.
+    /// Adds a pattern at its place.
     pub(super) fn insert(&mut self, entry: Entry, pattern: Arc<Pattern>) {
-        let rank = entry.candidate.rank;
-        let goes_before = |chunk: &Arc<Chunk>| {
-            chunk.entries.last().is_some_and(|(last, _)| last.candidate.rank < rank)
-        };
+        let order = entry.order();
+        let goes_before =
+            |chunk: &Arc<Chunk>| chunk.entries.last().is_some_and(|(last, _)| last.order() < order);
         if self.chunks.is_empty() {
             self.chunks.push(Arc::default());
         }
         let at = self.chunks.iter().position(goes_before).unwrap_or(self.chunks.len() - 1);
         let Some(chunk) = self.chunks.get_mut(at).map(Arc::make_mut) else { return };
-        let place = chunk.entries.partition_point(|(known, _)| known.candidate.rank >= rank);
+        let place = chunk.entries.partition_point(|(known, _)| known.order() >= order);
         chunk.entries.insert(place, (entry, pattern));
         chunk.finished = false;
         if chunk.entries.len() > CHUNK_MAX {
@@ -122,7 +121,7 @@ impl Chunk {
             let Some(found) = pattern.regex.find(request.path) else { continue };
             if let Some(fit) = entry.fit(request, pass, found.len()) {
                 let fit = Fit { pattern: Some(&pattern.regex), ..fit };
-                *best = Some(Best { candidate: &entry.candidate, fit });
+                *best = Some(Best { candidate: &entry.candidate, nth: entry.nth, fit });
                 return;
             }
         }

@@ -8,7 +8,7 @@ use imbl::shared_ptr::DefaultSharedPtr;
 
 use super::RequestView;
 use super::bucket::{Best, Bucket, Entry, Pass};
-use super::candidate::{Candidate, HostKey, PathKey};
+use super::candidate::{Candidate, HostKey, PathKey, Place};
 
 /// Hosts come from our own configuration: no client can choose them to collide.
 type Buckets =
@@ -32,7 +32,8 @@ impl Hosts {
     /// [`finish`](Self::finish).
     pub(super) fn insert(&mut self, candidate: &Arc<Candidate>) {
         for place in &candidate.places {
-            let entry = Entry { candidate: candidate.clone(), port: place.port };
+            let (port, nth) = (place.port, place.nth);
+            let entry = Entry { candidate: candidate.clone(), port, nth };
             self.bucket(&place.host).insert(entry, &place.path);
         }
     }
@@ -121,17 +122,19 @@ pub(super) fn place(host: &str) -> (HostKey, Option<u16>) {
 }
 
 /// Returns the places of all hosts of a route under all paths of a candidate.
-pub(super) fn places(hosts: &[String], paths: &[PathKey]) -> Vec<super::candidate::Place> {
+pub(super) fn places(hosts: &[String], paths: &[(u32, PathKey)]) -> Vec<Place> {
     let mut keys: Vec<_> = hosts.iter().map(|host| place(host)).collect();
     if keys.is_empty() {
         keys.push((HostKey::Any, None));
     }
-    let place = |(host, port): &(HostKey, Option<u16>), path: &PathKey| super::candidate::Place {
+    let pairs = keys.iter().flat_map(|key| paths.iter().map(move |path| (key, path)));
+    let place = |((host, port), (nth, path)): (&(HostKey, _), &(u32, PathKey))| Place {
         host: host.clone(),
         port: *port,
         path: path.clone(),
+        nth: *nth,
     };
-    keys.iter().flat_map(|key| paths.iter().map(move |path| place(key, path))).collect()
+    pairs.map(place).collect()
 }
 
 /// Splits the port off a host of a route; an IPv6 address keeps its brackets.

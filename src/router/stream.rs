@@ -36,7 +36,7 @@ impl Streams {
     pub(super) fn insert(&mut self, candidate: &Arc<Candidate>) {
         for place in places(&candidate.route) {
             let list = Arc::make_mut(self.lists.entry(place).or_default());
-            list.insert(Entry { candidate: candidate.clone(), port: None });
+            list.insert(Entry { candidate: candidate.clone(), port: None, nth: 0 });
         }
     }
 

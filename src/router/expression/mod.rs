@@ -37,7 +37,7 @@ struct Subject<'a, 'v> {
     request: Option<&'a RequestView<'v>>,
 }
 
-/// What tests of the path leave behind; a later one overwrites an earlier one, as with Kong also
+/// What tests of the path leave behind: how long what they compared with is, wherever it stands; a later one overwrites an earlier one, as with Kong also
 /// where its branch failed.
 #[derive(Default)]
 struct Trace<'r> {

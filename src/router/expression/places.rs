@@ -26,6 +26,7 @@ pub(super) fn of(root: &Node) -> Vec<Place> {
     let place = |need: Need| Place {
         host: need.host.unwrap_or(HostKey::Any),
         port: None,
+        nth: 0,
         path: need.path.map_or(PathKey::None, |path| PathKey::Prefix(path.into())),
     };
     needs.into_iter().map(place).collect()

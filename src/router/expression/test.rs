@@ -95,8 +95,8 @@ impl Test {
                 }
                 None => (false, 0),
             },
+            Is::Suffix(suffix) => (text.ends_with(&**suffix), suffix.len()),
             Is::NotText(wanted) => return text != &**wanted,
-            Is::Suffix(suffix) => return text.ends_with(&**suffix),
             Is::Contains(part) => return text.contains(&**part),
             _ => return false,
         };

@@ -17,6 +17,7 @@ mod propagation;
 mod proxy;
 mod report;
 mod response;
+mod routes;
 mod upstream;
 
 use std::process::ExitCode;
@@ -35,6 +36,8 @@ enum Bench {
     Admin(admin::Args),
     /// Measure how the cost of a change and of a start grow with configuration and log
     Growth(growth::Args),
+    /// Measure what a lookup and one changed route cost, by the number of routes
+    Routes(routes::Args),
     /// Serve 100 bytes at every path, 1 MiB below /1m, until stopped
     Upstream(upstream::Args),
     /// Load one URL over keep-alive connections and print what came back
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Bench::Propagation(args) => propagation::run(&args),
         Bench::Admin(args) => admin::run(&args),
         Bench::Growth(args) => growth::run(&args),
+        Bench::Routes(args) => routes::run(&args),
         Bench::Upstream(args) => upstream::run(&args),
         Bench::Load(args) => load::run(&args),
     };

@@ -1,5 +1,7 @@
 //! Compiling configs: chains by scope, what is taken over, what is refused.
 
+mod incremental;
+
 use serde_json::{Value, json};
 
 use super::*;
