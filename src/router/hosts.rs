@@ -11,8 +11,7 @@ use super::bucket::{Best, Bucket, Entry, Pass};
 use super::candidate::{Candidate, HostKey, PathKey, Place};
 
 /// Hosts come from our own configuration: no client can choose them to collide.
-type Buckets =
-    GenericHashMap<Arc<str>, Arc<Bucket>, foldhash::fast::RandomState, DefaultSharedPtr>;
+type Buckets = GenericHashMap<Arc<str>, Arc<Bucket>, foldhash::fast::RandomState, DefaultSharedPtr>;
 
 /// All HTTP candidates; a clone shares what it holds.
 #[derive(Clone, Default)]

@@ -105,7 +105,8 @@ fn traditional(route: &Route, class: PathClass) -> Rank {
     ];
     let set = categories.iter().filter(|set| **set).count() as u64;
     let mask = categories.iter().fold(0, |mask, set| mask << 1 | u64::from(*set));
-    let with_port = |host: &String| has_wildcard(host) && super::hosts::split_port(host).1.is_some();
+    let with_port =
+        |host: &String| has_wildcard(host) && super::hosts::split_port(host).1.is_some();
     let pattern = class == PathClass::Pattern;
     let plain = !route.hosts.is_empty() && !route.hosts.iter().any(|host| has_wildcard(host));
     let finer = u64::from(route.hosts.iter().any(with_port)) << 2

@@ -107,9 +107,8 @@ fn scoped(entity: &Entity, tools: &Tools) -> Result<Option<Scoped>, CompileError
     if !plugin.enabled || !runs_on_http(&plugin) {
         return Ok(None);
     }
-    let kind = plugins::find(&plugin.name).ok_or_else(|| {
-        fault(entity.key(), format!("plugin '{}' is not installed", plugin.name))
-    })?;
+    let kind = plugins::find(&plugin.name)
+        .ok_or_else(|| fault(entity.key(), format!("plugin '{}' is not installed", plugin.name)))?;
     let instance = build(&plugin, kind, tools).map_err(|error| fault(entity.key(), error))?;
     let priority = match kind.handler {
         Some(_) => kind.priority,

@@ -11,10 +11,7 @@ use crate::plugins::directory::Directory;
 /// # Errors
 ///
 /// The first entity that cannot be read.
-pub(super) fn follow(
-    directory: &mut Directory,
-    changes: &Changes<'_>,
-) -> Result<(), CompileError> {
+pub(super) fn follow(directory: &mut Directory, changes: &Changes<'_>) -> Result<(), CompileError> {
     // What goes first: a name or key may have moved to another.
     for changed in changes.of(consumer::KIND).iter().filter(|changed| changed.new.is_none()) {
         directory.remove_consumer(changed.id);

@@ -123,7 +123,8 @@ impl Services {
         upstreams: &Upstreams,
     ) -> Option<Arc<ServiceTarget>> {
         let old = self.0.get(&service.id).and_then(Option::as_ref);
-        let told = old.is_some_and(|old| old.service.client_certificate == service.client_certificate);
+        let told =
+            old.is_some_and(|old| old.service.client_certificate == service.client_certificate);
         if service.client_certificate.is_some() && !told {
             tracing::warn!(service = %service.id, "its client certificate is not shown to upstreams yet");
         }

@@ -24,9 +24,9 @@ pub(super) struct Expression {
 /// Chains of one operator are flat, so that no expression nests deeper than its parentheses.
 #[derive(Debug)]
 enum Node {
-    All(Vec<Node>),
-    Any(Vec<Node>),
-    Not(Box<Node>),
+    All(Vec<Self>),
+    Any(Vec<Self>),
+    Not(Box<Self>),
     Test(Test),
 }
 

@@ -28,7 +28,11 @@ fn what_is_wrong_with_an_expression_is_said() {
         let error = Expression::parse(text, stream).unwrap_err();
         assert!(error.contains(wrong), "{wrong}: {error}");
     }
-    let quoted = format!("http.path == \"{}\\\"{}\" && tls.sni == r#\"(((\"#", "(".repeat(65), "&".repeat(2_000));
+    let quoted = format!(
+        "http.path == \"{}\\\"{}\" && tls.sni == r#\"(((\"#",
+        "(".repeat(65),
+        "&".repeat(2_000)
+    );
     for (text, stream) in [
         (quoted.as_str(), false),
         ("net.port == 1", false),

@@ -13,8 +13,14 @@ use super::*;
 fn schema() -> Schema {
     let mut schema = Schema::default();
     for text in [
-        "net.protocol", "tls.sni", "http.method", "http.host", "http.path",
-        "http.path.segments.*", "http.headers.*", "http.queries.*",
+        "net.protocol",
+        "tls.sni",
+        "http.method",
+        "http.host",
+        "http.path",
+        "http.path.segments.*",
+        "http.headers.*",
+        "http.queries.*",
     ] {
         schema.add_field(text, Type::String);
     }
@@ -50,7 +56,8 @@ fn host(host: &str) -> String {
 /// Writes the attributes of a route with some of its paths as an expression.
 fn written(flavour: Flavour, route: &Route, paths: &[&String]) -> String {
     let mut parts = Vec::new();
-    let snis = route.snis.iter().map(|sni| format!("tls.sni == {}", raw(sni.trim_end_matches('.'))));
+    let snis =
+        route.snis.iter().map(|sni| format!("tls.sni == {}", raw(sni.trim_end_matches('.'))));
     let snis = any_of(snis.collect());
     parts.extend(snis.map(|snis| format!("(net.protocol != \"https\" || {snis})")));
     parts.extend(any_of(
@@ -65,7 +72,8 @@ fn written(flavour: Flavour, route: &Route, paths: &[&String]) -> String {
     for (name, values) in &route.headers {
         let field = name.to_lowercase().replace('-', "_");
         let test = |value: &String| {
-            let (operator, value) = value.strip_prefix("~*").map_or(("==", &**value), |it| ("~", it));
+            let (operator, value) =
+                value.strip_prefix("~*").map_or(("==", &**value), |it| ("~", it));
             format!("any(lower(http.headers.{field})) {operator} {}", raw(&value.to_lowercase()))
         };
         parts.extend(any_of(values.iter().map(test).collect()));
@@ -88,7 +96,11 @@ fn protocols(route: &Route) -> Option<String> {
 /// The 64 bits of section C.2.
 fn priority(route: &Route, paths: &[&String]) -> usize {
     let counts = [
-        route.methods.len(), route.hosts.len(), route.headers.len(), route.snis.len(), paths.len(),
+        route.methods.len(),
+        route.hosts.len(),
+        route.headers.len(),
+        route.snis.len(),
+        paths.len(),
     ];
     let set = counts.iter().filter(|count| **count > 0).count();
     let plain = !route.hosts.is_empty() && !route.hosts.iter().any(|host| host.contains('*'));
@@ -153,7 +165,9 @@ fn asked(engine: &Engine<'_>, schema: &Schema, request: &Request) -> Option<(Uui
     if let [first, second, ..] = segments[..] {
         context.add_value("http.path.segments.0_1", text(&format!("{first}/{second}")));
     }
-    for (name, value) in request.headers.iter().flat_map(|(name, all)| all.iter().map(move |it| (name, it))) {
+    for (name, value) in
+        request.headers.iter().flat_map(|(name, all)| all.iter().map(move |it| (name, it)))
+    {
         context.add_value(&format!("http.headers.{}", name.replace('-', "_")), text(value));
     }
     let queries: &[&str] = match request.query {
@@ -177,7 +191,12 @@ fn asked(engine: &Engine<'_>, schema: &Schema, request: &Request) -> Option<(Uui
     })
 }
 
-fn agree(flavour: Flavour, routes: &[Value], gone: usize, requests: &[Request]) -> Result<(), TestCaseError> {
+fn agree(
+    flavour: Flavour,
+    routes: &[Value],
+    gone: usize,
+    requests: &[Request],
+) -> Result<(), TestCaseError> {
     let mut router = router(flavour, routes);
     for number in 1..=gone.min(routes.len()) {
         router.apply([Uuid::from_u128(number as u128)], []).unwrap();

@@ -73,8 +73,18 @@ fn pairs_of_routes_are_ordered_as_each_flavour_orders_them() {
         // Without a pattern its priority is nothing.
         (json!({"paths": ["/a"], "regex_priority": 9}), json!({"paths": ["/a/"]}), 2, 2),
         // Equals: the older one, or the larger id.
-        (json!({"paths": ["/a"], "created_at": 5}), json!({"paths": ["/a"], "created_at": 6}), 1, 2),
-        (json!({"paths": ["/a"], "created_at": 6}), json!({"paths": ["/a"], "created_at": 5}), 2, 2),
+        (
+            json!({"paths": ["/a"], "created_at": 5}),
+            json!({"paths": ["/a"], "created_at": 6}),
+            1,
+            2,
+        ),
+        (
+            json!({"paths": ["/a"], "created_at": 6}),
+            json!({"paths": ["/a"], "created_at": 5}),
+            2,
+            2,
+        ),
     ] {
         let routes = [one, other];
         for (flavour, wanted) in [
@@ -143,10 +153,8 @@ fn attributes_match_as_each_flavour_reads_them() {
 
 #[test]
 fn without_tls_traditional_gets_to_server_names_last() {
-    let routes = [
-        json!({"paths": ["/a"], "snis": ["s"], "protocols": ["https"]}),
-        json!({"paths": ["/"]}),
-    ];
+    let routes =
+        [json!({"paths": ["/a"], "snis": ["s"], "protocols": ["https"]}), json!({"paths": ["/"]})];
     assert_eq!(winner(&router(Traditional, &routes), &get("h", "/a")), Some(2));
     assert_eq!(winner(&router(TraditionalCompatible, &routes), &get("h", "/a")), Some(1));
 }
@@ -204,9 +212,7 @@ fn a_pattern_whose_other_attributes_fail_leaves_the_way_to_the_next() {
 
 #[test]
 fn many_patterns_that_begin_alike_are_found_and_taken_out_again() {
-    let pattern = |number: usize| {
-        json!({"paths": [format!("~/v[0-9]/{number}$")], "regex_priority": number % 7})
-    };
+    let pattern = |number: usize| json!({"paths": [format!("~/v[0-9]/{number}$")], "regex_priority": number % 7});
     let all: Vec<Value> = (1..=400).map(pattern).collect();
     let mut router = router(TraditionalCompatible, &all);
     let at = |router: &Router, number: usize| winner(router, &get("h", &format!("/v3/{number}")));

@@ -29,8 +29,11 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         (1_u128..3, any::<bool>(), any::<bool>())
             .prop_map(|(id, upstream, enabled)| Step::Service { id, upstream, enabled }),
-        (11_u128..15, 0_u8..4, service)
-            .prop_map(|(id, path, service)| Step::Route { id, path, service }),
+        (11_u128..15, 0_u8..4, service).prop_map(|(id, path, service)| Step::Route {
+            id,
+            path,
+            service
+        }),
         (21_u128..25, 0_usize..2, scope, 1_u32..4).prop_map(|(id, name, mut scopes, minute)| {
             scopes.dedup_by_key(|(scope, _)| *scope);
             Step::Plugin { id, name, scopes, minute }
@@ -59,15 +62,13 @@ fn changes(config: &Config, step: &Step) -> Vec<Change> {
                 return Vec::new();
             }
             let paths = if *path == 3 { "~/x[0-9]".to_owned() } else { format!("/{path}") };
-            entity(
-                route::KIND,
-                *id,
-                json!({"paths": [paths], "service": service.map(reference)}),
-            )
+            entity(route::KIND, *id, json!({"paths": [paths], "service": service.map(reference)}))
         }
         Step::Plugin { id, name, scopes, minute } => match name {
             0 => plugin(*id, "rate-limiting", scopes, json!({"minute": minute, "policy": "local"})),
-            _ => plugin(*id, "correlation-id", scopes, json!({"header_name": format!("x-{minute}")})),
+            _ => {
+                plugin(*id, "correlation-id", scopes, json!({"header_name": format!("x-{minute}")}))
+            }
         },
         Step::Upstream { id, name } => entity(upstream::KIND, *id, json!({"name": name})),
         Step::Target { id, upstream } => {
@@ -131,12 +132,8 @@ fn told(runtime: &Runtime, config: &Config) -> Vec<String> {
     };
     let found = ["/0", "/1", "/2", "/x1", "/"].map(|path| {
         let address = ([127, 0, 0, 1], 80).into();
-        let net = NetView {
-            protocol: Protocol::Http,
-            sni: None,
-            source: address,
-            destination: address,
-        };
+        let net =
+            NetView { protocol: Protocol::Http, sni: None, source: address, destination: address };
         let view = RequestView {
             method: "GET",
             host: "h",

@@ -70,9 +70,7 @@ const SHAPES: &[Shape] = &[
     Shape {
         name: "traditional",
         flavour: Flavour::Traditional,
-        route: |number| {
-            json!({"hosts": [host(number % 1000)], "paths": [format!("/p/{number}/")], "methods": ["GET"]})
-        },
+        route: |number| json!({"hosts": [host(number % 1000)], "paths": [format!("/p/{number}/")], "methods": ["GET"]}),
         hosts: 1000,
         routes_max: usize::MAX,
     },
@@ -95,7 +93,9 @@ const SHAPES: &[Shape] = &[
         flavour: Flavour::Expressions,
         route: |number| {
             let (host, path) = (host(number % 1000), format!("/p/{number}/"));
-            let text = format!("http.host == \"{host}\" && http.path ^= \"{path}\" && http.method == \"GET\"");
+            let text = format!(
+                "http.host == \"{host}\" && http.path ^= \"{path}\" && http.method == \"GET\""
+            );
             json!({"expression": text, "priority": number % 100})
         },
         hosts: 1000,
@@ -105,7 +105,8 @@ const SHAPES: &[Shape] = &[
         name: "open-expressions",
         flavour: Flavour::Expressions,
         route: |number| {
-            let text = format!("http.path.segments.0 == \"p\" && http.path.segments.1 == \"{number}\"");
+            let text =
+                format!("http.path.segments.0 == \"p\" && http.path.segments.1 == \"{number}\"");
             json!({"expression": text, "priority": number % 100})
         },
         hosts: 1,
