@@ -10,10 +10,12 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use chrono::{DateTime, TimeDelta, Utc};
 use hybridctl::domain::catalog::Catalog;
 use hybridctl::domain::config::Config;
 use hybridctl::domain::decide::{self, Fresh};
 use hybridctl::domain::hash::{ConfigHash, NodeHash};
+use hybridctl::pki::ocsp::{self, Statement, Status, body_of};
 use hybridctl::plugins;
 use hybridctl::promotion::view::Offer;
 use hybridctl::settings::{Settings, Sources};
@@ -32,6 +34,8 @@ use hybridctl::wire::kong::websocket::{Frame, Side};
 use hybridctl::wire::session::follower::{self, Follower, Memory};
 use hybridctl::wire::session::publisher::{self, Publisher, Timing};
 use hybridctl::writer::Head;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -46,6 +50,7 @@ pub const TARGETS: &[Target] = &[
     ("kong_frames", kong_frames),
     ("kong_message", kong_message),
     ("native_frames", native_frames),
+    ("ocsp_answer", ocsp_answer),
     ("snapshot_file", snapshot_file),
     ("snapshot_nodes", snapshot_nodes),
 ];
@@ -62,7 +67,7 @@ fn with_fresh<T>(work: impl FnOnce(&mut Fresh<'_>) -> T) -> T {
         drawn += 1;
         Uuid::from_u128(drawn)
     };
-    work(&mut Fresh { at: chrono::DateTime::UNIX_EPOCH, id: &mut id })
+    work(&mut Fresh { at: DateTime::UNIX_EPOCH, id: &mut id })
 }
 
 fn packed(text: &[u8]) -> Vec<u8> {
@@ -267,3 +272,33 @@ pub fn entities(input: &[u8]) {
         }
     }
 }
+
+/// What a responder sends over HTTP, as it comes piece by piece, and the answer in it.
+///
+/// Nobody can make an answer up: what is believed is what a signed answer of the fixtures says.
+pub fn ocsp_answer(input: &[u8]) {
+    let whole = body_of(input, true);
+    if let Ok(Some(body)) = body_of(input, false) {
+        assert!(matches!(whole, Ok(Some(same)) if same == body), "a body grows when it has ended");
+    }
+    let answer = whole.ok().flatten().unwrap_or(input);
+    let (target, made) = &*QUESTION;
+    if let Ok(statement) = Statement::verify(answer, target, *made) {
+        let has_end = statement.until == Some(*made + TimeDelta::days(7));
+        let is_known = match statement.status {
+            Status::Good => has_end || statement.until.is_none(),
+            Status::Revoked | Status::Unknown => has_end,
+        };
+        assert!(is_known, "believed: {statement:?}");
+    }
+}
+
+/// A certificate, and when the answers of the fixtures about it were made.
+static QUESTION: LazyLock<(ocsp::Target, DateTime<Utc>)> = LazyLock::new(|| {
+    let certificate = |pem: &[u8]| CertificateDer::from_pem_slice(pem).expect("a fixture");
+    let leaf = certificate(include_bytes!("../../tests/fixtures/ocsp/leaf.crt"));
+    let root = certificate(include_bytes!("../../tests/fixtures/ocsp/root.crt"));
+    let made = include_str!("../../tests/fixtures/ocsp/made").trim();
+    let target = ocsp::Target::read(&leaf, &root).expect("fixtures can be read");
+    (target, made.parse().expect("a time"))
+});

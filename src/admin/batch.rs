@@ -1,5 +1,7 @@
 //! Batches: many operations, one event, all or nothing. Each operation sees those before it.
 
+use std::collections::BTreeSet;
+
 use axum::response::Response;
 use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
@@ -7,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::body::Body;
 use super::call::Call;
 use super::error::ApiError;
-use super::operation::Operation;
+use super::operation::{self, Operation};
 use super::place::Place;
 use super::read::View;
 use super::{Admin, difference, etag, force, reason, reply};
@@ -46,9 +48,12 @@ pub(super) async fn answer(admin: &Admin, call: &Call) -> Result<Response, ApiEr
     let decide = move |config: &Config, fresh: &mut Fresh<'_>| {
         let (changes, entities) = batch.decide(&catalog, config, fresh)?;
         let changed = !changes.is_empty();
-        Ok((changes, (entities, changed)))
+        let deprecated = batch.deprecated(&catalog, &entities);
+        Ok((changes, (entities, changed, deprecated)))
     };
-    let ((entities, changed), head) = admin.0.store.write((call, forced), origin, decide).await?;
+    let (decided, head) = admin.0.store.write((call, forced), origin, decide).await?;
+    let (entities, changed, deprecated) = decided;
+    operation::say(&deprecated);
     let body = json!({
         "seq": head.seq,
         "config_hash": head.config_hash,
@@ -149,6 +154,15 @@ impl Batch {
             entities.push(decided.entity);
         }
         Ok((config.diff(catalog, &now), entities))
+    }
+
+    /// Returns what is to be said of the deprecated fields that the operations set, once each.
+    fn deprecated(&self, catalog: &Catalog, entities: &[Option<Entity>]) -> Vec<String> {
+        let of = |(step, entity): (&Step, &Option<Entity>)| {
+            step.operation.deprecated(catalog, entity.as_ref())
+        };
+        let said: BTreeSet<_> = self.0.iter().zip(entities).flat_map(of).collect();
+        said.into_iter().collect()
     }
 }
 

@@ -12,6 +12,7 @@ use super::auth::tokens::{self, TokenPlace};
 use super::auth::{self, Caller, Denied, Shown};
 use super::call::{self, Call};
 use super::error::ApiError;
+use super::metrics;
 use super::place::{Fixed, Place};
 use super::serve::Peer;
 use super::{
@@ -136,6 +137,7 @@ async fn answer_fixed(admin: &Admin, call: &Call, fixed: Fixed) -> Result<Respon
             return Ok(reply::text(StatusCode::OK, text, "text/plain"));
         }
         Fixed::Status => status::report(&admin.0.status, call)?,
+        Fixed::Metrics => return Ok(metrics::answer(&admin.0.status)),
         Fixed::Endpoints => node::endpoints(admin),
         Fixed::PluginsEnabled => node::enabled_plugins(admin),
         Fixed::DataPlanes => clustering::data_planes(admin, call)?,

@@ -8,7 +8,7 @@ use super::Admin;
 use super::body::Body;
 use super::call::Call;
 use super::error::ApiError;
-use super::operation::Operation;
+use super::operation::{self, Operation};
 use super::place::Place;
 use super::read::{View, read};
 use super::{etag, force, read_only, reply};
@@ -54,16 +54,18 @@ async fn write(admin: &Admin, call: &Call, place: Place) -> Result<Response, Api
         if read_only && decided.entity.is_some() {
             return Err(read_only::refusal());
         }
-        Ok((decided.changes, decided.entity))
+        let deprecated = operation.deprecated(&catalog, decided.entity.as_ref());
+        Ok((decided.changes, (decided.entity, deprecated)))
     };
     let origin = call.origin(EventKind::Written)?;
     let forced = force::is_asked(call, None)?;
     let written = admin.0.store.write((call, forced), origin, decide).await;
     // The store refuses without knowing what a place is called.
-    let (entity, head) = written.map_err(|error| match error {
+    let ((entity, deprecated), head) = written.map_err(|error| match error {
         ApiError::Unsupported { .. } => refusal,
         error => error,
     })?;
+    operation::say(&deprecated);
     let response = match entity {
         Some(entity) => reply::json(status, &View::of(admin, head.snapshot.config()).show(&entity)),
         None => reply::empty(status),

@@ -38,6 +38,7 @@ mod info;
 mod list;
 mod locate;
 mod log_level;
+pub mod metrics;
 mod multipart;
 mod node;
 mod openapi;

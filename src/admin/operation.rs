@@ -13,6 +13,7 @@ use crate::domain::catalog::Catalog;
 use crate::domain::config::Config;
 use crate::domain::decide::{self, Fresh, Target};
 use crate::domain::entity::{Entity, Key, Kind};
+use crate::domain::schema;
 
 /// What is done at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +76,15 @@ impl Operation {
             Verb::Patch => self.patch(catalog, config, fresh),
             Verb::Delete => self.delete(catalog, config),
         }
+    }
+
+    /// Returns what is to be said of the deprecated fields that the operation set in an entity.
+    pub(super) fn deprecated(&self, catalog: &Catalog, entity: Option<&Entity>) -> Vec<String> {
+        let Some(entity) = entity else { return Vec::new() };
+        let stored = entity.document();
+        let plugin = stored.get("name").and_then(|name| name.as_str());
+        let body = self.body.document(catalog, self.kind, plugin);
+        schema::deprecated(catalog.patch_fields(self.kind, &stored, &body), &body)
     }
 
     fn post(
@@ -153,6 +163,13 @@ impl Operation {
             (_, found) => found?.key(),
         };
         Ok(Decided { changes: decide::delete(catalog, config, key)?, entity: None })
+    }
+}
+
+/// Says what an accepted write told of deprecated fields.
+pub(super) fn say(deprecated: &[String]) {
+    for text in deprecated {
+        tracing::warn!("{text}");
     }
 }
 

@@ -16,6 +16,7 @@ use super::call::{self, Call};
 use super::error::ApiError;
 use super::health;
 use super::info::Info;
+use super::metrics::{self, MetricsSource};
 use super::place::Place;
 use super::read::{self, View};
 use super::reply::{self, Tells};
@@ -41,6 +42,8 @@ pub struct StatusSource {
     pub database_reachable: Option<Box<dyn Fn() -> bool + Send + Sync>>,
     /// Tells whether the node can do its work.
     pub readiness: Box<dyn Fn() -> Result<(), Unready> + Send + Sync>,
+    /// What the metrics tell beside these.
+    pub metrics: MetricsSource,
     /// Whether the operator took the node out of service.
     pub draining: AtomicBool,
 }
@@ -221,16 +224,16 @@ async fn answer(
     let path = path.strip_suffix('/').unwrap_or(&path);
     let reads = [Method::GET, Method::HEAD].contains(request.method());
     let call = match path {
-        "/status" | "/status/ready" | "/status/dns" => {
+        "/status" | "/status/ready" | "/status/dns" | "/metrics" => {
             Call::read(request, request_id, BODY_BYTES_MAX).await?
         }
-        // `/metrics` among them: it is served where the prometheus plugin has a handler.
         _ => return Err(ApiError::NotFound),
     };
     match path {
         "/status/ready" if reads => Ok(ready(source)),
         "/status/ready" if call.method == Method::POST => drain(source, &call),
         "/status" if reads => Ok(reply::json(StatusCode::OK, &report(source, &call)?)),
+        "/metrics" if reads => Ok(metrics::answer(source)),
         "/status/dns" if reads => {
             let message = "not implemented with the legacy DNS client";
             Ok(reply::json(StatusCode::NOT_IMPLEMENTED, &json!({"message": message})))

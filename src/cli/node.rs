@@ -6,6 +6,7 @@ use std::os::fd::AsFd as _;
 use anyhow::Context as _;
 
 use super::PrefixArgs;
+use super::output::causes;
 use super::process::PidFile;
 use crate::planes::{self, ReadySignal};
 use crate::settings::{Settings, Sources};
@@ -25,7 +26,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let ready = ReadySignal::through(take_pipe().context("cannot take the starter's pipe")?);
     let outcome = load(&args.prefix.sources()).and_then(|it| serve(it, ready.clone()));
     if let Err(error) = &outcome {
-        ready.failed(&format!("{error:#}"));
+        ready.failed(&causes(error));
     }
     outcome
 }

@@ -59,7 +59,7 @@ impl Output {
 
     /// Prints why a command failed; under `--v` everything that is known about it.
     pub(super) fn failure(&self, error: &anyhow::Error) {
-        eprintln!("Error: {error:#}");
+        eprintln!("Error: {}", causes(error));
         if !self.verbose {
             eprintln!("\n  Run with --v (verbose) or --vv (debug) for more details");
         } else if let Some(settings) = error.downcast_ref::<SettingsError>() {
@@ -68,7 +68,34 @@ impl Output {
     }
 }
 
+/// Returns an error with its causes, without those that the one before tells as its own end: some
+/// libraries print their sources.
+pub(super) fn causes(error: &anyhow::Error) -> String {
+    let mut told = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !told.ends_with(&cause) {
+            told.push_str(": ");
+            told.push_str(&cause);
+        }
+    }
+    told
+}
+
 fn dated(level: &str, text: &str) -> String {
     let now = Clock::System.now().with_timezone(&Local);
     format!("{} [{level}] {text}", now.format("%Y/%m/%d %H:%M:%S"))
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_that_was_told_already_is_not_told_again() {
+        let error = anyhow!("refused").context("cannot talk: refused").context("cannot open");
+        assert_eq!(causes(&error), "cannot open: cannot talk: refused");
+        assert_eq!(causes(&anyhow!("refused").context("cannot talk")), "cannot talk: refused");
+    }
 }

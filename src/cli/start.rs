@@ -1,5 +1,6 @@
 //! `start`: brings a node up and returns when it serves.
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Read as _;
 use std::process::{Command, Stdio};
@@ -66,6 +67,7 @@ pub(super) fn prepared(
         bail!("Kong is already running in {}", prefix.path().display());
     }
     let mut settings = Settings::load(&sources)?;
+    settings.warnings.extend(another_role(&settings));
     out.settings(&settings);
     out.step(&format!("preparing the prefix at {}", settings.prefix.path().display()));
     match settings.prepare() {
@@ -77,6 +79,20 @@ pub(super) fn prepared(
         prepared => prepared?,
     }
     Ok(settings)
+}
+
+/// Warns of a node that becomes another one: a command without the variables or the file that the
+/// last start had makes a `traditional` node of a data plane, and nothing else would say so.
+fn another_role(settings: &Settings) -> Option<String> {
+    let before = Settings::of_node(&settings.prefix, &BTreeMap::new()).ok()?.role;
+    let (before, now) = (before.as_str(), settings.role.as_str());
+    let prefix = settings.prefix.path().display();
+    (before != now).then(|| {
+        format!(
+            "the node in {prefix} was a {before} and becomes a {now}: its settings come from the \
+             file and the environment of this command, not from its last start"
+        )
+    })
 }
 
 /// Starts the node in a session of its own and waits for its first word.

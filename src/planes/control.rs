@@ -10,13 +10,14 @@ use tokio::sync::watch;
 
 use super::certificates::Certificates;
 use super::identity;
-use super::janitor;
+use super::janitor::Janitor;
 use super::kong;
 use super::listen::{self, Face};
 use super::node::{self, Counts};
 use super::tasks::Tasks;
 use super::{database, origin};
 use crate::admin::auth::Auth;
+use crate::admin::metrics::MetricsSource;
 use crate::admin::serve::serve;
 use crate::admin::status::{StatusApi, StatusSource, Unready};
 use crate::admin::{Admin, Api, NodeInfo, Options, Parts, Tells};
@@ -29,6 +30,7 @@ use crate::fleet::{ControlPlane, Fleet};
 use crate::log::LogDatabase;
 use crate::log::promotions::PromotionStore;
 use crate::log::tokens::TokenStore;
+use crate::pki::cluster::LiveIdentity;
 use crate::pki::ocsp::{DEADLINE, Revocation, Rule};
 use crate::promotion::keeper::Keeper;
 use crate::settings::{ClusterMtls, Database, Listener, Ocsp, Role, Settings};
@@ -84,21 +86,23 @@ impl Control {
         let (writer, task) = database::writer(settings, log.clone(), &catalog, &clock).await?;
         let mut tasks = Tasks::new();
         tasks.spawn(task.run(stopped(&tasks)));
-        if settings.database == Database::Off {
-            declare(settings, &writer, &clock).await?;
-        } else {
-            tasks.spawn(Projector::new(log, writer.subscribe()).run(stopped(&tasks)));
+        match settings.database {
+            Database::Off => declare(settings, &writer, &clock).await?,
+            _ => tasks.spawn(Projector::new(log, writer.subscribe()).run(stopped(&tasks))),
         }
         tasks.spawn(end_log_levels(process_log.clone(), stopped(&tasks)));
         let (here, fleet) = fleet(settings, &clock);
         if let Some(log) = stored.clone() {
-            let janitor = janitor::Janitor::new(settings, log, fleet.clone(), clock.clone());
+            let janitor = Janitor::new(settings, log, fleet.clone(), clock.clone());
             tasks.spawn(janitor.run(tasks.stopped()));
         }
 
-        let counts = Counts::new();
-        let status_source = Arc::new(status(settings, &writer, &counts));
-        let has_cluster = settings.role == Role::ControlPlane;
+        let (counts, has_cluster) = (Counts::new(), settings.role == Role::ControlPlane);
+        let (live, mut certificates) = Certificates::new(settings, &clock);
+        let identity = has_cluster.then(|| certificates.add_cluster()).transpose()?;
+        let of_cluster = identity.clone().map(|identity| (identity, fleet.clone()));
+        let metrics = metrics(&here, &writer, of_cluster, &clock);
+        let status_source = Arc::new(status(settings, &writer, &counts, metrics));
         let promotion = match stored.clone().filter(|_| has_cluster) {
             Some(store) => {
                 share(store.clone(), &fleet, &clock, &mut tasks).await?;
@@ -115,18 +119,16 @@ impl Control {
             (process_log, auth),
             &clock,
         );
-        let (live, mut certificates) = Certificates::new(settings, &clock);
         let mut started = (&mut tasks, &mut certificates);
         let admin = serve_all(&mut started, settings, Face::Admin, admin_api.router(), &counts)?;
         let mut status = Vec::new();
         // In a traditional node the data half serves it: it knows the traffic.
         if has_cluster {
-            let tells = Tells::read(&settings.proxy.headers);
-            let status_api = StatusApi::new(status_source, clock.clone(), tells).router();
-            status = serve_all(&mut started, settings, Face::Status, status_api, &counts)?;
+            let api = status_api(settings, status_source, &clock);
+            status = serve_all(&mut started, settings, Face::Status, api, &counts)?;
         }
         let mut addresses = Vec::new();
-        if let Some(promotion) = promotion {
+        if let (Some(promotion), Some(identity)) = (promotion, identity) {
             certificates.add_fleet(fleet.clone());
             let publication = Publication {
                 catalog,
@@ -134,7 +136,7 @@ impl Control {
                 promotion,
                 fleet: fleet.clone(),
                 cluster,
-                identity: certificates.add_cluster()?,
+                identity,
                 revocation: revocation(settings, &clock),
                 clock,
                 timing: Timing::default(),
@@ -267,7 +269,36 @@ async fn authentication(
     Ok(auth)
 }
 
-fn status(settings: &Settings, writer: &Writer, counts: &Counts) -> StatusSource {
+fn status_api(settings: &Settings, source: Arc<StatusSource>, clock: &Clock) -> Api {
+    let tells = Tells::read(&settings.proxy.headers);
+    StatusApi::new(source, clock.clone(), tells).router()
+}
+
+fn metrics(
+    here: &ControlPlane,
+    writer: &Writer,
+    of_cluster: Option<(LiveIdentity, Arc<Fleet>)>,
+    clock: &Clock,
+) -> MetricsSource {
+    let (hash, seq) = (writer.clone(), writer.clone());
+    let (identity, fleet) = of_cluster.unzip();
+    MetricsSource {
+        node_id: here.node_id,
+        config: Box::new(move || hash.head().config_hash),
+        seq: Some(Box::new(move || seq.head().seq)),
+        certificate_end: identity.map(|it| Box::new(move || it.current().not_after()) as _),
+        is_connected: None,
+        fleet,
+        clock: clock.clone(),
+    }
+}
+
+fn status(
+    settings: &Settings,
+    writer: &Writer,
+    counts: &Counts,
+    metrics: MetricsSource,
+) -> StatusSource {
     let counts = counts.clone();
     let (hash, log, ready) = (writer.clone(), writer.clone(), writer.clone());
     let database_off = settings.database == Database::Off;
@@ -286,6 +317,7 @@ fn status(settings: &Settings, writer: &Writer, counts: &Counts) -> StatusSource
             true => Ok(()),
             false => Err(Unready::Database),
         }),
+        metrics,
         draining: AtomicBool::new(false),
     }
 }

@@ -20,6 +20,7 @@ use super::status::{self, Reachable};
 use super::tasks::Tasks;
 use super::trust;
 use crate::admin::Tells;
+use crate::admin::metrics::MetricsSource;
 use crate::admin::status::StatusApi;
 use crate::balancer::Resolver;
 use crate::clock::Clock;
@@ -132,7 +133,24 @@ impl Data {
         let database = writer.filter(|_| settings.database != Database::Off);
         let database = database.map(|it| -> Reachable { Arc::new(move || it.reaches_log()) });
         let has_database = database.is_some();
-        let source = Arc::new(status::source(&served, &counts, database));
+        let (state, link) = watch::channel(LinkState::default());
+        let identity = match &start {
+            Some(_) => Some(certificates.add_cluster()?),
+            None => None,
+        };
+        let (config, is_linked, end) = (handle.clone(), link.clone(), identity.clone());
+        let metrics = MetricsSource {
+            node_id: node::id(settings, &clock),
+            config: Box::new(move || config.load().config_hash),
+            seq: None,
+            certificate_end: end.map(|end| Box::new(move || end.current().not_after()) as _),
+            is_connected: start
+                .is_some()
+                .then(|| Box::new(move || is_linked.borrow().connected) as _),
+            fleet: None,
+            clock: clock.clone(),
+        };
+        let source = Arc::new(status::source(&served, &counts, database, metrics));
         let tells = Tells::read(&settings.proxy.headers);
         let mut status_api = StatusApi::new(source, clock.clone(), tells);
         if !has_database {
@@ -143,9 +161,7 @@ impl Data {
         let mut started = (&mut tasks, &mut certificates);
         let listening = serve_all(&mut started, settings, Face::Status, status_api, &counts)?;
         tasks.spawn(sweep(handle.clone(), applier.clone(), tasks.stopped()));
-        let (state, link) = watch::channel(LinkState::default());
-        if let Some((start, applier)) = start {
-            let identity = certificates.add_cluster()?;
+        if let (Some((start, applier)), Some(identity)) = (start, identity) {
             let cluster = cluster_link(settings, start, applier, (identity, clock))?;
             tasks.spawn(follow(cluster, state, tasks.stopped()));
         } else if let Some(heads) = heads {

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::node::{self, Counts, CountsReader};
 use super::served::Served;
+use crate::admin::metrics::MetricsSource;
 use crate::admin::status::{StatusSource, Unready, Upstreams};
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
@@ -44,6 +45,7 @@ pub(super) fn source(
     served: &Served,
     counts: &Counts,
     database: Option<Reachable>,
+    metrics: MetricsSource,
 ) -> StatusSource {
     let (named, ready, counts) = (served.clone(), served.clone(), counts.clone());
     let reachable = database.clone();
@@ -62,6 +64,7 @@ pub(super) fn source(
             None if ready.has_config() => Ok(()),
             None => Err(Unready::EmptyConfiguration),
         }),
+        metrics,
         draining: AtomicBool::new(false),
     }
 }

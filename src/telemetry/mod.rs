@@ -9,6 +9,7 @@
 
 pub mod access;
 pub mod counter;
+pub mod exposition;
 pub mod file;
 pub mod level;
 pub mod names;

@@ -20,6 +20,7 @@ use super::kong::dialect::Dialect;
 use super::kong::session::CloseReason;
 use super::kong::stream::StreamError;
 use super::mirror::Mirror;
+use super::pause;
 use super::renewal::{ClientSocket, ConnectError, Renewal, connect};
 use super::session::follower::{Action, Follower, Memory};
 use super::session::publisher::Timing;
@@ -33,10 +34,6 @@ use crate::snapshot::head::SignedHead;
 
 /// How often a session looks at the time.
 const TICK: Duration = Duration::from_secs(1);
-
-/// The shortest and the longest pause before the next attempt.
-const RETRY_MIN: Duration = Duration::from_secs(1);
-const RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// A session that lasted so long was no failed attempt.
 const GOOD_SESSION: Duration = Duration::from_secs(60);
@@ -77,7 +74,7 @@ pub struct Link {
     pub clock: Clock,
     /// When peers are given up.
     pub timing: Timing,
-    /// How long the first retry waits at the most; doubles up to thirty seconds.
+    /// How long the first retry waits at the most; doubles with each failure.
     pub retry: Duration,
     /// What else it needs where a control plane is of Kong.
     pub kong: Attachment,
@@ -221,7 +218,7 @@ fn falls_back(link: &mut Link, address: &str, error: &SessionError) -> bool {
 
 /// Tells how a native session ended.
 fn broken(link: &Link, address: &str, error: &SessionError, failures: u32) -> Ended {
-    let pause = pause(link, failures);
+    let pause = pause::draw(link.retry, failures, is_refusal(error), link.clock.random());
     let url = url(&link.hello, address);
     tracing::warn!(
         "[clustering] connection to control plane {url} broken: {error} (retrying after {} \
@@ -251,13 +248,17 @@ fn detached(link: &Link, address: &str, error: &AttachError) -> Ended {
     Ended { pause: Duration::from_secs(seconds), error: error.to_string() }
 }
 
-/// Doubles with each failure, and spreads a fleet that lost its control plane at once.
-fn pause(link: &Link, failures: u32) -> Duration {
-    let longest = link.retry.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(RETRY_MAX);
-    let shortest = RETRY_MIN.min(link.retry);
-    let spread = longest.saturating_sub(shortest);
-    let part = (link.clock.random() % 1000) as u32;
-    shortest + spread * part / 1000
+/// Says whether one of the two refused the other, so that trying again soon is of no use.
+fn is_refusal(error: &SessionError) -> bool {
+    use super::session::CloseReason::{Lagging, Silent};
+    use ContentError::{Connect, TimedOut, Tunnel};
+    let is_away = matches!(
+        error,
+        SessionError::Socket(_)
+            | SessionError::Closed(Silent | Lagging)
+            | SessionError::Connect(ConnectError::Content(Connect(_) | TimedOut | Tunnel(_)))
+    );
+    !is_away
 }
 
 async fn session(

@@ -19,6 +19,7 @@ pub mod journal;
 pub mod kong;
 pub mod mirror;
 mod native;
+mod pause;
 pub mod pin;
 pub mod publish;
 mod recent;

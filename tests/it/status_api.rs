@@ -88,7 +88,7 @@ async fn the_status_api_changes_nothing_and_has_nothing_else() {
     let cluster = with_upstream().await;
     let below = ["targets", "targets/all", "targets/127.0.0.1:9001", "health"];
     let paths = below.map(|below| format!("/upstreams/u.test/{below}"));
-    for path in paths.iter().map(String::as_str).chain(["/status", "/status/dns"]) {
+    for path in paths.iter().map(String::as_str).chain(["/status", "/status/dns", "/metrics"]) {
         for method in ["POST", "PUT", "PATCH", "DELETE"] {
             let answer = http::send(cluster.status(), method, path, &[], "").await.unwrap();
             let said = (answer.status, answer.json());
@@ -98,7 +98,6 @@ async fn the_status_api_changes_nothing_and_has_nothing_else() {
     for path in [
         "/",
         "/config",
-        "/metrics",
         "/services",
         "/upstreams",
         "/upstreams/u.test",
@@ -167,7 +166,6 @@ async fn a_control_plane_tells_of_its_database_and_of_no_upstreams() {
         ("/status/ready", 200, json!({"message": "ready"})),
         ("/status/dns", 501, json!({"message": "not implemented with the legacy DNS client"})),
         ("/upstreams/u.test/targets", 404, json!({"message": "Not found"})),
-        ("/metrics", 404, json!({"message": "Not found"})),
     ] {
         let answer = http::get(control, path).await.unwrap();
         assert_eq!(answer.status, status, "{path}: {}", answer.body);
@@ -198,4 +196,49 @@ async fn drain_takes_a_running_node_out_of_service() {
     assert_eq!(drain("dp"), (true, said));
     assert_eq!(ready().await, (503, json!("draining")));
     assert_eq!(drain("nobody"), (false, String::new()));
+}
+
+/// "expiry shown in /clustering/data-planes, metrics, and a log line": by the names that Kong's
+/// prometheus plugin has for them.
+#[tokio::test(flavor = "multi_thread")]
+async fn both_planes_tell_prometheus_of_the_cluster() {
+    let cluster = with_upstream().await;
+    let head = cluster.control.as_ref().unwrap().writer.head().config_hash.to_string();
+    // The row is written when the data plane has said so.
+    let row = poll(async || {
+        let rows = http::get(cluster.admin(), "/clustering/data-planes").await.ok()?.json();
+        rows["data"].as_array()?.first().filter(|row| row["config_hash"] == head).cloned()
+    });
+    let row = row.await.expect("a row of the data plane");
+    let (id, expiry) = (row["id"].as_str().unwrap(), &row["cert_details"]["expiry_timestamp"]);
+
+    let answer = http::get(cluster.admin(), "/metrics").await.unwrap();
+    assert_eq!(answer.header("content-type"), Some("text/plain; charset=UTF-8"));
+    let of_control = answer.body;
+    let hostname = row["hostname"].as_str().unwrap();
+    let labels = format!("{{node_id=\"{id}\",hostname=\"{hostname}\",ip=\"127.0.0.1\"");
+    let number = u128::from_str_radix(&row["config_hash"].as_str().unwrap()[..32], 16).unwrap();
+    for line in [
+        format!("kong_data_plane_cluster_cert_expiry_timestamp{labels}}} {expiry}"),
+        format!("kong_data_plane_version_compatible{labels},kong_version=\"3.9.1\"}} 1"),
+        format!("kong_data_plane_config_hash{labels}}} {}", number as f64),
+        format!("hybridctl_data_plane_connected{labels}}} 1"),
+        format!("hybridctl_data_plane_rejects{labels}}} 0"),
+        format!("hybridctl_cluster_cert_expiry_timestamp {expiry}"),
+        "kong_datastore_reachable 1".to_owned(),
+    ] {
+        assert!(of_control.lines().any(|it| it == line), "no {line} in {of_control}");
+    }
+    assert!(of_control.contains("\nkong_data_plane_last_seen{"), "{of_control}");
+
+    let of_data = http::get(cluster.status(), "/metrics").await.unwrap().body;
+    let config_hash = row["config_hash"].as_str().unwrap();
+    for line in [
+        format!("kong_data_plane_cluster_cert_expiry_timestamp {expiry}"),
+        format!("hybridctl_config_info{{config_hash=\"{config_hash}\"}} 1"),
+        format!("kong_node_info{{node_id=\"{id}\",version=\"3.9.1\"}} 1"),
+        "hybridctl_control_plane_connected 1".to_owned(),
+    ] {
+        assert!(of_data.lines().any(|it| it == line), "no {line} in {of_data}");
+    }
 }

@@ -26,13 +26,8 @@ pub(super) fn fixed(fixed: Fixed, method: &str) -> Value {
     let paged = |described| with_query(described, &page_arguments());
     match fixed {
         Fixed::Root => read("Tell version, settings and plugins of the node", &root()),
-        Fixed::Robots => {
-            let text = json!({
-                "description": "A text.",
-                "content": {"text/plain": {"schema": {"type": "string"}}},
-            });
-            operation("Send robots away", TAG, bodiless(method, [("200", text)]), &[])
-        }
+        Fixed::Robots => text(method, "Send robots away"),
+        Fixed::Metrics => text(method, "Tell metrics of node and cluster to Prometheus"),
         Fixed::Status => with_query(
             read("Tell connections and memory", &status()),
             &[
@@ -63,6 +58,15 @@ pub(super) fn fixed(fixed: Fixed, method: &str) -> Value {
             super::promotion::fixed(fixed, method)
         }
     }
+}
+
+/// Describes an answer that is a plain text.
+fn text(method: &str, summary: &str) -> Value {
+    let text = json!({
+        "description": "A text.",
+        "content": {"text/plain": {"schema": {"type": "string"}}},
+    });
+    operation(summary, TAG, bodiless(method, [("200", text)]), &[])
 }
 
 /// Describes what a method does at a path of the table of `info`.

@@ -11,12 +11,15 @@ use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::{Map, Value, json};
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 use crate::admin::auth::Auth;
+use crate::admin::metrics::MetricsSource;
 use crate::admin::status::StatusSource;
 use crate::admin::{Admin, NodeInfo, Options, Parts, dispatch};
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
+use crate::domain::hash::ConfigHash;
 use crate::domain::role::AdminRole;
 use crate::fleet::Fleet;
 use crate::log::sqlite::SqliteLog;
@@ -47,6 +50,18 @@ pub(super) struct Answer {
     pub(super) text: String,
 }
 
+pub(super) fn metrics_source() -> MetricsSource {
+    MetricsSource {
+        node_id: Uuid::nil(),
+        config: Box::new(|| ConfigHash([0; 32])),
+        seq: None,
+        certificate_end: None,
+        is_connected: None,
+        fleet: None,
+        clock: Clock::System,
+    }
+}
+
 pub(super) fn status_source() -> Arc<StatusSource> {
     Arc::new(StatusSource {
         counters: Box::new(|| Snapshot { total_requests: 7, ..Snapshot::default() }),
@@ -54,6 +69,7 @@ pub(super) fn status_source() -> Arc<StatusSource> {
         configuration_hash: None,
         database_reachable: Some(Box::new(|| true)),
         readiness: Box::new(|| Ok(())),
+        metrics: metrics_source(),
         draining: AtomicBool::new(false),
     })
 }

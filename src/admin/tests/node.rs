@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use serde_json::{Value, json};
 
-use super::app::App;
+use super::app::{App, metrics_source};
 use crate::admin::Options;
 use crate::admin::status::{StatusSource, Unready, respond};
 use crate::clock::Clock;
@@ -130,6 +130,7 @@ fn data_plane(ready: Result<(), Unready>) -> Arc<StatusSource> {
         configuration_hash: Some(Box::new(|| "abc".into())),
         database_reachable: None,
         readiness: Box::new(move || ready),
+        metrics: metrics_source(),
         draining: AtomicBool::new(false),
     })
 }

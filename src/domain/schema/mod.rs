@@ -10,6 +10,7 @@
 mod check;
 mod complete;
 mod condition;
+mod deprecated;
 mod describe;
 mod field;
 mod named;
@@ -25,6 +26,7 @@ mod validator;
 pub use check::{Check, Names};
 pub use complete::{complete, merge, normalise};
 pub use condition::Match;
+pub use deprecated::deprecated;
 pub use describe::{describe, describe_field};
 pub use field::{Auto, Field, Fields, Mark, OnDelete, Type};
 pub use named::NamedBy;

@@ -50,9 +50,12 @@ pub(super) struct Single<'a> {
 
 /// What an authority knows of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Status {
+pub enum Status {
+    /// It is in force.
     Good,
+    /// It is no longer, for whatever reason.
     Revoked,
+    /// The authority has not heard of it.
     Unknown,
 }
 

@@ -96,7 +96,10 @@ impl Responder {
 
 /// Returns the body when all of it has been received: the announced length of it, or up to the end
 /// of the connection; nothing while more has to come.
-fn body_of(received: &[u8], has_ended: bool) -> Result<Option<&[u8]>, Unchecked> {
+///
+/// # Errors
+/// It is no HTTP, or not a success with a body of a known end and an allowed length.
+pub fn body_of(received: &[u8], has_ended: bool) -> Result<Option<&[u8]>, Unchecked> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut head = httparse::Response::new(&mut headers);
     let parsed = head.parse(received).map_err(|error| Unchecked::Send(error.to_string()))?;

@@ -24,5 +24,9 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+pub use self::answer::Status;
 pub use self::error::{Invalid, RevocationError, Unchecked};
+pub use self::fetch::body_of;
 pub use self::revocation::{DEADLINE, Revocation, Rule};
+pub use self::statement::Statement;
+pub use self::target::Target;

@@ -14,7 +14,8 @@ const TOLERANCE: TimeDelta = TimeDelta::minutes(5);
 
 /// What the authority says of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Statement {
+pub struct Statement {
+    /// Good, revoked, or a certificate that the responder does not know.
     pub status: Status,
     /// Until when it says so; an answer without that is of the moment.
     pub until: Option<DateTime<Utc>>,

@@ -17,11 +17,11 @@ const OID_SHA256: &[u8] = &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01
 
 /// A certificate and who issued it.
 #[derive(Debug)]
-pub(super) struct Target {
+pub struct Target {
     /// The URL of its responder, if it names one: preferably one that can be asked (`http://`).
     pub responder: Option<String>,
     /// What is known of the issuer.
-    pub issuer: Facts,
+    pub(super) issuer: Facts,
     /// The bits of the issuer's key.
     issuer_key: Vec<u8>,
     /// The issuer's name as the certificate has it, in DER.

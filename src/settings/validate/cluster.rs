@@ -23,6 +23,15 @@ pub(super) struct ClusterChecked {
     pub(super) dp_labels: Vec<(String, String)>,
 }
 
+impl ClusterChecked {
+    /// Returns whom a data plane trusts beyond `lua_ssl_trusted_certificate`: those of its cluster
+    /// (reference hybrid.md, section 1.4).
+    pub(super) fn trusted(&self, role: Role, is_pki: bool) -> Option<&Pem> {
+        let of_cluster = if is_pki { &self.ca_cert } else { &self.cert };
+        of_cluster.as_ref().filter(|_| role == Role::DataPlane)
+    }
+}
+
 impl Rules<'_> {
     pub(super) fn proxy_server(&mut self) {
         let Some(text) = self.values.text("proxy_server") else { return };

@@ -57,12 +57,15 @@ pub(super) fn check(
     let status_pairs = rules.pairs("status_", "status_listen");
     let client_pair = rules.client_pair();
     let pg_pair = rules.pg_pair();
-    let trusted = rules.trusted_certificates();
+    let mut trusted = rules.trusted_certificates();
     rules.headers();
     let trusted_ips = rules.trusted_ips();
     let port_maps = rules.port_maps();
     rules.proxy_server();
     let cluster = rules.cluster(role);
+    let of_cluster = cluster.trusted(role, values.text("cluster_mtls") == Some("pki"));
+    trusted
+        .extend(of_cluster.filter(|it| !trusted.contains(&Some((*it).clone()))).cloned().map(Some));
     let admin_clients = rules.admin_access(role);
     rules.limits();
     rules.database();

@@ -289,3 +289,30 @@ fn what_is_set_without_effect_is_warned_about() {
     let found = warnings("control_plane", pki);
     assert!(found.iter().any(|it| it.starts_with("cluster_trusted_cert has no effect")));
 }
+
+#[test]
+fn a_data_plane_trusts_those_of_its_cluster_beyond_what_is_listed() {
+    let folder = std::env::temp_dir().join(format!("hybridctl-trust-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = |name: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, CERT).unwrap();
+        path.display().to_string()
+    };
+    let (own, ca) = (path("own.crt"), path("ca.crt"));
+    let shared: Env<'_> = &[("cluster_cert", &own), ("cluster_ca_cert", &ca)];
+    let pki = [shared, &[("cluster_mtls", "pki")]].concat();
+    let listed = [shared, &[("lua_ssl_trusted_certificate", &own)]].concat();
+    let rows: [(&str, Env<'_>, &[Option<&str>]); 4] = [
+        ("data_plane", shared, &[None, Some(&own)]),
+        ("data_plane", &pki, &[None, Some(&ca)]),
+        ("data_plane", &listed, &[Some(&own)]),
+        ("control_plane", &pki, &[None]),
+    ];
+    for (role, env, wanted) in rows {
+        let wanted: Vec<_> =
+            wanted.iter().map(|file| file.map(|it| Pem::File(it.into()))).collect();
+        assert_eq!(load(role, env).unwrap().tls.trusted, wanted, "{role} {env:?}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}

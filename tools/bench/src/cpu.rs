@@ -56,7 +56,7 @@ fn read_threads(pid: u32, threads: &mut HashMap<u32, Thread>) -> anyhow::Result<
     Ok(())
 }
 
-fn children(pid: u32) -> Vec<u32> {
+pub(crate) fn children(pid: u32) -> Vec<u32> {
     let path = format!("/proc/{pid}/task/{pid}/children");
     let listed = fs::read_to_string(path).unwrap_or_default();
     listed.split_whitespace().filter_map(|child| child.parse().ok()).collect()

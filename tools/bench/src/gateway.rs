@@ -7,12 +7,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use serde_json::{Value, json};
 
 use crate::client::Client;
 use crate::process::{OTHER_CORE, PROXY_CORE, Process, free_address, pinned};
+use crate::yardstick::Certificate;
 
 /// How long a configuration may take to reach the data plane.
 const REACH_MAX: Duration = Duration::from_secs(120);
+
+/// How many routes are created at once.
+const BATCH: usize = 1000;
 
 /// A control plane and its addresses.
 pub(crate) struct ControlPlane {
@@ -79,30 +84,44 @@ pub(crate) struct Gateway {
     _control_plane: Process,
     pub(crate) admin: SocketAddr,
     pub(crate) proxy: SocketAddr,
+    /// Where the same is served over TLS, HTTP/2 included.
+    pub(crate) tls: SocketAddr,
 }
 
 impl Gateway {
     /// Starts both planes; the data plane has one proxy core and no access log.
     pub(crate) fn start(hybridctl: &Path, folder: &Path) -> anyhow::Result<Self> {
+        Self::start_with(hybridctl, folder, None)
+    }
+
+    /// Starts both planes with a certificate for clients, other than the data plane's own.
+    pub(crate) fn start_with(
+        hybridctl: &Path,
+        folder: &Path,
+        certificate: Option<&Certificate>,
+    ) -> anyhow::Result<Self> {
         let ControlPlane { process, admin, cluster } =
             ControlPlane::start(hybridctl, folder, OTHER_CORE, &[])?;
-        let (proxy, status) = (free_address()?, free_address()?);
-        let mut data_plane = start(
-            hybridctl,
-            folder,
-            "data_plane",
-            PROXY_CORE,
-            &[
-                ("KONG_DATABASE", "off"),
-                ("KONG_CLUSTER_CONTROL_PLANE", &cluster.to_string()),
-                ("KONG_PROXY_LISTEN", &proxy.to_string()),
-                ("KONG_STATUS_LISTEN", &status.to_string()),
-                ("KONG_NGINX_WORKER_PROCESSES", "1"),
-                ("KONG_PROXY_ACCESS_LOG", "off"),
-            ],
-        )?;
+        let (proxy, tls, status) = (free_address()?, free_address()?, free_address()?);
+        let (cluster, status) = (cluster.to_string(), status.to_string());
+        let listen = format!("{proxy}, {tls} http2 ssl");
+        let mut settings = vec![
+            ("KONG_DATABASE", "off"),
+            ("KONG_CLUSTER_CONTROL_PLANE", cluster.as_str()),
+            ("KONG_PROXY_LISTEN", listen.as_str()),
+            ("KONG_STATUS_LISTEN", status.as_str()),
+            ("KONG_NGINX_WORKER_PROCESSES", "1"),
+            ("KONG_PROXY_ACCESS_LOG", "off"),
+        ];
+        let paths = certificate.map(|it| (it.certificate.display(), it.key.display()));
+        let paths = paths.map(|(one, other)| (one.to_string(), other.to_string()));
+        if let Some((certificate, key)) = &paths {
+            settings.push(("KONG_SSL_CERT", certificate));
+            settings.push(("KONG_SSL_CERT_KEY", key));
+        }
+        let mut data_plane = start(hybridctl, folder, "data_plane", PROXY_CORE, &settings)?;
         data_plane.wait_for(proxy)?;
-        Ok(Self { data_plane, _control_plane: process, admin, proxy })
+        Ok(Self { data_plane, _control_plane: process, admin, proxy, tls })
     }
 
     /// Returns a client of the Admin API.
@@ -114,6 +133,20 @@ impl Gateway {
     pub(crate) fn create_service(&self, upstream: SocketAddr) -> anyhow::Result<()> {
         let body = format!(r#"{{"name":"bench","url":"http://{upstream}"}}"#);
         self.admin().write("POST", "/services", &body)
+    }
+
+    /// Creates so many routes that nobody asks for, in large writes.
+    pub(crate) fn create_other_routes(&self, count: usize) -> anyhow::Result<()> {
+        let mut admin = self.admin();
+        for first in (0..count).step_by(BATCH) {
+            let operations = (first..count.min(first + BATCH)).map(|number| {
+                let body = json!({"paths": [format!("/other/{number}")], "strip_path": false});
+                json!({"method": "POST", "path": "/services/bench/routes", "body": body})
+            });
+            let operations = Value::from_iter(operations);
+            admin.write("POST", "/batch", &operations.to_string())?;
+        }
+        Ok(())
     }
 
     /// Waits until the data plane answers `path` with 200.

@@ -10,15 +10,18 @@ mod connection;
 mod cpu;
 mod gateway;
 mod growth;
+mod idle;
 mod load;
-mod nginx;
 mod process;
 mod propagation;
 mod proxy;
 mod report;
 mod response;
 mod routes;
+mod swaps;
+mod traffic;
 mod upstream;
+mod yardstick;
 
 use std::process::ExitCode;
 
@@ -30,6 +33,10 @@ use clap::Parser;
 enum Bench {
     /// Compare CPU per proxied request with nginx, in alternating runs
     Proxy(proxy::Args),
+    /// Measure the memory of an idle connection, beside nginx's
+    Idle(idle::Args),
+    /// Compare latency under configuration changes with latency without
+    Swaps(swaps::Args),
     /// Measure from an acknowledged Admin write to the first answer of the new route
     Propagation(propagation::Args),
     /// Measure durable Admin writes and reads on SQLite, with one client and with several
@@ -47,6 +54,8 @@ enum Bench {
 fn main() -> ExitCode {
     let outcome = match Bench::parse() {
         Bench::Proxy(args) => proxy::run(&args),
+        Bench::Idle(args) => idle::run(&args),
+        Bench::Swaps(args) => swaps::run(&args),
         Bench::Propagation(args) => propagation::run(&args),
         Bench::Admin(args) => admin::run(&args),
         Bench::Growth(args) => growth::run(&args),

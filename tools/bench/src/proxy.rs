@@ -1,20 +1,22 @@
-//! CPU per proxied request against nginx.
+//! CPU per proxied request against nginx, and HAProxy if wanted, or against a data plane of one
+//! route.
 //!
-//! Both proxies run on core 0 with one worker, load and upstream on core 1, all over loopback.
-//! The runs alternate (nginx, candidate, nginx, ...), and a candidate's ratio is against the
-//! mean of the two nginx runs around it, because a shared machine has fast and slow spells.
+//! All proxies run on core 0 with one worker, load and upstream on core 1, all over loopback.
+//! The runs alternate (yardstick, candidate, yardstick, ...), and a candidate's ratio is against
+//! the mean of the two yardstick runs around it, because a shared machine has fast and slow spells.
 //! CPU is the scheduler's run time of the whole process, per answered request.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use clap::ValueEnum;
 
 use crate::cpu::Usage;
 use crate::gateway::{self, Gateway};
-use crate::nginx;
-use crate::process::{Process, Scratch, own, start_upstream};
+use crate::process::{Process, Scratch, start_upstream};
 use crate::report::Spread;
+use crate::traffic::{Amount, Figures, Traffic, load};
+use crate::yardstick::{self, Addresses, Certificate};
 
 /// How long each proxy is loaded before a measured run, in seconds.
 const WARM_UP_S: f64 = 0.5;
@@ -28,10 +30,13 @@ pub(crate) struct Args {
     /// Duration of a run in seconds
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
-    /// Number of connections
+    /// What the connections carry
+    #[arg(long, value_enum, default_value_t = Traffic::Http)]
+    traffic: Traffic,
+    /// Number of connections, of HTTP/1.1
     #[arg(long, default_value_t = 64)]
     connections: usize,
-    /// Requests per second at scheduled instants, instead of as many as possible
+    /// Requests per second at scheduled instants, instead of as many as possible; plain HTTP only
     #[arg(long)]
     rate: Option<f64>,
     /// Path to ask for; /1m is answered with 1 MiB
@@ -40,25 +45,51 @@ pub(crate) struct Args {
     /// Number of further routes that the data plane holds
     #[arg(long, default_value_t = 0)]
     routes: usize,
+    /// What a run is compared with
+    #[arg(long, value_enum, default_value_t = Yardstick::Nginx)]
+    against: Yardstick,
+    /// Measure HAProxy in the same run, too
+    #[arg(long)]
+    haproxy: bool,
     /// Binary to measure; by default the one built beside this tool
     #[arg(long)]
     hybridctl: Option<PathBuf>,
-    /// URL of a running proxy to measure instead; bring it to core 0 yourself
+    /// Plain address of a running proxy to measure instead; bring it to core 0 yourself
     #[arg(long, requires = "candidate_pid")]
-    candidate_url: Option<String>,
+    candidate: Option<SocketAddr>,
+    /// Its TLS address
+    #[arg(long, requires = "candidate")]
+    candidate_tls: Option<SocketAddr>,
     /// Process id of that proxy
-    #[arg(long, requires = "candidate_url")]
+    #[arg(long, requires = "candidate")]
     candidate_pid: Option<u32>,
-    /// Address of a running upstream (`bench upstream`) to use for both instead of an own one
+    /// Address of a running upstream (`bench upstream`) to use for all instead of an own one
     #[arg(long)]
     upstream: Option<SocketAddr>,
 }
 
-/// A proxy that can be loaded and whose CPU time can be read.
+/// What the candidate is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Yardstick {
+    /// nginx, one worker
+    Nginx,
+    /// A data plane of our own with a single route
+    OneRoute,
+}
+
+/// A proxy that can be loaded and whose CPU time can be read. It ends with its value.
 struct Target {
     name: &'static str,
-    url: String,
+    addresses: Addresses,
     pid: u32,
+    _processes: Running,
+}
+
+/// What runs for a target.
+enum Running {
+    Elsewhere,
+    One { _process: Process },
+    Planes { _gateway: Box<Gateway> },
 }
 
 /// The figures of one run.
@@ -66,10 +97,7 @@ struct Run {
     cpu_us: f64,
     /// CPU of the threads that carry traffic, where they can be told by their name.
     proxy_threads_us: f64,
-    rps: f64,
-    p50_us: f64,
-    p99_us: f64,
-    failed: u64,
+    load: Figures,
 }
 
 /// One figure of a run.
@@ -79,32 +107,45 @@ type Figure = fn(&Run) -> f64;
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     anyhow::ensure!(args.rounds > 0, "--rounds: expected at least 1");
     anyhow::ensure!(args.path.starts_with('/'), "--path: expected it to start with /");
+    let is_plain = args.traffic == Traffic::Http;
+    anyhow::ensure!(is_plain || args.rate.is_none(), "--rate: only with --traffic http");
     let scratch = Scratch::create()?;
-    let (_upstream, upstream) = upstream(args, scratch.path())?;
-    let (nginx_process, address) = nginx::start(upstream, scratch.path())?;
-    let url = |address: SocketAddr| format!("http://{address}{}", args.path);
-    let yardstick = Target { name: "nginx", url: url(address), pid: nginx_process.pid() };
-
-    let (_gateway, candidate) = match (&args.candidate_url, args.candidate_pid) {
-        (Some(url), Some(pid)) => (None, Target { name: "candidate", url: url.clone(), pid }),
-        _ => {
-            let gateway = start_gateway(args, upstream, scratch.path())?;
-            let (url, pid) = (url(gateway.proxy), gateway.data_plane.pid());
-            (Some(gateway), Target { name: "hybridctl", url, pid })
+    let certificate = Certificate::make(scratch.path())?;
+    let (_process, upstream) = upstream(args, scratch.path())?;
+    let set_up = Setup { args, upstream, certificate: &certificate, folder: scratch.path() };
+    let yardstick = match args.against {
+        Yardstick::Nginx => {
+            let (process, addresses) = yardstick::nginx(upstream, &certificate, scratch.path())?;
+            Target::of("nginx", process, addresses)
         }
+        Yardstick::OneRoute => set_up.gateway("one-route", 0)?,
     };
+    let mut candidates = vec![set_up.candidate()?];
+    if args.haproxy {
+        let (process, addresses) = yardstick::haproxy(upstream, &certificate, scratch.path())?;
+        candidates.push(Target::of("haproxy", process, addresses));
+    }
 
     println!(
         "{:<10} {:>10} {:>14} {:>9} {:>9} {:>9} {:>7}",
         "target", "cpu us/req", "proxy-* us/req", "req/s", "p50 us", "p99 us", "failed"
     );
     let mut yardsticks = vec![measure(args, &yardstick)?];
-    let mut candidates = Vec::new();
+    let mut runs: Vec<Vec<Run>> = candidates.iter().map(|_| Vec::new()).collect();
     for _ in 0..args.rounds {
-        candidates.push(measure(args, &candidate)?);
+        for (candidate, runs) in candidates.iter().zip(&mut runs) {
+            runs.push(measure(args, candidate)?);
+        }
         yardsticks.push(measure(args, &yardstick)?);
     }
-    summarise(candidate.name, &candidates, &yardsticks);
+    println!();
+    medians(yardstick.name, &yardsticks);
+    for (candidate, runs) in candidates.iter().zip(&runs) {
+        medians(candidate.name, runs);
+    }
+    for (candidate, runs) in candidates.iter().zip(&runs) {
+        ratios(candidate.name, runs, yardstick.name, &yardsticks);
+    }
     Ok(())
 }
 
@@ -116,91 +157,99 @@ fn upstream(args: &Args, folder: &Path) -> anyhow::Result<(Option<Process>, Sock
     Ok((Some(process), address))
 }
 
-fn start_gateway(args: &Args, upstream: SocketAddr, folder: &Path) -> anyhow::Result<Gateway> {
-    let gateway = Gateway::start(&gateway::binary(args.hybridctl.as_deref())?, folder)?;
-    gateway.create_service(upstream)?;
-    let mut admin = gateway.admin();
-    for number in 0..args.routes {
-        gateway::create_route(&mut admin, &format!("/other/{number}"))?;
+impl Target {
+    fn of(name: &'static str, process: Process, addresses: Addresses) -> Self {
+        let pid = process.pid();
+        Self { name, addresses, pid, _processes: Running::One { _process: process } }
     }
-    gateway::create_route(&mut admin, "/")?;
-    gateway.wait_until_served(&args.path)?;
-    Ok(gateway)
+}
+
+/// What the data planes are made from.
+struct Setup<'a> {
+    args: &'a Args,
+    upstream: SocketAddr,
+    certificate: &'a Certificate,
+    folder: &'a Path,
+}
+
+impl Setup<'_> {
+    fn candidate(&self) -> anyhow::Result<Target> {
+        let Args { candidate, candidate_tls, candidate_pid, routes, .. } = self.args;
+        let (Some(plain), Some(pid)) = (candidate, candidate_pid) else {
+            return self.gateway("hybridctl", *routes);
+        };
+        let addresses = Addresses { plain: *plain, tls: candidate_tls.unwrap_or(*plain) };
+        Ok(Target { name: "candidate", addresses, pid: *pid, _processes: Running::Elsewhere })
+    }
+
+    fn gateway(&self, name: &'static str, routes: usize) -> anyhow::Result<Target> {
+        let folder = self.folder.join(name);
+        std::fs::create_dir_all(&folder)?;
+        let binary = gateway::binary(self.args.hybridctl.as_deref())?;
+        let gateway = Gateway::start_with(&binary, &folder, Some(self.certificate))?;
+        gateway.create_service(self.upstream)?;
+        gateway.create_other_routes(routes)?;
+        gateway::create_route(&mut gateway.admin(), "/")?;
+        gateway.wait_until_served(&self.args.path)?;
+        let addresses = Addresses { plain: gateway.proxy, tls: gateway.tls };
+        let pid = gateway.data_plane.pid();
+        let running = Running::Planes { _gateway: Box::new(gateway) };
+        Ok(Target { name, addresses, pid, _processes: running })
+    }
 }
 
 fn measure(args: &Args, target: &Target) -> anyhow::Result<Run> {
-    load(args, target, WARM_UP_S)?;
+    let amount = Amount { path: &args.path, connections: args.connections, rate: args.rate };
+    load(args.traffic, target.addresses, amount, WARM_UP_S)?;
     let before = Usage::read(target.pid)?;
-    let figures = load(args, target, args.seconds)?;
+    let load = load(args.traffic, target.addresses, amount, args.seconds)?;
     let after = Usage::read(target.pid)?;
-
-    let figure = |name: &str| -> anyhow::Result<f64> {
-        let line = figures.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.and_then(|value| value.parse().ok()).with_context(|| format!("load printed no {name}"))
-    };
-    let requests = figure("requests")?;
-    anyhow::ensure!(requests > 0.0, "{} answered nothing at {}", target.name, target.url);
-    let per_request_us = |prefix: &str| after.since_ns(&before, prefix) as f64 / 1e3 / requests;
-    let run = Run {
-        cpu_us: per_request_us(""),
-        proxy_threads_us: per_request_us("proxy-"),
-        rps: figure("rps")?,
-        p50_us: figure("p50_us")?,
-        p99_us: figure("p99_us")?,
-        failed: (figure("errors")? + figure("non_2xx")?) as u64,
-    };
+    anyhow::ensure!(load.requests > 0.0, "{} answered nothing", target.name);
+    let per_request_us =
+        |prefix: &str| after.since_ns(&before, prefix) as f64 / 1e3 / load.requests;
+    let run = Run { cpu_us: per_request_us(""), proxy_threads_us: per_request_us("proxy-"), load };
     println!(
         "{:<10} {:>10.2} {:>14.2} {:>9.0} {:>9.0} {:>9.0} {:>7}",
-        target.name, run.cpu_us, run.proxy_threads_us, run.rps, run.p50_us, run.p99_us, run.failed
+        target.name,
+        run.cpu_us,
+        run.proxy_threads_us,
+        load.rps,
+        load.p50_us,
+        load.p99_us,
+        load.failed
     );
     Ok(run)
 }
 
-/// Runs the load generator on its core and returns what it printed.
-fn load(args: &Args, target: &Target, seconds: f64) -> anyhow::Result<String> {
-    let mut command = own("load")?;
-    command
-        .arg(&target.url)
-        .args([format!("--connections={}", args.connections), format!("--seconds={seconds}")]);
-    if let Some(rate) = args.rate {
-        command.arg(format!("--rate={rate}"));
-    }
-    let output = command.output().context("cannot start the load generator")?;
-    anyhow::ensure!(
-        output.status.success(),
-        "the load on {} failed: {}",
-        target.name,
-        String::from_utf8_lossy(&output.stderr)
+fn medians(name: &str, runs: &[Run]) {
+    let median = |figure: Figure| Spread::of(runs.iter().map(figure)).median;
+    println!(
+        "{name}: median {:.2} us CPU/request, {:.0} req/s, p99 {:.0} us",
+        median(|run| run.cpu_us),
+        median(|run| run.load.rps),
+        median(|run| run.load.p99_us)
     );
-    String::from_utf8(output.stdout).context("the load generator printed something unreadable")
 }
 
-/// Prints the medians, and the ratios of each candidate run to the yardstick runs around it.
-fn summarise(name: &str, candidates: &[Run], yardsticks: &[Run]) {
+/// Prints the ratios of each candidate run to the yardstick runs around it.
+fn ratios(name: &str, candidates: &[Run], yardstick: &str, yardsticks: &[Run]) {
     let ratio = |figure: Figure| {
         Spread::of(candidates.iter().zip(yardsticks.windows(2)).map(|(candidate, around)| {
             let mean = around.iter().map(figure).sum::<f64>() / around.len() as f64;
             figure(candidate) / mean
         }))
     };
-    println!();
-    for (label, runs) in [("nginx", yardsticks), (name, candidates)] {
-        let median = |figure: Figure| Spread::of(runs.iter().map(figure)).median;
-        println!(
-            "{label}: median {:.2} us CPU/request, {:.0} req/s, p99 {:.0} us",
-            median(|run| run.cpu_us),
-            median(|run| run.rps),
-            median(|run| run.p99_us)
-        );
-    }
     let figures: [(&str, Figure); 4] = [
         ("CPU/request", |run| run.cpu_us),
-        ("req/s", |run| run.rps),
-        ("p50", |run| run.p50_us),
-        ("p99", |run| run.p99_us),
+        ("req/s", |run| run.load.rps),
+        ("p50", |run| run.load.p50_us),
+        ("p99", |run| run.load.p99_us),
     ];
     for (label, figure) in figures {
         let Spread { median, least, largest } = ratio(figure);
-        println!("{name}/nginx {label}: {median:.2} ({least:.2}-{largest:.2})");
+        // Not every load tells its percentiles.
+        if median.is_finite() {
+            println!("{name}/{yardstick} {label}: {median:.2} ({least:.2}-{largest:.2})");
+        }
     }
 }
