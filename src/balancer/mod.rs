@@ -113,9 +113,6 @@ pub fn unsupported(upstream: &Upstream) -> Option<String> {
     let counts = &checks.passive.unhealthy;
     let passive = [counts.tcp_failures, counts.timeouts, counts.http_failures];
     let intervals = [checks.active.healthy.interval, checks.active.unhealthy.interval];
-    if upstream.client_certificate.is_some() {
-        return Some("its client certificate is not shown to targets yet".to_owned());
-    }
     if algorithm != "round-robin" {
         return Some(format!("algorithm {algorithm} is balanced as round-robin"));
     }

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::control::Control;
@@ -63,6 +63,7 @@ pub fn run(settings: Settings, ready: ReadySignal) -> anyhow::Result<()> {
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
+    raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name("plane")
         .enable_all()
@@ -86,6 +87,15 @@ pub fn run(settings: Settings, ready: ReadySignal) -> anyhow::Result<()> {
             }
         }
     })
+}
+
+/// Takes as many open files as the system grants: each client, upstream and data plane is one, and
+/// what shells and service managers grant unasked is as few as 1024.
+fn raise_file_limit() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
 }
 
 impl Node {

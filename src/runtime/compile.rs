@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::changes::Changes;
+use super::channel::{ChannelMaker, Channels};
 use super::destinations::Destinations;
 use super::instances::Instances;
 use super::services::{Services, Upstreams};
@@ -58,6 +59,7 @@ impl Runtime {
             instances,
             upstreams: Upstreams::default(),
             services: Services::default(),
+            channels: Channels::default(),
             destinations: Destinations::default(),
         }
     }
@@ -83,7 +85,9 @@ impl Runtime {
         let changes = Changes::between(&before, config);
         let scopes = next.instances.follow(&changes, tools)?;
         let names = next.upstreams.follow(&changes)?;
-        let services = next.services.follow(&changes, &next.upstreams, &names)?;
+        let channels = &mut next.channels;
+        let mut maker = ChannelMaker { config, node: &tools.tls, clock: &tools.clock, channels };
+        let services = next.services.follow(&changes, &next.upstreams, &names, &mut maker)?;
         next.destinations.follow(
             &changes,
             (&next.services, &services),

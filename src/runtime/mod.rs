@@ -4,12 +4,14 @@
 //! - a [`Runtime`] is immutable; a request keeps the one that it began with;
 //! - compiling fails as a whole and names the entity at fault; whatever fails, the last good
 //!   runtime stays;
-//! - plugin instances, balancers, routes and directory entries whose entities did not change are
-//!   taken over, with what they have counted: compiling costs what changed, not what is there;
+//! - plugin instances, balancers, TLS settings, routes and directory entries whose entities did not
+//!   change are taken over, with what they have counted: compiling costs what changed, not what is
+//!   there;
 //! - old runtimes are dropped by [`Handle::sweep`], never by a proxy core.
 
 mod chain;
 mod changes;
+mod channel;
 mod compile;
 mod destinations;
 mod handle;
@@ -32,11 +34,13 @@ use crate::domain::kinds::service::Service;
 use crate::plugins::directory::Directory;
 use crate::plugins::state::PluginState;
 use crate::router::Router;
+use channel::Channels;
 use destinations::Destinations;
 use instances::Instances;
 use services::{Services, Upstreams};
 
 pub use chain::{Chain, Slot};
+pub use channel::{Channel, NodeTls};
 pub use compile::apply;
 pub use handle::{Handle, Reader};
 
@@ -56,6 +60,7 @@ pub struct Runtime {
     instances: Instances,
     upstreams: Upstreams,
     services: Services,
+    channels: Channels,
     destinations: Destinations,
 }
 
@@ -75,6 +80,8 @@ pub struct ServiceTarget {
     pub service: Service,
     /// What its host stands for.
     pub host: Host,
+    /// How its upstream is spoken to.
+    pub channel: Channel,
 }
 
 /// What the host of a service stands for.
@@ -85,12 +92,24 @@ pub enum Host {
     Upstream(Arc<UpstreamTarget>),
 }
 
+impl Host {
+    /// Returns the certificate that targets are shown unless the service names one.
+    fn client_certificate(&self) -> Option<Uuid> {
+        match self {
+            Self::Peer(_) => None,
+            Self::Upstream(upstream) => upstream.client_certificate,
+        }
+    }
+}
+
 /// An upstream with its targets.
 pub struct UpstreamTarget {
     /// Its id.
     pub id: Uuid,
     /// The Host that goes to its targets.
     pub host_header: Option<String>,
+    /// The certificate that its targets are shown.
+    pub client_certificate: Option<Uuid>,
     /// Who gets the next request.
     pub balancer: Balancer,
 }
@@ -100,6 +119,8 @@ pub struct UpstreamTarget {
 pub struct Tools {
     /// The state of plugins that survives.
     pub plugin_state: PluginState,
+    /// What services have that name nothing of their own.
+    pub tls: NodeTls,
     /// Time and ids.
     pub clock: Clock,
     /// How routes are read.

@@ -7,10 +7,11 @@ use imbl::HashMap;
 use uuid::Uuid;
 
 use super::changes::{Changes, Ids, decode};
+use super::channel::ChannelMaker;
 use super::{CompileError, Host, ServiceTarget, UpstreamTarget};
 use crate::balancer::{self, Balancer, Peer};
 use crate::domain::entity::{Entity, Key};
-use crate::domain::kinds::{service, target, upstream};
+use crate::domain::kinds::{ca_certificate, certificate, service, target, upstream};
 
 /// All upstreams; a clone shares its structure.
 #[derive(Clone, Default)]
@@ -50,7 +51,7 @@ impl Upstreams {
             }
             let key = Key { kind: upstream::KIND, id };
             if let Some(entity) = changes.config.find(key) {
-                renewed.push(build(entity, old.map(|(_, old)| old), changes)?);
+                renewed.push(build_upstream(entity, old.map(|(_, old)| old), changes)?);
             }
         }
         for (name, target) in renewed {
@@ -62,7 +63,7 @@ impl Upstreams {
     }
 }
 
-fn build(
+fn build_upstream(
     entity: &Entity,
     old: Option<Arc<UpstreamTarget>>,
     changes: &Changes<'_>,
@@ -77,7 +78,9 @@ fn build(
     let targets = targets.map(decode).collect::<Result<Vec<target::Target>, _>>()?;
     let balancer = Balancer::build(&targets, old.as_ref().map(|old| &old.balancer));
     let (id, host_header) = (upstream.id, upstream.host_header);
-    Ok((upstream.name.into(), Arc::new(UpstreamTarget { id, host_header, balancer })))
+    let client_certificate = upstream.client_certificate.map(|reference| reference.id);
+    let target = UpstreamTarget { id, host_header, client_certificate, balancer };
+    Ok((upstream.name.into(), Arc::new(target)))
 }
 
 /// All services; a clone shares its structure. A disabled one is known, but has no target.
@@ -95,44 +98,60 @@ impl Services {
     ///
     /// # Errors
     ///
-    /// The first service that cannot be read.
+    /// The first service that cannot be read or spoken to.
     pub(super) fn follow(
         &mut self,
         changes: &Changes<'_>,
         upstreams: &Upstreams,
         names: &BTreeSet<Arc<str>>,
+        maker: &mut ChannelMaker<'_>,
     ) -> Result<Ids, CompileError> {
-        let mut ids: Ids = changes.of(service::KIND).iter().map(|changed| changed.id).collect();
-        if !names.is_empty() {
-            let uses = |target: &ServiceTarget| names.contains(target.service.host.as_str());
+        let ids_of = |kind| changes.of(kind).iter().map(|changed| changed.id).collect::<Ids>();
+        let mut ids = ids_of(service::KIND);
+        let shown = ids_of(certificate::KIND);
+        let trusted = ids_of(ca_certificate::KIND);
+        if !(names.is_empty() && shown.is_empty() && trusted.is_empty()) {
+            let uses = |target: &ServiceTarget| {
+                let service = &target.service;
+                let own = service.client_certificate.map(|reference| reference.id);
+                let own = own.or(target.host.client_certificate());
+                names.contains(service.host.as_str())
+                    || own.is_some_and(|id| shown.contains(&id))
+                    || service.ca_certificates.iter().flatten().any(|id| trusted.contains(id))
+            };
             let enabled = self.0.values().flatten().filter(|target| uses(target));
             ids.extend(enabled.map(|target| target.service.id));
         }
         for id in &ids {
             match changes.config.find(Key { kind: service::KIND, id: *id }) {
-                Some(entity) => drop(self.0.insert(*id, self.build(decode(entity)?, upstreams))),
+                Some(entity) => {
+                    let target = build(decode(entity)?, upstreams, maker)?;
+                    self.0.insert(*id, target.map(Arc::new));
+                }
                 None => drop(self.0.remove(id)),
             }
         }
+        if !ids.is_empty() {
+            maker.channels.retain(self.0.values().flatten().map(|target| &target.channel));
+        }
         Ok(ids)
     }
+}
 
-    fn build(
-        &self,
-        service: service::Service,
-        upstreams: &Upstreams,
-    ) -> Option<Arc<ServiceTarget>> {
-        let old = self.0.get(&service.id).and_then(Option::as_ref);
-        let told =
-            old.is_some_and(|old| old.service.client_certificate == service.client_certificate);
-        if service.client_certificate.is_some() && !told {
-            tracing::warn!(service = %service.id, "its client certificate is not shown to upstreams yet");
-        }
-        let peer = Peer::new(0, &service.host, service.port);
-        let host = match upstreams.by_name.get(service.host.as_str()) {
-            Some(upstream) if peer.ip.is_none() => Host::Upstream(upstream.clone()),
-            _ => Host::Peer(peer),
-        };
-        service.enabled.then(|| Arc::new(ServiceTarget { service, host }))
+/// Builds a service, unless it is disabled.
+fn build(
+    service: service::Service,
+    upstreams: &Upstreams,
+    maker: &mut ChannelMaker<'_>,
+) -> Result<Option<ServiceTarget>, CompileError> {
+    if !service.enabled {
+        return Ok(None);
     }
+    let peer = Peer::new(0, &service.host, service.port);
+    let host = match upstreams.by_name.get(service.host.as_str()) {
+        Some(upstream) if peer.ip.is_none() => Host::Upstream(upstream.clone()),
+        _ => Host::Peer(peer),
+    };
+    let channel = maker.channel(&service, host.client_certificate())?;
+    Ok(Some(ServiceTarget { service, host, channel }))
 }

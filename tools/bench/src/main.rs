@@ -1,16 +1,18 @@
-//! Benchmarks: CPU per proxied request against nginx, and the time from a write to traffic.
+//! Benchmarks: CPU per proxied request against nginx, the time from a write to traffic, and more.
 //!
-//! `proxy` and `propagation` are the benchmarks; `upstream` and `load` are the two ends that
-//! they start, of use by hand as well. The method is in each file's head. Linux only: CPU time
-//! is read from `/proc`.
+//! `upstream` and `load` are the two ends that `proxy` starts, of use by hand as well; the others are
+//! benchmarks. The method is in each file's head. Linux only: CPU time is read from `/proc`.
 
 mod admin;
 mod client;
+mod configuration;
 mod connection;
 mod cpu;
+mod fleet;
 mod gateway;
 mod growth;
 mod idle;
+mod kong_export;
 mod load;
 mod process;
 mod propagation;
@@ -45,6 +47,10 @@ enum Bench {
     Growth(growth::Args),
     /// Measure what a lookup and one changed route cost, by the number of routes
     Routes(routes::Args),
+    /// Measure a control plane with a thousand data planes: a change, a restart, some that do not read
+    Fleet(fleet::Args),
+    /// Measure how long a configuration takes to become a message for data planes of Kong
+    KongExport(kong_export::Args),
     /// Serve 100 bytes at every path, 1 MiB below /1m, until stopped
     Upstream(upstream::Args),
     /// Load one URL over keep-alive connections and print what came back
@@ -60,6 +66,8 @@ fn main() -> ExitCode {
         Bench::Admin(args) => admin::run(&args),
         Bench::Growth(args) => growth::run(&args),
         Bench::Routes(args) => routes::run(&args),
+        Bench::Fleet(args) => fleet::run(&args),
+        Bench::KongExport(args) => kong_export::run(&args),
         Bench::Upstream(args) => upstream::run(&args),
         Bench::Load(args) => load::run(&args),
     };

@@ -18,7 +18,7 @@ use hybridctl::domain::kinds::route::{self, Flavour};
 use hybridctl::plugins;
 use hybridctl::plugins::state::PluginState;
 use hybridctl::router::{NetView, Protocol, RequestView};
-use hybridctl::runtime::{Runtime, Tools};
+use hybridctl::runtime::{NodeTls, Runtime, Tools};
 use serde_json::{Value, json};
 
 use crate::report::Percentiles;
@@ -151,7 +151,8 @@ fn measure(shape: &Shape, count: usize) -> anyhow::Result<()> {
     let catalog = plugins::catalog_of(shape.flavour, |_| true);
     let hash = ConfigHash([0; 32]);
     let flavour = shape.flavour;
-    let tools = Tools { plugin_state: PluginState::default(), clock: Clock::System, flavour };
+    let (plugin_state, tls) = (PluginState::default(), NodeTls::default());
+    let tools = Tools { plugin_state, tls, clock: Clock::System, flavour };
     let mut config = Config::default();
     for number in 0..count {
         config.apply(&catalog, &Change::Upserted(entity(&catalog, shape, number, "a")?));
