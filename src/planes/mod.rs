@@ -18,6 +18,7 @@ pub mod remote;
 mod served;
 mod status;
 mod tasks;
+mod tls;
 pub mod trial;
 mod trust;
 

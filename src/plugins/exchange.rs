@@ -52,12 +52,14 @@ impl fmt::Debug for RequestId {
 pub struct Connection {
     /// Its number on its core.
     pub number: u64,
-    /// The other end of the socket, or what PROXY protocol said it is.
+    /// The other end of the socket.
     pub peer: SocketAddr,
     /// The address of `peer` as it is written in headers; written once, since every request needs it.
     pub peer_text: Box<str>,
     /// Our end of the socket.
     pub local: SocketAddr,
+    /// The client, as a header of the PROXY protocol told it.
+    pub announced: Option<SocketAddr>,
     /// Whether it is encrypted.
     pub tls: bool,
     /// The server name of its handshake.
@@ -68,7 +70,7 @@ impl Connection {
     /// Describes an unencrypted connection.
     pub fn plain(number: u64, peer: SocketAddr, local: SocketAddr) -> Self {
         let peer_text = peer.ip().to_canonical().to_string().into();
-        Self { number, peer, peer_text, local, tls: false, sni: None }
+        Self { number, peer, peer_text, local, announced: None, tls: false, sni: None }
     }
 }
 

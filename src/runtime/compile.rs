@@ -4,6 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use super::certificates::NamedCertificates;
 use super::changes::Changes;
 use super::channel::{ChannelMaker, Channels};
 use super::destinations::Destinations;
@@ -13,6 +14,7 @@ use super::{CompileError, Handle, Runtime, Tools, people};
 use crate::domain::config::Config;
 use crate::domain::hash::ConfigHash;
 use crate::domain::kinds::route::Flavour;
+use crate::domain::kinds::{certificate, sni};
 use crate::failpoint;
 use crate::plugins::directory::Directory;
 use crate::router::Router;
@@ -60,6 +62,7 @@ impl Runtime {
             upstreams: Upstreams::default(),
             services: Services::default(),
             channels: Channels::default(),
+            certificates: Arc::default(),
             destinations: Destinations::default(),
         }
     }
@@ -95,6 +98,10 @@ impl Runtime {
             &mut next.router,
         )?;
         people::follow(&mut next.directory, &changes)?;
+        if !(changes.of(certificate::KIND).is_empty() && changes.of(sni::KIND).is_empty()) {
+            let read = NamedCertificates::compile(config, Some(&next.certificates))?;
+            next.certificates = Arc::new(read);
+        }
         next.global = next.instances.chain(None, None);
         Ok(next)
     }

@@ -4,11 +4,12 @@
 //! - a [`Runtime`] is immutable; a request keeps the one that it began with;
 //! - compiling fails as a whole and names the entity at fault; whatever fails, the last good
 //!   runtime stays;
-//! - plugin instances, balancers, TLS settings, routes and directory entries whose entities did not
-//!   change are taken over, with what they have counted: compiling costs what changed, not what is
-//!   there;
+//! - plugin instances, balancers, TLS settings, keys of certificates, routes and directory entries
+//!   whose entities did not change are taken over, with what they have counted: compiling costs
+//!   what changed, not what is there;
 //! - old runtimes are dropped by [`Handle::sweep`], never by a proxy core.
 
+mod certificates;
 mod chain;
 mod changes;
 mod channel;
@@ -31,6 +32,7 @@ use crate::domain::entity::Key;
 use crate::domain::hash::ConfigHash;
 use crate::domain::kinds::route::{Flavour, Route};
 use crate::domain::kinds::service::Service;
+use crate::pki::names::Names;
 use crate::plugins::directory::Directory;
 use crate::plugins::state::PluginState;
 use crate::router::Router;
@@ -61,6 +63,7 @@ pub struct Runtime {
     upstreams: Upstreams,
     services: Services,
     channels: Channels,
+    certificates: Arc<certificates::NamedCertificates>,
     destinations: Destinations,
 }
 
@@ -141,6 +144,11 @@ impl Runtime {
     /// Returns where the requests go of the route that the router has in this slot.
     pub fn destination(&self, slot: usize) -> Option<&Destination> {
         self.destinations.find(slot)
+    }
+
+    /// Returns the certificates that are shown for server names.
+    pub fn names(&self) -> &Names {
+        &self.certificates.names
     }
 
     /// Returns how a target of an upstream does.

@@ -25,6 +25,7 @@ mod source;
 mod table;
 #[cfg(test)]
 mod tests;
+mod time;
 mod validate;
 mod values;
 
@@ -34,11 +35,11 @@ use std::io;
 
 pub use self::error::SettingsError;
 pub use self::layout::{
-    Admin, AdminClients, Cluster, ClusterMtls, ClusterProtocol, Database, Declarative, Dns,
-    LogLevel, Ocsp, Proxy, ProxyServer, Role, SnapshotKeep, Status, Tls, TrustedAddress,
-    UpstreamKeepalive,
+    AccessFormat, Admin, AdminClients, Cluster, ClusterMtls, ClusterProtocol, Database,
+    Declarative, Dns, LogLevel, Ocsp, Proxy, ProxyServer, Role, SnapshotKeep, Status, Tls,
+    TrustedAddress, UpstreamKeepalive,
 };
-pub use self::listener::Listener;
+pub use self::listener::{Keepalive, Listener};
 pub use self::pem::{Pem, PemPair};
 pub use self::postgres::{Postgres, PostgresTls};
 pub use self::prefix::Prefix;

@@ -9,7 +9,7 @@ use crate::domain::catalog::Catalog;
 use crate::domain::config::Config;
 use crate::domain::entity::{Entity, Kind};
 use crate::domain::hash::ConfigHash;
-use crate::domain::kinds::{ca_certificate, certificate, consumer, plugin, route, service};
+use crate::domain::kinds::{ca_certificate, certificate, consumer, plugin, route, service, sni};
 use crate::pki::generate::listener_pair;
 use crate::plugins::{self, Phases};
 
@@ -190,6 +190,46 @@ fn old_runtimes_are_dropped_once_nobody_holds_them() {
     drop(held);
     handle.sweep();
     assert!(weak.upgrade().is_none());
+}
+
+fn certificate(id: u128, pair: &crate::pki::generate::PemPair) -> Entity {
+    entity(certificate::KIND, id, json!({"cert": pair.certificate, "key": pair.key}))
+}
+
+fn sni(id: u128, name: &str, certificate: u128) -> Entity {
+    let reference = json!({"id": Uuid::from_u128(certificate)});
+    entity(sni::KIND, id, json!({"name": name, "certificate": reference}))
+}
+
+#[test]
+fn certificates_are_found_by_name_and_taken_over_with_their_names() {
+    let pair = crate::pki::generate::listener_pair(&Clock::System).unwrap();
+    let certificates = [certificate(20, &pair), sni(21, "a.test", 20)];
+    let first = compile(&world(certificates.to_vec()), None);
+    assert!(first.names().find("a.test").is_some());
+    assert!(first.names().find("b.test").is_none());
+
+    let with_more = certificates.iter().cloned().chain([limiter(10, &[])]);
+    let same = compile(&world(with_more.collect()), Some(&first));
+    assert!(std::ptr::eq(first.names(), same.names()), "nothing of them changed");
+
+    let renamed =
+        compile(&world(vec![certificates[0].clone(), sni(21, "b.test", 20)]), Some(&same));
+    assert!(renamed.names().find("a.test").is_none());
+    assert!(renamed.names().find("b.test").is_some());
+    let gone = compile(&world(Vec::new()), Some(&renamed));
+    assert!(gone.names().find("b.test").is_none());
+}
+
+#[test]
+fn a_certificate_in_a_vault_is_not_shown_and_one_that_is_missing_is_refused() {
+    let kept = json!({"cert": "{vault://env/cert}", "key": "{vault://env/key}"});
+    let runtime =
+        compile(&world(vec![entity(certificate::KIND, 20, kept), sni(21, "a.test", 20)]), None);
+    assert!(runtime.names().find("a.test").is_none());
+    let config = world(vec![sni(21, "a.test", 20)]);
+    let refused = Runtime::compile(&config, HASH, None, &tools()).err().unwrap();
+    assert_eq!(refused.entity.map(|key| key.kind), Some(sni::KIND));
 }
 
 /// A service that speaks TLS and shows certificate 9, and more.

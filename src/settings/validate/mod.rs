@@ -9,9 +9,11 @@ mod proxying;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use uuid::Uuid;
 
-use super::layout::{AdminClients, Role, TrustedAddress};
+use super::layout::{AccessFormat, AdminClients, Role, TrustedAddress};
 use super::pem::{self, Holds, Pem, PemPair};
 use super::values::Values;
 
@@ -38,6 +40,8 @@ pub(super) struct Checked {
     pub(super) client_pair: Option<PemPair>,
     pub(super) pg_pair: Option<PemPair>,
     pub(super) trusted: Vec<Option<Pem>>,
+    pub(super) session_timeout: Duration,
+    pub(super) access_format: AccessFormat,
 }
 
 /// Runs every rule.
@@ -97,6 +101,8 @@ pub(super) fn check(
         client_pair,
         pg_pair,
         trusted,
+        session_timeout: rules.time("ssl_session_timeout"),
+        access_format: rules.access_format(),
     }
 }
 
