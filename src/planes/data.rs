@@ -114,7 +114,8 @@ impl Data {
         let heads = writer.as_ref().map(Writer::subscribe);
         let catalog = Arc::new(super::catalog(settings)?);
         let plugin_state = PluginState::default();
-        let tools = Tools { plugin_state, tls: trust::node_tls(settings)?, clock: clock.clone() };
+        let (tls, flavour) = (trust::node_tls(settings)?, settings.router_flavour);
+        let tools = Tools { plugin_state, tls, clock: clock.clone(), flavour };
         let served = Served::nothing();
         let handle = served.handle.clone();
         let mut start = None;

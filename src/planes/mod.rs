@@ -34,7 +34,9 @@ use self::data::Data;
 pub use self::ready::ReadySignal;
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
+use crate::domain::kinds::route;
 use crate::plugins;
+use crate::router;
 use crate::settings::{LogLevel, Role, Settings, Sources};
 use crate::telemetry::trouble::is_of_disk;
 use crate::telemetry::{self, InitError, LogFormat, LogTarget};
@@ -174,7 +176,9 @@ pub fn catalog(settings: &Settings) -> anyhow::Result<Catalog> {
         );
     }
     let bundled = named("bundled");
-    let catalog = plugins::catalog(|name| bundled || named(name));
+    let flavour = settings.router_flavour;
+    let catalog = plugins::catalog_of(flavour, |name| bundled || named(name));
+    let catalog = catalog.rule(route::KIND, router::route_rule(flavour));
     Ok(catalog.unsupported_plugins(settings.unsupported_plugins))
 }
 

@@ -292,6 +292,11 @@ pub fn without_port(authority: &str) -> &str {
     }
 }
 
+/// Returns the port of a host that has one.
+pub fn port_of(authority: &str) -> Option<u16> {
+    authority.get(without_port(authority).len()..)?.strip_prefix(':')?.parse().ok()
+}
+
 /// Builds exchanges for tests.
 #[cfg(test)]
 pub(crate) mod fixture {

@@ -49,6 +49,7 @@ mod postgres_faults;
 mod postgres_tls;
 mod process;
 mod promotion;
+mod router_flavor;
 mod schemas;
 mod several_cps;
 mod snapshot_cli;
