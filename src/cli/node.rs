@@ -32,7 +32,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let ready = ReadySignal::through(take_pipe().context("cannot take the starter's pipe")?);
     let within = args.upgrade.map(|seconds| Duration::from_secs(seconds.into()));
     let outcome = load(&args.prefix.sources()).and_then(|settings| match within {
-        None => serve(settings, ready.clone()),
+        None => serve(settings, ready.clone(), true),
         Some(within) => succeed(settings, within, ready.clone()),
     });
     if let Err(error) = &outcome {
@@ -41,8 +41,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     outcome
 }
 
-/// Runs a node in this process until it is told to end.
-pub(super) fn serve(mut settings: Settings, ready: ReadySignal) -> anyhow::Result<()> {
+/// Runs a node in this process until it is told to end, or until another takes its place.
+pub(super) fn serve(
+    mut settings: Settings,
+    ready: ReadySignal,
+    may_be_succeeded: bool,
+) -> anyhow::Result<()> {
     let _held = match PidFile::hold(&settings.prefix) {
         Err(error) if error.downcast_ref().is_some_and(is_of_disk) => {
             settings.warnings.push(format!("no command finds this node: {error:#}"));
@@ -50,7 +54,8 @@ pub(super) fn serve(mut settings: Settings, ready: ReadySignal) -> anyhow::Resul
         }
         held => Some(held?),
     };
-    let arrival = Arrival { predecessor: None, arrived: Box::new(|| Ok(())) };
+    let arrived = Box::new(|| Ok(()));
+    let arrival = Arrival { predecessor: None, may_be_succeeded, arrived };
     planes::run(settings, ready, arrival)
 }
 
@@ -64,8 +69,8 @@ fn succeed(settings: Settings, within: Duration, ready: ReadySignal) -> anyhow::
         let _ = hold.set(PidFile::take_over(&prefix)?);
         Ok(())
     };
-    let predecessor = Some((predecessor, within));
-    planes::run(settings, ready, Arrival { predecessor, arrived: Box::new(arrived) })
+    let (predecessor, arrived) = (Some((predecessor, within)), Box::new(arrived));
+    planes::run(settings, ready, Arrival { predecessor, may_be_succeeded: true, arrived })
 }
 
 /// A running node reads only what its start wrote; the environment serves vault references.

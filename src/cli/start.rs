@@ -47,7 +47,7 @@ pub(super) fn run(args: Args, out: &Output) -> anyhow::Result<()> {
         migrations::prepare(&settings, out)?;
     }
     if !settings.daemon {
-        return node::serve(settings, ReadySignal::unheard());
+        return node::serve(settings, ReadySignal::unheard(), false);
     }
     spawn(&settings, &[])?;
     out.say("Kong started");

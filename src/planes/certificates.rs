@@ -35,9 +35,11 @@ pub(super) struct Certificates {
 /// The listeners whose certificates are followed, for as long as they are there; clones share them.
 #[derive(Clone)]
 pub(super) struct Listeners {
-    list: Arc<Mutex<Vec<(Face, Weak<ListenerCertificates>)>>>,
+    list: Arc<Mutex<Vec<Followed>>>,
     clock: Clock,
 }
+
+type Followed = (Face, Weak<ListenerCertificates>);
 
 impl Listeners {
     /// Returns the time that certificates are judged by.

@@ -116,7 +116,8 @@ impl Data {
         let heads = writer.as_ref().map(Writer::subscribe);
         let catalog = Arc::new(super::catalog(settings)?);
         let plugin_state = PluginState::default();
-        let tools = Tools { plugin_state, tls: trust::node_tls(settings)?, clock: clock.clone() };
+        let (tls, flavour) = (trust::node_tls(settings)?, settings.router_flavour);
+        let tools = Tools { plugin_state, tls, clock: clock.clone(), flavour };
         let served = Served::nothing();
         let handle = served.handle.clone();
         let mut start = None;
@@ -196,7 +197,10 @@ impl Data {
             Ok(()) => self.proxy = self.traffic.addresses(),
             Err(error) => {
                 let error = format!("{error:#}");
-                tracing::error!(error, "new settings of the proxy cannot be used, the old ones stay");
+                tracing::error!(
+                    error,
+                    "new settings of the proxy cannot be used, the old ones stay"
+                );
             }
         }
     }

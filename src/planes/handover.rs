@@ -157,9 +157,10 @@ impl Predecessor {
     /// When no node answers there.
     pub fn ask(prefix: &Prefix) -> anyhow::Result<Self> {
         let path = path(prefix);
-        let stream = net::UnixStream::connect(&path);
-        let mut stream =
-            stream.with_context(|| format!("the node does not answer at {}", path.display()))?;
+        let mut stream = net::UnixStream::connect(&path).with_context(|| {
+            let path = path.display();
+            format!("the node gives its place to nobody (it runs in the foreground?): {path}")
+        })?;
         stream.set_read_timeout(Some(PROMPTLY))?;
         stream.write_all(GREETING.as_bytes())?;
         let list: Value = serde_json::from_str(&read_line(&mut stream)?)?;

@@ -42,7 +42,9 @@ pub use self::ready::ReadySignal;
 use self::sockets::Sockets;
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
+use crate::domain::kinds::route;
 use crate::plugins;
+use crate::router;
 use crate::settings::{LogLevel, Role, Settings, Sources};
 use crate::telemetry::trouble::is_of_disk;
 use crate::telemetry::{self, InitError, LogFormat, LogTarget};
@@ -62,6 +64,8 @@ enum Node {
 pub struct Arrival {
     /// The process whose place it takes, and for how long that may go on.
     pub predecessor: Option<(Predecessor, Duration)>,
+    /// Whether another process may take its place later: not if somebody waits for the end of this one.
+    pub may_be_succeeded: bool,
     /// Is called when the node serves: from then on commands are meant for it.
     pub arrived: Box<dyn FnOnce() -> anyhow::Result<()>>,
 }
@@ -140,7 +144,7 @@ impl Running {
     async fn start(
         settings: Settings,
         log: Arc<telemetry::Guard>,
-        Arrival { mut predecessor, arrived }: Arrival,
+        Arrival { mut predecessor, may_be_succeeded, arrived }: Arrival,
     ) -> anyhow::Result<Self> {
         let found = predecessor.as_mut().map(|(it, _)| it.sockets()).unwrap_or_default();
         let (sockets, counts) = (Sockets::found(found), Counts::new());
@@ -154,10 +158,11 @@ impl Running {
             }
             tracing::info!("this process has taken the place of another");
         }
-        let handover = Handover::open(&settings.prefix).inspect_err(|error| {
+        let handover = may_be_succeeded.then(|| Handover::open(&settings.prefix)).transpose();
+        let handover = handover.unwrap_or_else(|error| {
             tracing::warn!(%error, "no other process can take the place of this one");
+            None
         });
-        let handover = handover.ok();
         Ok(Self { node, settings, log, sockets, counts, handover, giving: None })
     }
 
@@ -366,7 +371,9 @@ pub fn catalog(settings: &Settings) -> anyhow::Result<Catalog> {
         );
     }
     let bundled = named("bundled");
-    let catalog = plugins::catalog(|name| bundled || named(name));
+    let flavour = settings.router_flavour;
+    let catalog = plugins::catalog_of(flavour, |name| bundled || named(name));
+    let catalog = catalog.rule(route::KIND, router::route_rule(flavour));
     Ok(catalog.unsupported_plugins(settings.unsupported_plugins))
 }
 

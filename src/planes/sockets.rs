@@ -151,7 +151,8 @@ mod tests {
     fn a_socket_is_claimed_by_its_kind_and_the_address_that_was_asked_for() {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let (first, second) = (listener(), listener());
-        let of = |kind, (open, _): &(TcpListener, SocketAddr)| OpenSocket::of(kind, any, open).unwrap();
+        let of =
+            |kind, (open, _): &(TcpListener, SocketAddr)| OpenSocket::of(kind, any, open).unwrap();
         let sockets = Sockets::found(vec![
             of(Kind::Admin, &first),
             of(Kind::Proxy, &first),

@@ -36,8 +36,14 @@ impl RequestId {
     }
 
     /// Returns the id as a header value.
+    ///
+    /// It is marked as one that compression does not remember: no other answer has it, and HTTP/2's
+    /// table would push out for it what all answers share.
     pub fn value(&self) -> HeaderValue {
-        HeaderValue::from_bytes(&self.0).unwrap_or_else(|_| HeaderValue::from_static(""))
+        let value = HeaderValue::from_bytes(&self.0);
+        let mut value = value.unwrap_or_else(|_| HeaderValue::from_static(""));
+        value.set_sensitive(true);
+        value
     }
 }
 
@@ -284,6 +290,11 @@ pub fn without_port(authority: &str) -> &str {
         Some((host, rest)) if rest.starts_with(':') => host,
         _ => authority,
     }
+}
+
+/// Returns the port of a host that has one.
+pub fn port_of(authority: &str) -> Option<u16> {
+    authority.get(without_port(authority).len()..)?.strip_prefix(':')?.parse().ok()
 }
 
 /// Builds exchanges for tests.

@@ -2,6 +2,7 @@
 //! (order and texts: reference gateway-3, sections C.5 and D).
 
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,11 +24,11 @@ use super::upstream::UpstreamResponse;
 use crate::clock::Clock;
 use crate::domain::kinds::typedef::normalise_path;
 use crate::plugins::exchange::{
-    Exchange, RequestBody, RequestId, ResponseHead, Times, without_port,
+    Exchange, RequestBody, RequestId, ResponseHead, Times, port_of, without_port,
 };
 use crate::plugins::reply::Reply;
 use crate::plugins::{Flow, Phases, Plugin, Scope, Step};
-use crate::router::RequestView;
+use crate::router::{NetView, Protocol, RequestView};
 use crate::runtime::{Chain, Destination, Handle, Reader, Runtime};
 
 /// What one proxy core serves with.
@@ -167,11 +168,11 @@ impl Core {
         let view = RequestView {
             method: exchange.request.method.as_str(),
             host: exchange.host(),
-            port: self.settings.outside_port(exchange.connection.local.port()),
+            host_port: port_of(exchange.authority()),
             path: exchange.path(),
-            sni: exchange.connection.sni.as_deref(),
-            scheme_https: exchange.connection.tls,
+            query: exchange.request.uri.query(),
             headers: &headers,
+            net: self.net(exchange),
         };
         let Some(matched) = runtime.router.matched(&view) else { return global(runtime) };
         match runtime.destination(matched.slot) {
@@ -183,6 +184,17 @@ impl Core {
                 prefix_len: matched.prefix_len,
             },
             None => global(runtime),
+        }
+    }
+
+    fn net<'e>(&self, exchange: &'e Exchange) -> NetView<'e> {
+        let connection = &exchange.connection;
+        let seen = self.settings.outside_port(connection.local.port());
+        NetView {
+            protocol: if connection.tls { Protocol::Https } else { Protocol::Http },
+            sni: connection.sni.as_deref(),
+            source: SocketAddr::new(exchange.forwarded.client, connection.peer.port()),
+            destination: SocketAddr::new(connection.local.ip(), seen),
         }
     }
 
@@ -206,7 +218,9 @@ impl Core {
             let message = "no Service found with those values";
             return Err(Reply::error(StatusCode::SERVICE_UNAVAILABLE, message).into());
         };
-        Ok(Forwarding { route: &destination.route, service, prefix_len: plan.prefix_len })
+        let route = &destination.route;
+        let path_handling = plan.runtime.router.path_handling(route);
+        Ok(Forwarding { route, service, prefix_len: plan.prefix_len, path_handling })
     }
 
     /// Sends the request upstream and answers with what comes back.

@@ -263,8 +263,9 @@ fn millis(duration: std::time::Duration) -> HeaderValue {
 }
 
 /// Adds us to those that an answer came through, on one line.
-fn append_via(headers: &mut HeaderMap) {
-    let own = HeaderValue::from_static("1.1 kong/3.9.1");
+fn append_via(headers: &mut HeaderMap, is_http2: bool) {
+    let own = if is_http2 { "2 kong/3.9.1" } else { "1.1 kong/3.9.1" };
+    let own = HeaderValue::from_static(own);
     if headers.contains_key(header::VIA) {
         let before = headers.get_all(header::VIA).into_iter();
         let mut hops: Vec<&[u8]> = before.flat_map(|value| [value.as_bytes(), b", "]).collect();
@@ -288,7 +289,7 @@ pub(super) fn decorate(
     let times = &exchange.times;
     if upstream {
         if own.via {
-            append_via(headers);
+            append_via(headers, exchange.is_http2() && exchange.is_grpc());
         }
         if own.server && !headers.contains_key(header::SERVER) {
             headers.insert(header::SERVER, HeaderValue::from_static(SERVER));

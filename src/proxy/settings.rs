@@ -47,8 +47,8 @@ pub struct ProxySettings {
 
 impl ProxySettings {
     /// Returns the port that clients see for one that we listen on.
-    pub fn outside_port(&self, ours: u16) -> u16 {
-        self.port_maps.iter().find(|(inside, _)| *inside == ours).map_or(ours, |(_, seen)| *seen)
+    pub fn outside_port(&self, port: u16) -> u16 {
+        self.port_maps.iter().find(|(ours, _)| *ours == port).map_or(port, |(_, seen)| *seen)
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::CompileError;
-use super::compile::{decode, fault};
+use super::changes::{decode, fault};
 use crate::domain::config::Config;
 use crate::domain::entity::{Entity, Key};
 use crate::domain::kinds::{certificate, sni};

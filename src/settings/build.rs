@@ -17,6 +17,7 @@ use super::validate::{self, Checked};
 use super::values::{Value, Values};
 use super::{Settings, table};
 use crate::domain::catalog::UnsupportedPlugins;
+use crate::domain::kinds::route::Flavour;
 
 impl Settings {
     /// Types, checks and lays out what was set.
@@ -50,6 +51,7 @@ impl Settings {
                 "store" => UnsupportedPlugins::Store,
                 _ => UnsupportedPlugins::Refuse,
             },
+            router_flavour: Flavour::named(reader.text("router_flavor")).unwrap_or_default(),
             vaults: values.list("vaults").to_vec(),
             vault_env_prefix: values.text("vault_env_prefix").map(str::to_owned),
             cluster: reader.cluster(listeners.cluster),

@@ -50,6 +50,7 @@ pub use self::source::Sources;
 pub use self::table::ALL as PROPERTIES;
 use self::values::{Value, Values};
 use crate::domain::catalog::UnsupportedPlugins;
+use crate::domain::kinds::route::Flavour;
 
 /// The level of Kong's Admin API and file format that this product implements.
 pub const KONG_VERSION: &str = "3.9.1";
@@ -79,6 +80,8 @@ pub struct Settings {
     pub plugins: Vec<String>,
     /// What becomes of enabled plugins that this version has no handler for.
     pub unsupported_plugins: UnsupportedPlugins,
+    /// How routes are written and matched.
+    pub router_flavour: Flavour,
     /// The vaults that may be used: names, or `bundled`.
     pub vaults: Vec<String>,
     /// The environment vault's default prefix for variable names.

@@ -5,6 +5,8 @@ use super::{Settings, table};
 
 /// Those that are looked at anew by what is there.
 const AT_ONCE: &[&str] = &[
+    // The node is found by it, so it is the same.
+    "prefix",
     "log_level",
     "cluster_cert",
     "cluster_cert_key",

@@ -50,6 +50,7 @@ mod postgres_tls;
 mod process;
 mod promotion;
 mod reload;
+mod router_flavor;
 mod schemas;
 mod several_cps;
 mod snapshot_cli;

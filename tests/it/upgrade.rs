@@ -30,18 +30,25 @@ struct Node {
 impl Node {
     async fn start(cluster: &Cluster) -> Self {
         let control = cluster.control.as_ref().unwrap().cluster[0];
-        let (proxy, status) = (own_address(), own_address());
-        let env = [
+        let own = [
             ("KONG_ROLE", "data_plane".to_owned()),
             ("KONG_DATABASE", "off".to_owned()),
-            ("KONG_PREFIX", cluster.prefix("process").display().to_string()),
             ("KONG_CLUSTER_CONTROL_PLANE", control.to_string()),
+        ];
+        Self::start_with(cluster, &own).await
+    }
+
+    async fn start_with(cluster: &Cluster, own: &[(&str, String)]) -> Self {
+        let (proxy, status) = (own_address(), own_address());
+        let env = [
+            ("KONG_PREFIX", cluster.prefix("process").display().to_string()),
             ("KONG_PROXY_LISTEN", proxy.to_string()),
             ("KONG_STATUS_LISTEN", status.to_string()),
             ("KONG_NGINX_WORKER_PROCESSES", "2".to_owned()),
             ("KONG_PROXY_ACCESS_LOG", "off".to_owned()),
         ];
-        let env = env.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        let env = env.iter().chain(own).map(|(name, value)| ((*name).to_owned(), value.clone()));
+        let env = env.collect();
         let node = Self { env: cluster.env_with_certificate(env), proxy, status };
         node.run("start", &[]).await.says("Kong started\n");
         node
@@ -173,9 +180,8 @@ async fn no_request_fails_while_another_process_takes_over_and_on_the_way_back()
     let upstream = Upstream::start("a").await;
     cluster.route("a", "/a", &upstream).await;
     let node = Node::start(&cluster).await;
-    let served = poll(async || {
-        http::get(node.proxy, "/a").await.ok().filter(|answer| answer.status == 200)
-    });
+    let served =
+        poll(async || http::get(node.proxy, "/a").await.ok().filter(|answer| answer.status == 200));
     assert!(served.await.is_some());
     let load = Load::start(node.proxy);
     for _ in ["there", "back"] {
@@ -206,6 +212,30 @@ async fn no_request_fails_while_another_process_takes_over_and_on_the_way_back()
     assert!(load.finish().await >= REQUESTS);
     ended(pid).await;
     node.run("quit", &[]).await.says("Kong stopped (gracefully)\n");
+}
+
+/// Both halves in one process: the Admin API stays where it is, and the log goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_traditional_node_is_upgraded_with_its_admin_api() {
+    let cluster = Cluster::without_data().await;
+    let upstream = Upstream::start("a").await;
+    let admin = own_address();
+    let own = [("KONG_ADMIN_LISTEN", admin.to_string())];
+    let node = Node::start_with(&cluster, &own).await;
+    let put = async |path: &str, body: serde_json::Value| {
+        let json = [("Content-Type", "application/json")];
+        let answer = http::send(admin, "PUT", path, &json, &body.to_string()).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    };
+    let url = format!("http://{}", upstream.address);
+    put("/services/a", json!({"url": url})).await;
+    let pid = node.pid();
+    node.run("upgrade", &[]).await.says("Kong upgraded\n");
+    ended(pid).await;
+    put("/services/a/routes/a", json!({"paths": ["/a"]})).await;
+    let served =
+        poll(async || http::get(node.proxy, "/a").await.ok().filter(|answer| answer.status == 200));
+    assert!(served.await.is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -179,7 +179,8 @@ where
     for _ in 0..LAST_MAX {
         match listener.accept() {
             Ok((socket, peer)) => {
-                let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
+                let socket =
+                    socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
                 if let Ok(socket) = socket {
                     welcome(socket, peer);
                 }

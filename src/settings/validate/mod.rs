@@ -73,7 +73,6 @@ pub(super) fn check(
     let admin_clients = rules.admin_access(role);
     rules.limits();
     rules.database();
-    rules.router();
     let [client_max_body_size, client_body_buffer_size, admin_max_body_size] = [
         "nginx_http_client_max_body_size",
         "nginx_http_client_body_buffer_size",
@@ -239,15 +238,6 @@ impl Rules<'_> {
                 "Cassandra as a datastore for Kong is not supported in versions 3.4 and above. \
                  Please use Postgres.",
             );
-        }
-    }
-
-    fn router(&mut self) {
-        if let Some(flavor @ ("traditional" | "expressions")) = self.values.text("router_flavor") {
-            self.error(format!(
-                "router_flavor = {flavor} is not supported by this release: \
-                 use router_flavor = traditional_compatible"
-            ));
         }
     }
 }

@@ -19,6 +19,7 @@ mod propagation;
 mod proxy;
 mod report;
 mod response;
+mod routes;
 mod swaps;
 mod traffic;
 mod upstream;
@@ -44,6 +45,8 @@ enum Bench {
     Admin(admin::Args),
     /// Measure how the cost of a change and of a start grow with configuration and log
     Growth(growth::Args),
+    /// Measure what a lookup and one changed route cost, by the number of routes
+    Routes(routes::Args),
     /// Measure a control plane with a thousand data planes: a change, a restart, some that do not read
     Fleet(fleet::Args),
     /// Measure how long a configuration takes to become a message for data planes of Kong
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Bench::Propagation(args) => propagation::run(&args),
         Bench::Admin(args) => admin::run(&args),
         Bench::Growth(args) => growth::run(&args),
+        Bench::Routes(args) => routes::run(&args),
         Bench::Fleet(args) => fleet::run(&args),
         Bench::KongExport(args) => kong_export::run(&args),
         Bench::Upstream(args) => upstream::run(&args),
