@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::health::AddressHealth;
+use super::peer::Authority;
 use super::target::Endpoint;
 
 /// After how long a latency counts for 1/e of what it did (reference gateway-3, section E.1).
@@ -43,6 +44,8 @@ pub struct Address {
     pub port: u16,
     /// How it does.
     pub health: AddressHealth,
+    authority: Authority,
+    srv_authority: Option<Authority>,
     connections: AtomicU32,
     latency: Latency,
 }
@@ -61,8 +64,11 @@ impl Address {
     pub fn new(identity: Identity, latency_ms: f64) -> Self {
         static NUMBERS: AtomicU64 = AtomicU64::new(1);
         let Identity { target, host, ip, port } = identity;
+        let is_srv = host != target.host;
         Self {
             number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            authority: Authority::new(&target.host, port),
+            srv_authority: is_srv.then(|| Authority::new(&host, port)),
             target,
             host,
             ip,
@@ -82,6 +88,13 @@ impl Address {
     /// Returns where to connect to.
     pub fn socket(&self) -> SocketAddr {
         SocketAddr::new(self.ip, self.port)
+    }
+
+    /// Returns host and port as a Host header has them, without the port if it is `usual`. The host
+    /// is that of the target, or the name of the SRV record if that is wanted and there is one.
+    pub fn authority(&self, by_srv_name: bool, usual: u16) -> &str {
+        let srv = self.srv_authority.as_ref().filter(|_| by_srv_name);
+        srv.unwrap_or(&self.authority).unless_usual(usual)
     }
 
     /// Returns how many requests it has under way, as far as they are counted.
