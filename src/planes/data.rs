@@ -109,7 +109,8 @@ impl Data {
     ) -> anyhow::Result<Self> {
         let heads = writer.as_ref().map(Writer::subscribe);
         let catalog = Arc::new(super::catalog(settings)?);
-        let tools = Tools { plugin_state: PluginState::default(), clock: clock.clone() };
+        let plugin_state = PluginState::default();
+        let tools = Tools { plugin_state, tls: trust::node_tls(settings)?, clock: clock.clone() };
         let served = Served::nothing();
         let handle = served.handle.clone();
         let mut start = None;
@@ -239,6 +240,7 @@ fn proxy_settings(settings: &Settings, access_log: Option<AccessLog>) -> ProxySe
         real_ip_recursive: proxy.real_ip_recursive,
         port_maps: proxy.port_maps.clone(),
         body_bytes_max: proxy.client_max_body_size,
+        body_buffer_bytes: usize::try_from(proxy.client_body_buffer_size).unwrap_or(usize::MAX),
         error_default_type: proxy.error_default_type.clone(),
         debug_header: proxy.allow_debug_header,
         access_log,
@@ -251,7 +253,7 @@ fn proxy(
     access_log: Option<AccessLog>,
     certificates: &mut Certificates,
 ) -> anyhow::Result<ProxyServer> {
-    let clock = &certificates.clock().clone();
+    let clock = certificates.clock().clone();
     let mut specs = Vec::new();
     for wanted in &settings.proxy.listen {
         anyhow::ensure!(!wanted.proxy_protocol, "proxy_protocol is not supported yet: {wanted}");
@@ -273,22 +275,12 @@ fn proxy(
         requests_max: keepalive.max_requests,
         idle_timeout: keepalive.idle_timeout,
     };
-    let unverified = UpstreamOptions { verify: None, client: None, http2: false };
-    let unverified = upstream_client_config(&unverified, clock)?;
-    let verified =
-        UpstreamOptions { verify: Some(trust_store(settings)?), client: None, http2: false };
-    let verified = upstream_client_config(&verified, clock)?;
     let proxy_settings = proxy_settings(settings, access_log);
-    let (handle, clock) = (handle.clone(), clock.clone());
+    let handle = handle.clone();
     let make = move |_core: usize| {
         let pool = Pool::new(limits);
         tokio::task::spawn_local(pool.clone().sweep_until_dropped());
-        let transport = Transport {
-            pool,
-            resolver: Resolver::default(),
-            tls_unverified: unverified.clone(),
-            tls_verified: verified.clone(),
-        };
+        let transport = Transport { pool, resolver: Resolver::default() };
         let core = Rc::new(Core::new(&handle, proxy_settings.clone(), transport, clock.clone()));
         move |request, info| core.clone().handle(request, info)
     };

@@ -58,6 +58,10 @@ impl RequestBody {
             match rest.frame().await {
                 Some(frame) => {
                     if let Ok(data) = frame?.into_data() {
+                        if read.is_empty() && rest.is_end_stream() && data.len() <= bytes_max {
+                            *self = Self::Bytes(data.clone());
+                            return Ok(Some(data));
+                        }
                         read.extend_from_slice(&data);
                     }
                 }

@@ -96,6 +96,47 @@ pub struct Times {
     pub answered: Option<Instant>,
 }
 
+/// One try at an upstream, as log plugins tell it (reference gateway-4, section F.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Try {
+    /// Who was asked.
+    pub address: SocketAddr,
+    /// When.
+    pub started: Instant,
+    /// What the failure counts as: 502, or 504 when something took too long.
+    pub failure: Option<StatusCode>,
+}
+
+/// The tries at upstreams in their order. One is the rule, and takes no allocation.
+#[derive(Debug, Default)]
+pub struct Tries {
+    first: Option<Try>,
+    more: Vec<Try>,
+}
+
+impl Tries {
+    /// Begins one more.
+    pub fn begin(&mut self, address: SocketAddr, started: Instant) {
+        let begun = Try { address, started, failure: None };
+        match self.first {
+            None => self.first = Some(begun),
+            Some(_) => self.more.push(begun),
+        }
+    }
+
+    /// Says that the last one failed.
+    pub fn fail(&mut self, failure: StatusCode) {
+        if let Some(last) = self.more.last_mut().or(self.first.as_mut()) {
+            last.failure = Some(failure);
+        }
+    }
+
+    /// Returns them, the first one first.
+    pub fn iter(&self) -> impl Iterator<Item = &Try> {
+        self.first.iter().chain(&self.more)
+    }
+}
+
 /// The head of the answer.
 #[derive(Debug)]
 pub struct ResponseHead {
@@ -123,6 +164,8 @@ pub struct Exchange {
     pub forwarded: Forwarded,
     /// When what happened.
     pub times: Times,
+    /// The tries at upstreams.
+    pub tries: Tries,
     /// Who is calling.
     pub caller: Option<Arc<Caller>>,
     /// By which credential that is known; none for an anonymous consumer.
@@ -157,6 +200,7 @@ impl Exchange {
             body,
             forwarded,
             times,
+            tries: Tries::default(),
             caller: None,
             credential: None,
             added: Vec::new(),
@@ -272,6 +316,22 @@ mod tests {
     fn ids_have_32_digits() {
         assert_eq!(RequestId::new(0xabc).as_str(), "00000000000000000000000000000abc");
         assert_eq!(RequestId::new(u128::MAX).as_str(), "f".repeat(32));
+    }
+
+    #[test]
+    fn tries_are_told_in_order_with_what_failed() {
+        let mut tries = Tries::default();
+        tries.fail(StatusCode::BAD_GATEWAY);
+        for (port, failure) in [(1, Some(StatusCode::BAD_GATEWAY)), (2, None), (3, None)] {
+            tries.begin(([127, 0, 0, 1], port).into(), Instant::now());
+            if let Some(failure) = failure {
+                tries.fail(failure);
+            }
+        }
+        tries.fail(StatusCode::GATEWAY_TIMEOUT);
+        let told: Vec<_> = tries.iter().map(|it| (it.address.port(), it.failure)).collect();
+        let (bad, late) = (StatusCode::BAD_GATEWAY, StatusCode::GATEWAY_TIMEOUT);
+        assert_eq!(told, [(1, Some(bad)), (2, None), (3, Some(late))]);
     }
 
     #[test]

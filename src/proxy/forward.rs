@@ -1,28 +1,25 @@
 //! The way upstream: a peer, an address, a try, and another one where that is safe
 //! (reference gateway-3, section D.4).
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
-use rustls::ClientConfig;
+use http::{StatusCode, header};
+use http_body::Body as _;
 use rustls::pki_types::ServerName;
 
+use super::failure;
 use super::headers::{Line, request_head};
 use super::settings::ProxySettings;
-use super::upstream::{
-    PeerAddress, PeerTls, Pool, RequestBody, Timeouts, UpstreamError, UpstreamErrorKind,
-    UpstreamResponse,
-};
+use super::upstream::{PeerAddress, PeerTls, Pool, RequestBody, Timeouts, UpstreamResponse};
 use crate::balancer::{Peer, Resolver};
 use crate::domain::kinds::route::Route;
-use crate::domain::kinds::service::Service;
 use crate::plugins::body::RequestBody as ExchangeBody;
-use crate::plugins::exchange::Exchange;
+use crate::plugins::exchange::{Exchange, without_port};
 use crate::plugins::reply::Reply;
 use crate::router::upstream_path;
-use crate::runtime::{Host, ServiceTarget};
+use crate::runtime::{Channel, Host, ServiceTarget};
 
 /// How many tries follow the first when a service does not say.
 const RETRIES: u32 = 5;
@@ -36,10 +33,6 @@ pub struct Transport {
     pub pool: Pool,
     /// Names to addresses.
     pub resolver: Resolver,
-    /// TLS towards upstreams whose certificate is not verified.
-    pub tls_unverified: Arc<ClientConfig>,
-    /// TLS towards upstreams whose certificate is verified.
-    pub tls_verified: Arc<ClientConfig>,
 }
 
 /// Where a request goes.
@@ -65,15 +58,23 @@ pub(super) async fn send(
     forwarding: &Forwarding<'_>,
 ) -> Result<UpstreamResponse, Box<Reply>> {
     let service = &forwarding.service.service;
-    if !matches!(service.protocol.as_str(), "http" | "https") {
-        let message = format!("upstreams of protocol {} are not supported yet", service.protocol);
-        return Err(Reply::error(StatusCode::SERVICE_UNAVAILABLE, message).into());
-    }
+    let http2 = match service.protocol.as_str() {
+        "http" | "https" => false,
+        "grpc" | "grpcs" => true,
+        protocol => {
+            tracing::error!(service = %service.id, protocol, "the service is none of HTTP");
+            return Err(Reply::failure().into());
+        }
+    };
     let timeouts = Timeouts {
         connect_ms: service.connect_timeout.unwrap_or(TIMEOUT_MS),
         write_ms: service.write_timeout.unwrap_or(TIMEOUT_MS),
         read_ms: service.read_timeout.unwrap_or(TIMEOUT_MS),
     };
+    // Both ends of a gRPC call may be speaking at once.
+    if forwarding.route.request_buffering && !http2 {
+        buffer(settings, exchange).await?;
+    }
     let target = target(exchange, forwarding);
     let mut body = match std::mem::replace(&mut exchange.body, ExchangeBody::Empty) {
         ExchangeBody::Empty => RequestBody::None,
@@ -96,10 +97,13 @@ pub(super) async fn send(
         let prefix =
             forwarding.route.strip_path.then(|| exchange.path().get(..forwarding.prefix_len));
         let prefix = prefix.flatten().filter(|prefix| !prefix.is_empty());
-        let line = Line { target: &target, host, prefix };
+        let line = Line { target: &target, host: &host, prefix };
         let head = request_head(settings, exchange, &line);
-        let peer = PeerAddress { addr: address, tls: tls(transport, service, host)? };
-        exchange.times.sent.get_or_insert_with(Instant::now);
+        let tls = tls(forwarding.service, &host)?;
+        let peer = PeerAddress { addr: address, tls, http2 };
+        let now = Instant::now();
+        exchange.times.sent.get_or_insert(now);
+        exchange.tries.begin(address, now);
         match transport.pool.send(&peer, &head, &mut body, timeouts).await {
             Ok(answer) => return Ok(answer),
             Err(error) => {
@@ -107,6 +111,7 @@ pub(super) async fn send(
                     upstream = %peer.addr, request_id = exchange.id.as_str(), %error,
                     cause = std::error::Error::source(&error), "upstream failed"
                 );
+                exchange.tries.fail(failure::status(&error));
                 let again = error.may_retry(head.is_idempotent()) && body.is_replayable();
                 last = Some(error);
                 if !again {
@@ -115,7 +120,26 @@ pub(super) async fn send(
             }
         }
     }
-    Err(failure(settings, last.as_ref()).into())
+    Err(failure::of_tries(last.as_ref()).into())
+}
+
+/// Reads a body before anyone upstream hears of its request, so that slow clients cost them
+/// nothing and it can be sent again. One that is longer than the buffer goes on as it comes, and so
+/// does one with trailers, for which the buffer has no room.
+async fn buffer(settings: &ProxySettings, exchange: &mut Exchange) -> Result<(), Box<Reply>> {
+    let bytes_max = settings.body_buffer_bytes;
+    let fits = exchange.body.size_hint().lower() <= bytes_max as u64;
+    let is_stream = matches!(exchange.body, ExchangeBody::Stream { .. });
+    if !(is_stream && fits) || exchange.request.headers.contains_key(header::TRAILER) {
+        return Ok(());
+    }
+    match exchange.body.buffer(bytes_max).await {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            tracing::info!(error = &error as &dyn std::error::Error, "a request body broke off");
+            Err(failure::of_body(&error).into())
+        }
+    }
 }
 
 /// Returns path and query as they go upstream.
@@ -159,59 +183,41 @@ async fn pick<'s>(
     Ok((peer, SocketAddr::new(ip, peer.port)))
 }
 
-/// Returns the Host that goes upstream.
+/// Returns the Host that goes upstream (reference gateway-3, section D.1).
 fn upstream_host<'a>(
     exchange: &'a Exchange,
     forwarding: &Forwarding<'a>,
     peer: &'a Peer,
-) -> &'a str {
+) -> Cow<'a, str> {
     if forwarding.route.preserve_host {
-        return exchange.authority();
+        return exchange.authority().into();
     }
+    let tls = matches!(forwarding.service.service.protocol.as_str(), "https" | "grpcs");
+    let usual = if tls { 443 } else { 80 };
     if let Host::Upstream(upstream) = &forwarding.service.host
         && let Some(host) = &upstream.host_header
     {
-        return host;
+        return match without_port(host) == host && peer.port != usual {
+            true => format!("{host}:{}", peer.port).into(),
+            false => host.into(),
+        };
     }
-    let tls = forwarding.service.service.protocol == "https";
-    peer.authority(if tls { 443 } else { 80 })
+    peer.authority(usual).into()
 }
 
-fn tls(
-    transport: &Transport,
-    service: &Service,
-    host: &str,
-) -> Result<Option<PeerTls>, Box<Reply>> {
-    if service.protocol != "https" {
-        return Ok(None);
-    }
-    let name = crate::plugins::exchange::without_port(host);
-    let name = name.trim_start_matches('[').trim_end_matches(']');
+/// Returns how TLS is spoken; the name is that of the Host, without its port.
+fn tls(service: &ServiceTarget, host: &str) -> Result<Option<PeerTls>, Box<Reply>> {
+    let config = match &service.channel {
+        Channel::Plain => return Ok(None),
+        Channel::Tls(config) => config.clone(),
+        Channel::Unusable => return Err(failure::bad_gateway().into()),
+    };
+    let name = without_port(host).trim_start_matches('[').trim_end_matches(']');
     let server_name = ServerName::try_from(name.to_owned()).map_err(|_| {
-        let message = "An invalid response was received from the upstream server";
         tracing::error!(host, "the Host of a TLS upstream is no server name");
-        Box::new(Reply::gateway(StatusCode::BAD_GATEWAY, message))
+        Box::new(failure::bad_gateway())
     })?;
-    let (config, key) = match service.tls_verify.unwrap_or(false) {
-        true => (transport.tls_verified.clone(), 1),
-        false => (transport.tls_unverified.clone(), 0),
-    };
-    Ok(Some(PeerTls { config, server_name, key }))
-}
-
-/// Returns the answer to a request whose tries all failed.
-fn failure(settings: &ProxySettings, error: Option<&UpstreamError>) -> Reply {
-    let (status, message) = match error.map(|error| error.kind) {
-        Some(UpstreamErrorKind::Timeout(_)) => {
-            (StatusCode::GATEWAY_TIMEOUT, "The upstream server is timing out")
-        }
-        Some(UpstreamErrorKind::RequestBody) if settings.body_bytes_max > 0 => {
-            (StatusCode::PAYLOAD_TOO_LARGE, "Payload too large")
-        }
-        Some(UpstreamErrorKind::RequestBody) => (StatusCode::BAD_REQUEST, "Bad request"),
-        _ => (StatusCode::BAD_GATEWAY, "An invalid response was received from the upstream server"),
-    };
-    Reply::gateway(status, message)
+    Ok(Some(PeerTls { config, server_name }))
 }
 
 /// The exchange's body with the error that the transport knows.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Limited};
 use tokio::sync::oneshot;
@@ -393,6 +393,7 @@ fn wrong_protocol(destination: &Destination, exchange: &Exchange) -> Option<Repl
         let status = StatusCode::from_u16(route.https_redirect_status_code).ok()?;
         if status == StatusCode::UPGRADE_REQUIRED {
             let reply = Reply::error(status, "Please use HTTPS protocol");
+            let reply = reply.header(header::CONNECTION, HeaderValue::from_static("Upgrade"));
             let upgrade = HeaderValue::from_static("TLS/1.2, HTTP/1.1");
             return Some(reply.header(header::UPGRADE, upgrade));
         }
@@ -401,10 +402,26 @@ fn wrong_protocol(destination: &Destination, exchange: &Exchange) -> Option<Repl
         let location = HeaderValue::try_from(format!("https://{host}{uri}")).ok()?;
         return Some(Reply::empty(status).header(header::LOCATION, location));
     }
-    let grpc_only = (has("grpc") || has("grpcs")) && !has("http") && !has("https");
-    if grpc_only && !exchange.is_grpc() {
+    if !(has("grpc") || has("grpcs")) {
+        return None;
+    }
+    if !exchange.is_grpc() {
         let message = "Non-gRPC request matched gRPC route";
         return Some(Reply::error(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+    }
+    if !exchange.is_http2() {
+        let reply = Reply::error(StatusCode::UPGRADE_REQUIRED, "Please use HTTP2 protocol");
+        let reply = reply.header(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        return Some(reply.header(header::UPGRADE, HeaderValue::from_static("HTTP/2")));
+    }
+    if !has("grpc") && !exchange.forwarded.https {
+        let reply = Reply::empty(StatusCode::OK);
+        let message = HeaderValue::from_static("gRPC request matched gRPCs route");
+        let reply = reply
+            .header(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"))
+            .header(HeaderName::from_static("grpc-status"), HeaderValue::from_static("1"))
+            .header(HeaderName::from_static("grpc-message"), message);
+        return Some(reply);
     }
     None
 }

@@ -8,6 +8,7 @@
 
 mod ahead;
 mod chunk;
+mod failure;
 pub mod forward;
 pub mod handler;
 mod headers;

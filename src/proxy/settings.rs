@@ -24,6 +24,9 @@ pub struct ProxySettings {
     pub port_maps: Vec<(u16, u16)>,
     /// The largest request body, in bytes; 0 is no limit.
     pub body_bytes_max: u64,
+    /// How much of a request body is read before the request goes upstream, in bytes, on routes
+    /// with `request_buffering`.
+    pub body_buffer_bytes: usize,
     /// The type of gateway errors for clients that do not say what they accept.
     pub error_default_type: String,
     /// Whether `Kong-Debug: 1` is answered.

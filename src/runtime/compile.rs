@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::chain::{self, Scoped};
+use super::channel::{ChannelMaker, Channels};
 use super::{
     CompileError, Destination, Handle, Host, Runtime, ServiceTarget, Tools, UpstreamTarget,
 };
@@ -33,6 +34,7 @@ pub(super) struct Reuse {
     /// By plugin id: the bytes that it was built of.
     plugins: HashMap<Uuid, Built>,
     upstreams: HashMap<Uuid, Arc<UpstreamTarget>>,
+    channels: Channels,
     /// What the directory was built of.
     directory: Vec<(Kind, Bytes)>,
 }
@@ -103,7 +105,15 @@ impl Runtime {
         let old_reuse = old.map(|old| &old.reuse);
         let plugins = plugins(config, old_reuse, &mut reuse, tools)?;
         let upstreams = upstreams(config, old_reuse, &mut reuse)?;
-        let services = services(config, &upstreams, old)?;
+        let mut maker = ChannelMaker {
+            config,
+            old: old_reuse.map(|reuse| &reuse.channels),
+            node: &tools.tls,
+            clock: &tools.clock,
+            channels: Channels::default(),
+        };
+        let services = services(config, &upstreams, &mut maker)?;
+        reuse.channels = maker.channels;
         let mut routes = Vec::new();
         for entity in config.of_kind(route::KIND, None) {
             let route: Arc<route::Route> = Arc::new(decode(entity)?);
@@ -130,11 +140,11 @@ impl Runtime {
     }
 }
 
-fn fault(key: Key, reason: impl Into<String>) -> CompileError {
+pub(super) fn fault(key: Key, reason: impl Into<String>) -> CompileError {
     CompileError { entity: Some(key), reason: reason.into() }
 }
 
-fn decode<T: DeserializeOwned>(entity: &Entity) -> Result<T, CompileError> {
+pub(super) fn decode<T: DeserializeOwned>(entity: &Entity) -> Result<T, CompileError> {
     entity.decode().map_err(|error| {
         // The decoder says where, and never quotes a value.
         let cause = std::error::Error::source(&error).map(ToString::to_string);
@@ -227,7 +237,8 @@ fn upstreams(
         let targets = targets.remove(&upstream.id).unwrap_or_default();
         let balancer = Balancer::build(&targets, known.map(|known| &known.balancer));
         let (id, host_header) = (upstream.id, upstream.host_header);
-        let target = Arc::new(UpstreamTarget { id, host_header, balancer });
+        let client_certificate = upstream.client_certificate.map(|reference| reference.id);
+        let target = Arc::new(UpstreamTarget { id, host_header, client_certificate, balancer });
         reuse.upstreams.insert(id, target.clone());
         upstreams.insert(upstream.name, target);
     }
@@ -240,32 +251,26 @@ type Services = HashMap<Uuid, Option<Arc<ServiceTarget>>>;
 fn services(
     config: &Config,
     upstreams: &HashMap<String, Arc<UpstreamTarget>>,
-    old: Option<&Runtime>,
+    maker: &mut ChannelMaker<'_>,
 ) -> Result<Services, CompileError> {
     let mut services = HashMap::new();
     for entity in config.of_kind(service::KIND, None) {
         let service: service::Service = decode(entity)?;
-        if service.client_certificate.is_some() && !old.is_some_and(|old| shows_one(old, &service))
-        {
-            tracing::warn!(service = %service.id, "its client certificate is not shown to upstreams yet");
-        }
         let peer = Peer::new(0, &service.host, service.port);
         let host = match upstreams.get(&service.host) {
             Some(upstream) if peer.ip.is_none() => Host::Upstream(upstream.clone()),
             _ => Host::Peer(peer),
         };
-        let (id, enabled) = (service.id, service.enabled);
-        services.insert(id, enabled.then(|| Arc::new(ServiceTarget { service, host })));
+        let id = service.id;
+        let target = if service.enabled {
+            let channel = maker.channel(&service, host.client_certificate())?;
+            Some(Arc::new(ServiceTarget { service, host, channel }))
+        } else {
+            None
+        };
+        services.insert(id, target);
     }
     Ok(services)
-}
-
-/// Returns whether a runtime was told of a service's client certificate already.
-fn shows_one(runtime: &Runtime, service: &service::Service) -> bool {
-    let targets = runtime.routes.iter().filter_map(|route| route.service.as_ref());
-    targets.map(|target| &target.service).any(|known| {
-        known.id == service.id && known.client_certificate == service.client_certificate
-    })
 }
 
 /// Brings the old directory up to date; consumers and credentials are most of a large config.

@@ -4,11 +4,12 @@
 //! - a [`Runtime`] is immutable; a request keeps the one that it began with;
 //! - compiling fails as a whole and names the entity at fault; whatever fails, the last good
 //!   runtime stays;
-//! - plugin instances, balancers and directory entries whose entities did not change are taken
-//!   over, with what they have counted;
+//! - plugin instances, balancers, TLS settings and directory entries whose entities did not change
+//!   are taken over, with what they have counted;
 //! - old runtimes are dropped by [`Handle::sweep`], never by a proxy core.
 
 mod chain;
+mod channel;
 mod compile;
 mod handle;
 
@@ -28,6 +29,7 @@ use crate::plugins::state::PluginState;
 use crate::router::Router;
 
 pub use chain::{Chain, Slot};
+pub use channel::{Channel, NodeTls};
 pub use compile::apply;
 pub use handle::{Handle, Reader};
 
@@ -62,6 +64,8 @@ pub struct ServiceTarget {
     pub service: Service,
     /// What its host stands for.
     pub host: Host,
+    /// How its upstream is spoken to.
+    pub channel: Channel,
 }
 
 /// What the host of a service stands for.
@@ -72,12 +76,24 @@ pub enum Host {
     Upstream(Arc<UpstreamTarget>),
 }
 
+impl Host {
+    /// Returns the certificate that targets are shown unless the service names one.
+    fn client_certificate(&self) -> Option<Uuid> {
+        match self {
+            Self::Peer(_) => None,
+            Self::Upstream(upstream) => upstream.client_certificate,
+        }
+    }
+}
+
 /// An upstream with its targets.
 pub struct UpstreamTarget {
     /// Its id.
     pub id: Uuid,
     /// The Host that goes to its targets.
     pub host_header: Option<String>,
+    /// The certificate that its targets are shown.
+    pub client_certificate: Option<Uuid>,
     /// Who gets the next request.
     pub balancer: Balancer,
 }
@@ -87,6 +103,8 @@ pub struct UpstreamTarget {
 pub struct Tools {
     /// The state of plugins that survives.
     pub plugin_state: PluginState,
+    /// What services have that name nothing of their own.
+    pub tls: NodeTls,
     /// Time and ids.
     pub clock: Clock,
 }

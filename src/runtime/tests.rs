@@ -7,7 +7,8 @@ use crate::domain::catalog::Catalog;
 use crate::domain::config::Config;
 use crate::domain::entity::{Entity, Kind};
 use crate::domain::hash::ConfigHash;
-use crate::domain::kinds::{consumer, plugin, route, service};
+use crate::domain::kinds::{ca_certificate, certificate, consumer, plugin, route, service};
+use crate::pki::generate::listener_pair;
 use crate::plugins::{self, Phases};
 
 const HASH: ConfigHash = ConfigHash([1; 32]);
@@ -17,7 +18,7 @@ fn catalog() -> Catalog {
 }
 
 fn tools() -> Tools {
-    Tools { plugin_state: PluginState::default(), clock: Clock::System }
+    Tools { plugin_state: PluginState::default(), tls: NodeTls::default(), clock: Clock::System }
 }
 
 fn entity(kind: Kind, id: u128, mut document: Value) -> Entity {
@@ -182,4 +183,65 @@ fn old_runtimes_are_dropped_once_nobody_holds_them() {
     drop(held);
     handle.sweep();
     assert!(weak.upgrade().is_none());
+}
+
+/// A service that speaks TLS and shows certificate 9, and more.
+fn secured(service: Value, more: Vec<Entity>) -> Config {
+    let mut document = json!({"host": "up.test", "protocol": "https"});
+    document.as_object_mut().unwrap().extend(service.as_object().cloned().unwrap());
+    let base = vec![
+        entity(service::KIND, 1, document),
+        entity(route::KIND, 2, json!({"paths": ["/a"], "service": {"id": Uuid::from_u128(1)}})),
+    ];
+    Config::of(&catalog(), base.into_iter().chain(more))
+}
+
+fn tls_config(runtime: &Runtime) -> Arc<rustls::ClientConfig> {
+    let service = runtime.destination(0).unwrap().service.as_ref().unwrap();
+    let Channel::Tls(config) = &service.channel else { panic!("{:?}", service.channel) };
+    config.clone()
+}
+
+#[test]
+fn connections_outlive_a_swap_unless_their_tls_changes() {
+    let pair = |_| listener_pair(&Clock::System).unwrap();
+    let [one, other] = [(); 2].map(pair);
+    let shown = json!({"client_certificate": {"id": Uuid::from_u128(9)}});
+    let with = |service: &Value, pair: &crate::pki::generate::PemPair| {
+        let pair = json!({"cert": pair.certificate, "key": pair.key});
+        secured(service.clone(), vec![entity(certificate::KIND, 9, pair)])
+    };
+    let first = compile(&with(&shown, &one), None);
+    let mut slower = shown.clone();
+    slower["read_timeout"] = json!(7);
+    let second = compile(&with(&slower, &one), Some(&first));
+    assert!(Arc::ptr_eq(&tls_config(&first), &tls_config(&second)));
+    let mut verified = shown.clone();
+    verified["tls_verify"] = json!(true);
+    for changed in [with(&shown, &other), with(&verified, &one), with(&json!({}), &one)] {
+        let third = compile(&changed, Some(&second));
+        assert!(!Arc::ptr_eq(&tls_config(&second), &tls_config(&third)));
+    }
+}
+
+#[test]
+fn certificates_that_no_upstream_can_be_shown_are_refused_by_name() {
+    let [one, other] = [(); 2].map(|()| listener_pair(&Clock::System).unwrap());
+    let shown = json!({"client_certificate": {"id": Uuid::from_u128(9)}});
+    let mixed = entity(certificate::KIND, 9, json!({"cert": one.certificate, "key": other.key}));
+    let error = Runtime::compile(&secured(shown.clone(), vec![mixed]), HASH, None, &tools());
+    let key = Key { kind: certificate::KIND, id: Uuid::from_u128(9) };
+    assert_eq!(error.err().unwrap().entity, Some(key));
+
+    let trusting = json!({"tls_verify": true, "ca_certificates": [Uuid::from_u128(8)]});
+    let broken = entity(ca_certificate::KIND, 8, json!({"cert": "no certificate"}));
+    let error = Runtime::compile(&secured(trusting, vec![broken]), HASH, None, &tools());
+    let key = Key { kind: ca_certificate::KIND, id: Uuid::from_u128(8) };
+    assert_eq!(error.err().unwrap().entity, Some(key));
+
+    // What is in a vault is not there yet: its requests fail, and nothing else.
+    let vault = json!({"cert": "{vault://env/cert}", "key": "{vault://env/key}"});
+    let runtime = compile(&secured(shown, vec![entity(certificate::KIND, 9, vault)]), None);
+    let service = runtime.destination(0).unwrap().service.as_ref().unwrap();
+    assert!(matches!(service.channel, Channel::Unusable));
 }

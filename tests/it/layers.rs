@@ -47,6 +47,8 @@ const DOORS: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     // Archives of the log are compressed as files of snapshots are.
     ("flate2", &["snapshot", "log"]),
+    // Why an upstream ended a stream, which hyper does not tell.
+    ("h2", &["proxy"]),
     ("hickory_resolver", &["balancer"]),
     // The cluster listener and the Admin listener serve HTTP over connections of their own.
     ("hyper", &["proxy", "wire", "admin"]),

@@ -1,10 +1,17 @@
 //! Protocol switches through a data plane: what follows the 101 belongs to both ends, both ways.
 
+use std::sync::Arc;
+
+use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{accept_async, client_async};
 
 use crate::harness::Cluster;
+use crate::upstream_tls::{Authority, server_config};
 
 /// Reads a head, and what came behind it.
 async fn head(stream: &mut TcpStream) -> (String, Vec<u8>) {
@@ -83,4 +90,40 @@ async fn an_upgrade_that_is_refused_is_an_ordinary_answer() {
     head(&mut server).await;
     server.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
     assert!(head(&mut client).await.0.starts_with("HTTP/1.1 204 "));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_ends_talk_through_it_over_tls_upstream_too() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let config = server_config(&Authority::root("root").issue("up"), None);
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let server = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut socket = accept_async(acceptor.accept(stream).await.unwrap()).await.unwrap();
+        // The first word is the server's, right behind its 101.
+        socket.send(Message::text("hello")).await.unwrap();
+        while let Some(Ok(message)) = socket.next().await {
+            if message.is_text() || message.is_binary() {
+                socket.send(message).await.unwrap();
+            }
+        }
+    });
+    let cluster = Cluster::start().await;
+    cluster.put("/services/ws", json!({"url": url})).await;
+    cluster.put("/services/ws/routes/ws", json!({"paths": ["/ws"]})).await;
+    cluster.converge().await;
+
+    let stream = TcpStream::connect(cluster.proxy()).await.unwrap();
+    let asked = client_async(format!("ws://{}/ws/chat", cluster.proxy()), stream).await;
+    let (mut client, answer) = asked.unwrap();
+    assert_eq!(answer.headers()["via"], "1.1 kong/3.9.1");
+    assert_eq!(client.next().await.unwrap().unwrap(), Message::text("hello"));
+    for message in [Message::text("one"), Message::binary(vec![7; 300_000]), Message::text("")] {
+        client.send(message.clone()).await.unwrap();
+        assert_eq!(client.next().await.unwrap().unwrap(), message);
+    }
+    client.close(None).await.unwrap();
+    while client.next().await.is_some_and(|it| it.is_ok()) {}
+    server.await.unwrap();
 }

@@ -23,6 +23,7 @@ pub use bind::{BindError, ListenSpec};
 pub use body::{FilteredBody, ProxyBody};
 pub use connection::ConnectionInfo;
 pub use counters::ConnectionCounts;
+pub(in crate::proxy) use http1::Http1BodyError;
 pub(in crate::proxy) use request::UpgradedClient;
 pub use request::{ClientBody, ClientRequest};
 pub use serve::ServeLimits;

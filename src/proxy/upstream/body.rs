@@ -1,14 +1,17 @@
 //! The response body as it comes from the upstream, and the connection's way back to the pool.
 
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
 
 use super::connection::Connection;
 use super::error::{Step, UpstreamError, UpstreamErrorKind};
+use super::http2::{Http2Body, Lent, Ticket};
 use super::pool::Pool;
 use super::response::ResponseFraming;
 use crate::proxy::chunk::{ChunkDecoder, Piece};
@@ -18,7 +21,14 @@ use crate::proxy::chunk::{ChunkDecoder, Piece};
 #[derive(Debug, Default)]
 pub struct UpstreamBody {
     ready: Bytes,
-    live: Option<Box<Live>>,
+    live: Option<Source>,
+}
+
+/// Where more of a body comes from.
+#[derive(Debug)]
+enum Source {
+    Http1(Box<Live>),
+    Http2(Box<Http2Body>),
 }
 
 /// A body of which not everything has been received.
@@ -61,7 +71,19 @@ impl UpstreamBody {
             ResponseFraming::UntilClose => State::UntilClose,
         };
         let live = Live { connection, state, read_limit, pool };
-        Self { ready: Bytes::new(), live: Some(Box::new(live)) }
+        Self { ready: Bytes::new(), live: Some(Source::Http1(Box::new(live))) }
+    }
+
+    /// Makes the body of an answer on a stream of HTTP/2.
+    pub(super) fn http2(
+        incoming: Incoming,
+        lent: Rc<Lent>,
+        read_limit: Duration,
+        ticket: Ticket,
+    ) -> Self {
+        let live = (!incoming.is_end_stream())
+            .then(|| Source::Http2(Box::new(Http2Body::new(incoming, lent, read_limit, ticket))));
+        Self { ready: Bytes::new(), live }
     }
 
     /// Returns the whole body where it came together with the head.
@@ -141,7 +163,7 @@ fn take_all(buffer: &mut BytesMut) -> Bytes {
 
 impl UpstreamBody {
     fn finish(&mut self) {
-        if let Some(live) = self.live.take() {
+        if let Some(Source::Http1(live)) = self.live.take() {
             let Live { connection, pool, .. } = *live;
             give_back(pool, connection);
         }
@@ -151,7 +173,17 @@ impl UpstreamBody {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
-        while let Some(live) = &mut self.live {
+        while let Some(source) = &mut self.live {
+            let live = match source {
+                Source::Http1(live) => live,
+                Source::Http2(body) => {
+                    let frame = ready!(body.poll_frame(cx));
+                    if !matches!(frame, Some(Ok(_))) || body.is_end_stream() {
+                        self.live = None;
+                    }
+                    return Poll::Ready(frame);
+                }
+            };
             match live.next() {
                 Ok(Next::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                 Ok(Next::Last(data)) => {
@@ -200,10 +232,13 @@ impl Body for UpstreamBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self.live.as_ref().map(|live| &live.state) {
+        match &self.live {
             None => SizeHint::with_exact(self.ready.len() as u64),
-            Some(State::Length(left)) => SizeHint::with_exact(*left),
-            Some(State::Chunked(_) | State::UntilClose) => SizeHint::default(),
+            Some(Source::Http1(live)) => match live.state {
+                State::Length(left) => SizeHint::with_exact(left),
+                State::Chunked(_) | State::UntilClose => SizeHint::default(),
+            },
+            Some(Source::Http2(body)) => body.size_hint(),
         }
     }
 }

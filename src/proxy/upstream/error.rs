@@ -28,8 +28,10 @@ pub enum UpstreamErrorKind {
     Timeout(Step),
     /// The upstream closed or reset the connection before the whole response was there.
     Closed,
-    /// What came is not an HTTP/1 response.
+    /// What came is not a response.
     BadResponse,
+    /// The request cannot be put into the protocol of the upstream.
+    Unsendable,
     /// The client's request body broke off or stalled; not the upstream's fault.
     RequestBody,
 }
@@ -62,7 +64,9 @@ impl UpstreamError {
     /// Returns whether a retry on another peer cannot do the work twice: nothing was sent, or the
     /// method is idempotent (nginx's rule; reference gateway-3, D.4).
     pub fn may_retry(&self, idempotent: bool) -> bool {
-        self.kind != UpstreamErrorKind::RequestBody && (idempotent || !self.request_sent)
+        let hopeless =
+            matches!(self.kind, UpstreamErrorKind::RequestBody | UpstreamErrorKind::Unsendable);
+        !hopeless && (idempotent || !self.request_sent)
     }
 
     pub(super) fn closed(request_sent: bool, source: io::Error) -> Self {
@@ -80,6 +84,7 @@ impl fmt::Display for UpstreamError {
             UpstreamErrorKind::Timeout(Step::Read) => "the upstream took too long to answer",
             UpstreamErrorKind::Closed => "the upstream closed the connection",
             UpstreamErrorKind::BadResponse => "the upstream sent an invalid response",
+            UpstreamErrorKind::Unsendable => "the request is none that the upstream could be sent",
             UpstreamErrorKind::RequestBody => "the client's request body broke off",
         })
     }

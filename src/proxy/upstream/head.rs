@@ -2,9 +2,9 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-/// A request head for an HTTP/1.1 upstream.
+/// A request head for an upstream.
 ///
-/// Headers go straight to their wire form. Framing is not the caller's: `content-length` and
+/// Headers go straight to the wire form of HTTP/1.1. Framing is not the caller's: `content-length` and
 /// `transfer-encoding` are left out here and written from the body when the head is sent.
 #[derive(Debug)]
 pub struct UpstreamHead {
@@ -83,6 +83,12 @@ impl UpstreamHead {
     /// POST, PATCH and LOCK).
     pub fn is_idempotent(&self) -> bool {
         self.idempotent
+    }
+
+    /// Returns the request line and the header fields.
+    pub(super) fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        let lines = self.bytes.split(|byte| *byte == b'\n');
+        lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line)).filter(|line| !line.is_empty())
     }
 
     pub(super) fn is_head_only(&self) -> bool {

@@ -1,7 +1,7 @@
-//! The HTTP/1.1 client towards upstreams, made for one proxy core.
+//! The client towards upstreams, made for one proxy core: HTTP/1.1 of our own, and HTTP/2 for gRPC.
 //!
-//! Everything of a connection runs inside the request that uses it: no task, no channel and no
-//! lock per connection, and headers go to the wire without a map between.
+//! Everything of an HTTP/1.1 connection runs inside the request that uses it: no task, no channel
+//! and no lock per connection, and headers go to the wire without a map between.
 //!
 //! Invariants:
 //! - a connection returns to the pool only after a whole, well-framed response and a wholly sent
@@ -9,13 +9,14 @@
 //! - one request costs at most two sends and two receives when nothing is split by the network;
 //! - no byte of an upstream can panic this module.
 //!
-//! Non-goals: HTTP/2 upstreams (hyper's client does those), name resolution, choice of peers.
+//! Non-goals: name resolution, choice of peers.
 
 mod body;
 mod connection;
 mod error;
 mod exchange;
 mod head;
+mod http2;
 mod outgoing;
 mod peer;
 mod pool;

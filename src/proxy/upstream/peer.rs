@@ -1,6 +1,7 @@
 //! Where a request goes and how long each step may take.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,23 +16,24 @@ pub struct PeerAddress {
     pub addr: SocketAddr,
     /// Present when the upstream speaks TLS.
     pub tls: Option<PeerTls>,
+    /// Whether it speaks HTTP/2, with or without TLS.
+    pub http2: bool,
 }
 
 /// How to speak TLS to a peer.
 #[derive(Clone)]
 pub struct PeerTls {
-    /// Trust, client certificate and protocol versions.
+    /// Trust, client certificate and protocols. Connections made with one are never used for
+    /// another, be they equal.
     pub config: Arc<ClientConfig>,
     /// The name sent as SNI and, where verification is on, checked.
     pub server_name: ServerName<'static>,
-    /// Identity of `config`: connections made under one key are never used under another.
-    pub key: u64,
 }
 
 impl fmt::Debug for PeerTls {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = out.debug_struct("PeerTls");
-        debug.field("server_name", &self.server_name).field("key", &self.key);
+        debug.field("server_name", &self.server_name);
         debug.finish_non_exhaustive()
     }
 }
@@ -40,12 +42,30 @@ impl fmt::Debug for PeerTls {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct PeerKey {
     addr: SocketAddr,
-    tls: Option<(u64, ServerName<'static>)>,
+    tls: Option<(Same, ServerName<'static>)>,
+}
+
+/// Settings of TLS that equal themselves only; held, so that no others come to lie where they are.
+#[derive(Clone, Debug)]
+struct Same(Arc<ClientConfig>);
+
+impl PartialEq for Same {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Same {}
+
+impl Hash for Same {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
+    }
 }
 
 impl From<&PeerAddress> for PeerKey {
     fn from(peer: &PeerAddress) -> Self {
-        let tls = peer.tls.as_ref().map(|tls| (tls.key, tls.server_name.clone()));
+        let tls = peer.tls.as_ref().map(|tls| (Same(tls.config.clone()), tls.server_name.clone()));
         Self { addr: peer.addr, tls }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
@@ -13,20 +14,21 @@ use super::connection::Connection;
 use super::error::{UpstreamError, UpstreamErrorKind};
 use super::exchange::Exchange;
 use super::head::UpstreamHead;
+use super::http2::{Http2Answer, Links};
 use super::peer::{PeerAddress, PeerKey, PoolLimits, Timeouts};
 use super::request::RequestBody;
 use super::response::ResponseHead;
 use super::stream::UpgradedStream;
 
 /// The connections of one core to all its upstreams. Clones share them; nothing is locked.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Pool {
     shared: Rc<Shared>,
 }
 
-#[derive(Debug)]
 struct Shared {
     limits: PoolLimits,
+    http2: Links,
     // The keys are peers of our own configuration: nobody can choose them to collide.
     idle: RefCell<HashMap<PeerKey, VecDeque<Idle>, foldhash::fast::RandomState>>,
     swept: Cell<Instant>,
@@ -46,7 +48,7 @@ struct Idle {
 pub struct UpstreamResponse {
     /// Status code.
     pub status: StatusCode,
-    /// HTTP/1.0 or HTTP/1.1.
+    /// HTTP/1.0, HTTP/1.1 or HTTP/2.
     pub version: Version,
     /// Reason phrase where it is not the usual one.
     pub reason: Option<Bytes>,
@@ -68,10 +70,17 @@ impl UpstreamResponse {
     }
 }
 
+impl fmt::Debug for Pool {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Pool").field("limits", &self.shared.limits).finish_non_exhaustive()
+    }
+}
+
 impl Pool {
     /// Makes an empty pool for the runtime of the calling thread.
     pub fn new(limits: PoolLimits) -> Self {
-        let shared = Shared { limits, idle: RefCell::default(), swept: Cell::new(Instant::now()) };
+        let (http2, idle) = (Links::default(), RefCell::default());
+        let shared = Shared { limits, http2, idle, swept: Cell::new(Instant::now()) };
         Self { shared: Rc::new(shared) }
     }
 
@@ -90,6 +99,9 @@ impl Pool {
         if !body.is_replayable() {
             let spent = "it was already sent in part to another peer";
             return Err(UpstreamError::caused(UpstreamErrorKind::RequestBody, false, spent));
+        }
+        if peer.http2 {
+            return Box::pin(self.send_http2(peer, head, body, timeouts)).await;
         }
         let key = PeerKey::from(peer);
         if let Some(connection) = self.check_out(&key) {
@@ -125,6 +137,35 @@ impl Pool {
         Ok(self.respond(exchange, answer, timeouts))
     }
 
+    /// Sends a request on one of many streams of a connection.
+    async fn send_http2(
+        &self,
+        peer: &PeerAddress,
+        head: &UpstreamHead,
+        body: &mut RequestBody,
+        timeouts: Timeouts,
+    ) -> Result<UpstreamResponse, UpstreamError> {
+        let Shared { http2, limits, .. } = &*self.shared;
+        let answer = http2.send(peer, head, body, timeouts, limits).await?;
+        let Http2Answer { response, ticket, lent, reused } = answer;
+        let (head, incoming) = response.into_parts();
+        Ok(UpstreamResponse {
+            status: head.status,
+            version: head.version,
+            reason: None,
+            headers: head.headers,
+            hop_by_hop: false,
+            body: UpstreamBody::http2(incoming, lent, timeouts.read(), ticket),
+            reused,
+            upgraded: None,
+        })
+    }
+
+    /// Returns how many HTTP/2 connections there are.
+    pub fn http2_count(&self) -> usize {
+        self.shared.http2.count()
+    }
+
     /// Returns how many connections are idle.
     pub fn idle_count(&self) -> usize {
         self.shared.idle.borrow().values().map(VecDeque::len).sum()
@@ -134,6 +175,7 @@ impl Pool {
     pub fn sweep(&self) {
         let now = Instant::now();
         self.shared.swept.set(now);
+        self.shared.http2.sweep(&self.shared.limits);
         self.shared.idle.borrow_mut().retain(|_, list| {
             list.retain_mut(|idle| {
                 !self.is_expired(idle, now) && idle.connection.stream.is_quiet()

@@ -39,7 +39,7 @@ where
             tokio::spawn(serve(index, stream));
         }
     });
-    PeerAddress { addr, tls: None }
+    PeerAddress { addr, tls: None, http2: false }
 }
 
 /// Answers every request on a connection with the same bytes, cut where `|` stands.
@@ -145,7 +145,7 @@ async fn bodies_end_where_their_framing_says() {
 #[tokio::test]
 async fn broken_upstreams_are_told_apart() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let refused = PeerAddress { addr: closed, tls: None };
+    let refused = PeerAddress { addr: closed, tls: None, http2: false };
     assert_eq!(failure(&refused).await, UpstreamErrorKind::Connect);
     for (answer, kind) in [
         ("", UpstreamErrorKind::Closed),
@@ -352,9 +352,9 @@ async fn tls_upstreams_are_verified_and_pooled_by_key() {
     };
     let mut roots = rustls::RootCertStore::empty();
     roots.add(key.cert.der().clone()).unwrap();
-    let tls = |config, key| PeerTls { config, server_name: "up.test".try_into().unwrap(), key };
+    let tls = |config| PeerTls { config, server_name: "up.test".try_into().unwrap() };
 
-    peer.tls = Some(tls(client(roots), 1));
+    peer.tls = Some(tls(client(roots)));
     let (body, bytes) = long_body();
     let pool = pool();
     let response = send(&pool, &peer, Method::POST, body).await.unwrap();
@@ -364,7 +364,7 @@ async fn tls_upstreams_are_verified_and_pooled_by_key() {
     let mut stranger = rustls::RootCertStore::empty();
     let other = rcgen::generate_simple_self_signed(vec!["up.test".to_owned()]).unwrap();
     stranger.add(other.cert.der().clone()).unwrap();
-    peer.tls = Some(tls(client(stranger), 2));
+    peer.tls = Some(tls(client(stranger)));
     let error = send(&pool, &peer, Method::GET, RequestBody::None).await.unwrap_err();
     assert_eq!(error.kind, UpstreamErrorKind::Tls);
 }
@@ -374,7 +374,13 @@ fn a_spent_body_is_not_sent_again() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let addr: SocketAddr = ([127, 0, 0, 1], 9).into();
     let error = runtime.block_on(async {
-        send(&pool(), &PeerAddress { addr, tls: None }, Method::PUT, RequestBody::Spent).await
+        send(
+            &pool(),
+            &PeerAddress { addr, tls: None, http2: false },
+            Method::PUT,
+            RequestBody::Spent,
+        )
+        .await
     });
     assert_eq!(error.unwrap_err().kind, UpstreamErrorKind::RequestBody);
 }

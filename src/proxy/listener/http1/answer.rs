@@ -48,6 +48,8 @@ pub(super) struct Answer {
     frame: Bytes,
     after: &'static [u8],
     body: Option<ProxyBody>,
+    /// Why the body broke off; told once what came before it has been sent.
+    failed: Option<io::Error>,
     framing: Framing,
     trailers: bool,
     unflushed: bool,
@@ -112,6 +114,7 @@ impl Answer {
             frame: Bytes::new(),
             after: b"",
             body: (framing != Framing::None).then_some(body),
+            failed: None,
             framing,
             trailers: asked.trailers,
             unflushed: false,
@@ -119,14 +122,25 @@ impl Answer {
         }
     }
 
-    /// Sends the answer to its end; an error means that the connection is of no use any more.
+    /// Sends the answer to its end; an error means that the connection is of no use any more. A
+    /// client whose answer breaks off gets what there is of it: one that got nothing might take
+    /// the connection for a stale one, and ask again.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         wire: &RefCell<Wire>,
     ) -> Poll<io::Result<()>> {
         loop {
-            let waits = self.poll_gather(cx)?.is_pending();
+            let waits = match self.poll_gather(cx) {
+                Poll::Pending => true,
+                Poll::Ready(gathered) => {
+                    if let Err(error) = gathered {
+                        self.body = None;
+                        self.failed = Some(error);
+                    }
+                    false
+                }
+            };
             let mut wire = wire.borrow_mut();
             ready!(self.poll_write(cx, &mut wire))?;
             if waits {
@@ -134,7 +148,7 @@ impl Answer {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
             }
             if self.body.is_none() {
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(self.failed.take().map_or(Ok(()), Err));
             }
         }
     }
