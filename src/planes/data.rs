@@ -22,7 +22,8 @@ use super::trust;
 use crate::admin::Tells;
 use crate::admin::metrics::MetricsSource;
 use crate::admin::status::StatusApi;
-use crate::balancer::Resolver;
+use crate::balancer::dns::core::CoreResolver;
+use crate::balancer::dns::resolver::{Resolver, resolver};
 use crate::clock::Clock;
 use crate::domain::hash::ConfigHash;
 use crate::pki::cluster::{LiveIdentity, cluster_client_config};
@@ -110,7 +111,13 @@ impl Data {
         let heads = writer.as_ref().map(Writer::subscribe);
         let catalog = Arc::new(super::catalog(settings)?);
         let plugin_state = PluginState::default();
-        let tools = Tools { plugin_state, tls: trust::node_tls(settings)?, clock: clock.clone() };
+        let (names, resolving) = resolver(&settings.dns);
+        let tools = Tools {
+            plugin_state,
+            tls: trust::node_tls(settings)?,
+            clock: clock.clone(),
+            resolver: names.clone(),
+        };
         let served = Served::nothing();
         let handle = served.handle.clone();
         let mut start = None;
@@ -126,8 +133,9 @@ impl Data {
 
         let (access_log, access) = open_access_log(&settings.proxy.access_log, settings)?;
         let (live, mut certificates) = Certificates::new(settings, &clock);
-        let server = proxy(settings, &handle, access_log, &mut certificates)?;
+        let server = proxy(settings, &handle, names, access_log, &mut certificates)?;
         let mut tasks = Tasks::new();
+        tasks.spawn(resolving.run(tasks.stopped()));
         counts.add_traffic(status::traffic(&server));
         let database = writer.filter(|_| settings.database != Database::Off);
         let database = database.map(|it| -> Reachable { Arc::new(move || it.reaches_log()) });
@@ -250,6 +258,7 @@ fn proxy_settings(settings: &Settings, access_log: Option<AccessLog>) -> ProxySe
 fn proxy(
     settings: &Settings,
     handle: &Handle,
+    names: Resolver,
     access_log: Option<AccessLog>,
     certificates: &mut Certificates,
 ) -> anyhow::Result<ProxyServer> {
@@ -280,7 +289,8 @@ fn proxy(
     let make = move |_core: usize| {
         let pool = Pool::new(limits);
         tokio::task::spawn_local(pool.clone().sweep_until_dropped());
-        let transport = Transport { pool, resolver: Resolver::default() };
+        let resolver = CoreResolver::new(names.clone());
+        let transport = Transport { pool, resolver, clock: clock.clone() };
         let core = Rc::new(Core::new(&handle, proxy_settings.clone(), transport, clock.clone()));
         move |request, info| core.clone().handle(request, info)
     };

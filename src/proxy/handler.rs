@@ -229,7 +229,7 @@ impl Core {
         }
         let mut body = ProxyBody::from(body);
         if let (Some(stream), Some(upgrade)) = (upgraded, upgrade) {
-            let idle = forwarding.read_timeout();
+            let (idle, held) = (forwarding.read_timeout(), exchange.held.take());
             head.headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
             tokio::task::spawn_local(async move {
                 if let Ok(client) = upgrade.await
@@ -238,7 +238,7 @@ impl Core {
                     tracing::debug!(%error, "upgraded connection ended");
                 }
                 // Held until here, so that a drain waits for the connection.
-                drop(info);
+                drop((info, held));
             });
         }
         if plan.chain.has(Phases::RESPONSE) {
@@ -315,7 +315,10 @@ impl Core {
                 .insert(headers::X_KONG_UPSTREAM_STATUS, HeaderValue::from(head.status.as_u16()));
         }
         for (name, value) in exchange.added.drain(..) {
-            head.headers.insert(name, value);
+            match name == header::SET_COOKIE {
+                true => drop(head.headers.append(name, value)),
+                false => drop(head.headers.insert(name, value)),
+            }
         }
         if self.settings.debug_header {
             add_debug(&exchange, plan, &mut head);
@@ -333,7 +336,8 @@ impl Core {
             head.headers.remove(header::CONTENT_LENGTH);
         }
         let status = head.status;
-        let watched = filters || chain.has(Phases::LOG) || self.settings.access_log.is_some();
+        let is_logged = chain.has(Phases::LOG) || self.settings.access_log.is_some();
+        let watched = filters || is_logged || exchange.held.is_some();
         let headers = match watched {
             true => head.headers.clone(),
             false => std::mem::take(&mut head.headers),

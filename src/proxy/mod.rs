@@ -16,4 +16,5 @@ pub mod listener;
 mod reply;
 pub mod settings;
 mod tail;
+mod tries;
 pub mod upstream;

@@ -12,7 +12,7 @@ use super::channel::{ChannelMaker, Channels};
 use super::{
     CompileError, Destination, Handle, Host, Runtime, ServiceTarget, Tools, UpstreamTarget,
 };
-use crate::balancer::{self, Balancer, Peer};
+use crate::balancer::{Balancer, Peer};
 use crate::domain::config::Config;
 use crate::domain::entity::{Entity, Key, Kind};
 use crate::domain::hash::ConfigHash;
@@ -104,7 +104,7 @@ impl Runtime {
         let mut reuse = Reuse::default();
         let old_reuse = old.map(|old| &old.reuse);
         let plugins = plugins(config, old_reuse, &mut reuse, tools)?;
-        let upstreams = upstreams(config, old_reuse, &mut reuse)?;
+        let upstreams = upstreams(config, old_reuse, &mut reuse, tools)?;
         let mut maker = ChannelMaker {
             config,
             old: old_reuse.map(|reuse| &reuse.channels),
@@ -219,6 +219,7 @@ fn upstreams(
     config: &Config,
     old: Option<&Reuse>,
     reuse: &mut Reuse,
+    tools: &Tools,
 ) -> Result<HashMap<String, Arc<UpstreamTarget>>, CompileError> {
     let mut targets: HashMap<Uuid, Vec<target::Target>> = HashMap::new();
     for entity in config.of_kind(target::KIND, None) {
@@ -229,13 +230,13 @@ fn upstreams(
     for entity in config.of_kind(upstream::KIND, None) {
         let upstream: upstream::Upstream = decode(entity)?;
         let known = old.and_then(|old| old.upstreams.get(&upstream.id));
-        if known.is_none()
-            && let Some(what) = balancer::unsupported(&upstream)
-        {
-            tracing::warn!(upstream = upstream.name, "{what}");
-        }
         let targets = targets.remove(&upstream.id).unwrap_or_default();
-        let balancer = Balancer::build(&targets, known.map(|known| &known.balancer));
+        let old = known.map(|known| &*known.balancer);
+        let balancer = Arc::new(Balancer::build(&upstream, &targets, old));
+        tools.resolver.follow(&balancer);
+        if known.is_none() && balancer.is_checked() {
+            tracing::warn!(upstream = upstream.name, "health checks do not run yet");
+        }
         let (id, host_header) = (upstream.id, upstream.host_header);
         let client_certificate = upstream.client_certificate.map(|reference| reference.id);
         let target = Arc::new(UpstreamTarget { id, host_header, client_certificate, balancer });
@@ -256,7 +257,7 @@ fn services(
     let mut services = HashMap::new();
     for entity in config.of_kind(service::KIND, None) {
         let service: service::Service = decode(entity)?;
-        let peer = Peer::new(0, &service.host, service.port);
+        let peer = Peer::new(&service.host, service.port);
         let host = match upstreams.get(&service.host) {
             Some(upstream) if peer.ip.is_none() => Host::Upstream(upstream.clone()),
             _ => Host::Peer(peer),

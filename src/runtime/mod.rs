@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::balancer::dns::resolver::Resolver;
 use crate::balancer::health::TargetHealth;
 use crate::balancer::{Balancer, Peer};
 use crate::clock::Clock;
@@ -95,7 +96,7 @@ pub struct UpstreamTarget {
     /// The certificate that its targets are shown.
     pub client_certificate: Option<Uuid>,
     /// Who gets the next request.
-    pub balancer: Balancer,
+    pub balancer: Arc<Balancer>,
 }
 
 /// What compiling needs beside the config.
@@ -107,6 +108,8 @@ pub struct Tools {
     pub tls: NodeTls,
     /// Time and ids.
     pub clock: Clock,
+    /// Who tells balancers what names stand for.
+    pub resolver: Resolver,
 }
 
 /// Why a config cannot be served.

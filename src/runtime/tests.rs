@@ -18,7 +18,8 @@ fn catalog() -> Catalog {
 }
 
 fn tools() -> Tools {
-    Tools { plugin_state: PluginState::default(), tls: NodeTls::default(), clock: Clock::System }
+    let (plugin_state, tls) = (PluginState::default(), NodeTls::default());
+    Tools { plugin_state, tls, clock: Clock::System, resolver: Resolver::nowhere() }
 }
 
 fn entity(kind: Kind, id: u128, mut document: Value) -> Entity {
