@@ -260,6 +260,8 @@ async fn a_name_has_no_address_until_it_is_told_and_follows_what_is_told() {
     let balancer = Balancer::build(&upstream, &[target("A.test:81", 10)], None);
     assert_eq!((balancer.names(), balancer.is_pending()), (vec!["a.test".into()], true));
     assert!(balancer.pick(&ask(0, &Tried::default())).is_none());
+    balancer.publish("a.test", records(&[]));
+    assert!(!balancer.is_pending());
     assert_eq!(balancer.health("a.test", 81).health, health::Health::DnsError);
 
     balancer.publish("a.test", records(&[[10, 0, 0, 1], [10, 0, 0, 2]]));

@@ -22,9 +22,14 @@ async fn balance(cluster: &Cluster, upstream: Value, targets: &[(String, u32)]) 
     cluster.converge().await;
 }
 
+/// Gives a target a weight, and makes it if it is not there.
 async fn weigh(cluster: &Cluster, target: &str, weight: u32) {
     let path = format!("/upstreams/u.test/targets/{target}");
-    cluster.put(&path, json!({"target": target, "weight": weight})).await;
+    if cluster.call("PATCH", &path, &json!({"weight": weight})).await.status != 200 {
+        let body = json!({"target": target, "weight": weight});
+        let made = cluster.call("POST", "/upstreams/u.test/targets", &body).await;
+        assert_eq!(made.status, 201, "{}", made.body);
+    }
 }
 
 async fn get(cluster: &Cluster, headers: &[(&str, &str)]) -> Answer {

@@ -16,6 +16,7 @@ use crate::name_server::{NameServer, Said};
 /// A resolver that asks a name server; it ends with this value.
 struct Names {
     resolver: Resolver,
+    core: CoreResolver,
     _stop: watch::Sender<bool>,
 }
 
@@ -36,7 +37,8 @@ impl Names {
         let (resolver, task) = resolver(&settings);
         let stop = watch::Sender::new(false);
         tokio::spawn(task.run(stop.subscribe()));
-        Self { resolver, _stop: stop }
+        let core = CoreResolver::new(resolver.clone());
+        Self { resolver, core, _stop: stop }
     }
 
     fn core(&self) -> CoreResolver {
@@ -75,7 +77,8 @@ async fn a_name_is_asked_for_once_whoever_wants_it() {
 async fn addresses_are_used_in_turn_and_a_retry_takes_the_next() {
     let server = NameServer::start().await;
     server.say("a.test", Said::A { ttl: 60, ips: vec![[127, 0, 0, 1], [127, 0, 0, 2]] });
-    let core = Names::of(&server, |_| ()).core();
+    let core = Names::of(&server, |_| ());
+    let names = &names.core;
     let mut seen = Vec::new();
     for _ in 0..3 {
         let found = core.resolve("a.test").await.unwrap();
@@ -92,7 +95,8 @@ async fn addresses_are_used_in_turn_and_a_retry_takes_the_next() {
 async fn an_answer_is_used_until_its_time_is_over_and_then_while_it_is_renewed() {
     let server = NameServer::start().await;
     server.say("a.test", a(1, 1));
-    let core = Names::of(&server, |_| ()).core();
+    let names = Names::of(&server, |_| ());
+    let core = &names.core;
     assert_eq!(first(core.resolve("a.test").await), ip(1));
     server.say("a.test", a(60, 2));
     let changed = poll(async || {
@@ -109,7 +113,8 @@ async fn old_addresses_stand_in_while_nobody_can_say() {
     for failure in [Some(Said::Failure), None] {
         let server = NameServer::start().await;
         server.say("a.test", a(0, 1));
-        let core = Names::of(&server, |settings| settings.not_found_ttl = Duration::ZERO).core();
+        let names = Names::of(&server, |settings| settings.not_found_ttl = Duration::ZERO);
+    let core = &names.core;
         assert_eq!(first(core.resolve("a.test").await), ip(1));
         match failure {
             Some(failure) => server.say("a.test", failure),
@@ -126,13 +131,14 @@ async fn an_answer_that_may_not_be_kept_is_asked_for_each_time() {
     let server = NameServer::start().await;
     server.say("a.test", a(0, 1));
     let names = Names::of(&server, |_| ());
-    let core = names.core();
+    let core = &names.core;
     for times in 1..4 {
         assert_eq!(first(core.resolve("a.test").await), ip(1));
         assert_eq!(server.asked("a.test"), times);
     }
     let kept =
-        Names::of(&server, |settings| settings.valid_ttl = Some(Duration::from_secs(9))).core();
+        Names::of(&server, |settings| settings.valid_ttl = Some(Duration::from_secs(9)));
+    let names = &names.core;
     for _ in 0..3 {
         assert_eq!(first(kept.resolve("a.test").await), ip(1));
     }
@@ -142,7 +148,8 @@ async fn an_answer_that_may_not_be_kept_is_asked_for_each_time() {
 #[tokio::test]
 async fn a_name_that_is_not_there_is_remembered_as_such() {
     let server = NameServer::start().await;
-    let core = Names::of(&server, |_| ()).core();
+    let names = Names::of(&server, |_| ());
+    let core = &names.core;
     for _ in 0..3 {
         let error = core.resolve("none.test").await.unwrap_err();
         assert!(error.is_certain, "{error}");
@@ -163,7 +170,8 @@ async fn services_of_the_lowest_priority_bring_their_ports_by_weight() {
     server.say("s.test", Said::Srv { ttl: 60, services });
     server.say("one.test", a(60, 1));
     server.say("two.test", a(60, 2));
-    let core = Names::of(&server, |_| ()).core();
+    let names = Names::of(&server, |_| ());
+    let core = &names.core;
     let mut ports = Vec::new();
     for _ in 0..100 {
         let found = core.resolve("s.test").await.unwrap();
@@ -174,7 +182,8 @@ async fn services_of_the_lowest_priority_bring_their_ports_by_weight() {
     assert_eq!(ports.iter().filter(|port| **port == 1002).count(), 100 - share);
     assert_eq!(server.asked("s.test"), 0, "there was an answer before");
 
-    let by_form = Names::of(&server, |settings| settings.srv_by_form = true).core();
+    let by_form = Names::of(&server, |settings| settings.srv_by_form = true);
+    let by_form = &by_form.core;
     assert!(by_form.resolve("s.test").await.is_err(), "its form is not that of a service");
 }
 
@@ -182,7 +191,8 @@ async fn services_of_the_lowest_priority_bring_their_ports_by_weight() {
 async fn the_hosts_file_comes_first() {
     let server = NameServer::start().await;
     server.say("localhost", a(60, 9));
-    let core = Names::of(&server, |_| ()).core();
+    let names = Names::of(&server, |_| ());
+    let core = &names.core;
     assert_eq!(first(core.resolve("localhost").await), ip(1));
     assert_eq!(first(core.resolve("127.0.0.7").await), ip(7));
     assert_eq!(server.asked("localhost"), 0);
@@ -191,7 +201,8 @@ async fn the_hosts_file_comes_first() {
 #[tokio::test]
 async fn an_unused_name_makes_room_for_another() {
     let server = NameServer::start().await;
-    let core = Names::of(&server, |settings| settings.cache_size = 3).core();
+    let names = Names::of(&server, |settings| settings.cache_size = 3);
+    let core = &names.core;
     for i in 0..10 {
         let name = format!("n{i}.test");
         server.say(&name, a(60, 1));

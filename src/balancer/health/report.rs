@@ -75,7 +75,7 @@ impl Balancer {
         let health =
             match addresses.iter().find(|it| it.health.is_available()).or(addresses.first()) {
                 Some(address) => address.health,
-                None if generation.lists(&target) => Health::DnsError,
+                None if generation.lists(&target) && !self.is_pending() => Health::DnsError,
                 None => return TargetHealth::unchecked(),
             };
         TargetHealth { health, addresses }
