@@ -2,7 +2,6 @@
 //! (reference gateway-3, section D.4).
 
 use std::any::Any;
-use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use http::header;
@@ -20,7 +19,7 @@ use crate::domain::kinds::route::Route;
 use crate::plugins::body::RequestBody as ExchangeBody;
 use crate::plugins::exchange::{Exchange, without_port};
 use crate::plugins::reply::Reply;
-use crate::router::upstream_path;
+use crate::router::{Matched, PathHandling, upstream_path};
 use crate::runtime::{Channel, ServiceTarget};
 
 /// How many tries follow the first when a service does not say.
@@ -43,18 +42,19 @@ pub struct Transport {
 pub(super) struct Forwarding<'r> {
     pub(super) route: &'r Route,
     pub(super) service: &'r ServiceTarget,
+    /// How it was found.
+    pub(super) matched: Option<Matched<'r>>,
     /// How much of the path the route matched.
     pub(super) prefix_len: usize,
+    /// How the route's path and the service's are joined.
+    pub(super) path_handling: PathHandling,
 }
 
 impl Forwarding<'_> {
     /// Returns what a group of the route's pattern matched, by name or number.
-    pub(super) fn capture<'e>(
-        &self,
-        _exchange: &'e Exchange,
-        _group: &str,
-    ) -> Option<Cow<'e, str>> {
-        None
+    pub(super) fn capture(&self, exchange: &Exchange, group: &str) -> Option<String> {
+        let captures = self.matched?.captures(exchange.path())?;
+        captures.get(group).map(str::to_owned)
     }
 
     /// Returns how long a pause in receiving may be.
@@ -171,7 +171,8 @@ fn target(exchange: &Exchange, forwarding: &Forwarding<'_>) -> String {
     let (path, base) = (exchange.path(), service.path.as_deref());
     let query = exchange.query();
     let room = query.map_or(0, |query| query.len() + 1);
-    let mut target = upstream_path(base, path, forwarding.prefix_len, route.strip_path, room);
+    let joined = (route.strip_path, forwarding.path_handling);
+    let mut target = upstream_path(base, path, forwarding.prefix_len, joined, room);
     if let Some(query) = query {
         target.push('?');
         target.push_str(query);

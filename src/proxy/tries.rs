@@ -54,7 +54,7 @@ impl<'r> Tries<'r> {
         let balancer = &upstream.balancer;
         let mut hash = 0;
         if let Algorithm::Hashing { .. } = balancer.algorithm() {
-            let capture = |group: &str| forwarding.capture(exchange, group);
+            let capture = |group: &str| forwarding.capture(exchange, group).map(Cow::Owned);
             let hashed = balancer.hashing().hash(exchange, capture, || transport.clock.id());
             hash = hashed.hash;
             if let Some(cookie) = hashed.cookie {

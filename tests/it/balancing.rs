@@ -233,8 +233,8 @@ async fn services_of_a_name_are_balanced_by_their_records() {
     // A service may have such a name itself.
     cluster.put("/services/s", json!({"url": "http://s.test:1/"})).await;
     cluster.converge().await;
-    let seen = counts(&cluster, 8).await;
-    assert!(is(&seen, &[("one", 2), ("two", 6)]), "{seen:?}");
+    let seen = counts(&cluster, 40).await;
+    assert!((9..=11).contains(&seen["one"]), "{seen:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
