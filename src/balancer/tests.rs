@@ -51,7 +51,7 @@ fn number(address: &Address) -> usize {
 }
 
 fn ask(hash: u64, tried: &Tried) -> Ask<'_> {
-    Ask { hash, tried, now: Instant::now() }
+    Ask { hash, tried, now: Moment::now() }
 }
 
 fn next(balancer: &Balancer, key: usize) -> Option<usize> {
@@ -147,7 +147,7 @@ fn least_connections_takes_the_one_with_the_fewest() {
 fn latency_takes_the_fastest_and_believes_newcomers_to_be_average() {
     let upstream = of_algorithm("latency");
     let old = Balancer::build(&upstream, &targets(&[1, 1, 1]), None);
-    let now = Instant::now();
+    let now = Moment::now();
     for (member, latency_ms) in old.addresses().iter().zip([300, 20, 100]) {
         for _ in 0..1_000 {
             member.address.note_latency(Duration::from_millis(latency_ms), now);

@@ -1,9 +1,10 @@
 //! What choosing a target costs: nanoseconds a pick on one core, by algorithm and number of targets,
 //! all of them well and with a tenth down; and what it costs to build a balancer, and to add a target.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use hybridctl::balancer::address::Moment;
 use hybridctl::balancer::{Ask, Balancer, Tried, hash};
 use hybridctl::domain::kinds::target::Target;
 use hybridctl::domain::kinds::upstream::{self, Upstream};
@@ -44,7 +45,7 @@ fn measure(algorithm: &str, count: usize, picks: u64) -> anyhow::Result<()> {
     let add_ms = started.elapsed().as_secs_f64() * 1_000.0;
     drop(more);
     for member in balancer.addresses().iter().step_by(7) {
-        member.address.note_latency(std::time::Duration::from_millis(20), Instant::now());
+        member.address.note_latency(Duration::from_millis(20), Moment::now());
     }
     let well = time(&balancer, picks)?;
     for member in balancer.addresses().iter().step_by(10) {
@@ -56,7 +57,7 @@ fn measure(algorithm: &str, count: usize, picks: u64) -> anyhow::Result<()> {
 }
 
 fn time(balancer: &Balancer, picks: u64) -> anyhow::Result<f64> {
-    let (tried, now) = (Tried::default(), Instant::now());
+    let (tried, now) = (Tried::default(), Moment::now());
     let started = Instant::now();
     for key in 0..picks {
         let hash = hash::of(&key.to_be_bytes());
