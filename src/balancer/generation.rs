@@ -13,7 +13,7 @@ use super::tried::Tried;
 use super::wheel::Wheel;
 
 /// Up to so many members the best of all is found; of more, the best of [`SAMPLE`].
-const EXACT_MAX: usize = 16;
+const EXACT_MAX: usize = 12;
 
 /// How many members are compared when there are many.
 const SAMPLE: usize = 4;

@@ -79,6 +79,11 @@ proptest! {
         prop_assert_eq!(counts(&balancer, turn), wanted);
     }
 
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
     #[test]
     fn slots_are_dealt_the_same_way_at_once_and_step_by_step(
         steps in prop::collection::vec(prop::collection::vec(0_u32..4, 0..6), 1..5)
