@@ -23,6 +23,7 @@ use super::trust;
 use crate::admin::Tells;
 use crate::admin::metrics::MetricsSource;
 use crate::admin::status::StatusApi;
+use crate::balancer::dns::resolver::resolver;
 use crate::clock::Clock;
 use crate::domain::hash::ConfigHash;
 use crate::pki::cluster::{LiveIdentity, cluster_client_config};
@@ -68,6 +69,8 @@ pub struct Data {
     applier: Option<Applier>,
     settings: watch::Sender<Arc<Settings>>,
     tasks: Tasks,
+    /// What looks up names, for as long as there is traffic.
+    names: Tasks,
 }
 
 impl Data {
@@ -117,7 +120,9 @@ impl Data {
         let catalog = Arc::new(super::catalog(settings)?);
         let plugin_state = PluginState::default();
         let (tls, flavour) = (trust::node_tls(settings)?, settings.router_flavour);
-        let tools = Tools { plugin_state, tls, clock: clock.clone(), flavour };
+        let (resolver, resolving) = resolver(&settings.dns);
+        let names = resolver.clone();
+        let tools = Tools { plugin_state, tls, clock: clock.clone(), flavour, resolver };
         let served = Served::nothing();
         let handle = served.handle.clone();
         let mut start = None;
@@ -133,8 +138,10 @@ impl Data {
 
         let (live, mut certificates) = Certificates::new(settings, &clock);
         let followed = certificates.listeners().clone();
-        let traffic = Traffic::start(settings, &handle, &followed, (&counts, sockets))?;
-        let mut tasks = Tasks::new();
+        let by = (handle.clone(), names, followed.clone());
+        let traffic = Traffic::start(settings, by, (&counts, sockets))?;
+        let (mut tasks, mut names) = (Tasks::new(), Tasks::new());
+        names.spawn(resolving.run(names.stopped()));
         let database = writer.filter(|_| settings.database != Database::Off);
         let database = database.map(|it| -> Reachable { Arc::new(move || it.reaches_log()) });
         let has_database = database.is_some();
@@ -176,7 +183,7 @@ impl Data {
         let proxy = traffic.addresses();
         tracing::info!(config_hash = %handle.load().config_hash, "data plane serves");
         let (status, settings) = (listening, live);
-        Ok(Self { proxy, status, handle, link, traffic, applier, settings, tasks })
+        Ok(Self { proxy, status, handle, link, traffic, applier, settings, tasks, names })
     }
 
     /// Returns which config is served.
@@ -221,6 +228,7 @@ impl Data {
         // Idle connections end by themselves, or with the answer to one more request.
         let ending = Ending { idle: within, within };
         tokio::join!(self.traffic.end(ending), self.tasks.stop());
+        self.names.stop().await;
     }
 
     /// Stops everything at once.
@@ -235,7 +243,7 @@ impl Data {
 
     async fn end(mut self, ending: Ending) {
         self.traffic.end(ending).await;
-        self.tasks.stop().await;
+        tokio::join!(self.tasks.stop(), self.names.stop());
         if let Some(applier) = self.applier {
             applier.close();
         }

@@ -14,7 +14,8 @@ use super::listen::{self, Face};
 use super::node::Counts;
 use super::sockets::{Kind, OpenSocket, Sockets};
 use super::{status, tls};
-use crate::balancer::Resolver;
+use crate::balancer::dns::core::CoreResolver;
+use crate::balancer::dns::resolver::Resolver;
 use crate::proxy::charset::Charset;
 use crate::proxy::forward::Transport;
 use crate::proxy::handler::Core;
@@ -37,13 +38,15 @@ const REPLACED: Ending = Ending { idle: Duration::MAX, within: Duration::MAX };
 pub(super) struct Traffic {
     now: Serving,
     former: Vec<Serving>,
-    handle: Handle,
-    followed: Listeners,
+    by: By,
     counts: Counts,
     sockets: Sockets,
     /// What the one in force was made from.
     made_from: Made,
 }
+
+/// What a proxy serves by: the runtime, names of upstreams, certificates that are followed.
+pub(super) type By = (Handle, Resolver, Listeners);
 
 struct Serving {
     server: ProxyServer,
@@ -64,18 +67,16 @@ impl Traffic {
     /// Starts the proxy on the sockets that it finds open and on new ones.
     pub(super) fn start(
         settings: &Settings,
-        handle: &Handle,
-        followed: &Listeners,
+        by: By,
         (counts, sockets): (&Counts, &Sockets),
     ) -> anyhow::Result<Self> {
         let made_from = Made::of(settings);
-        let now = serve(settings, handle, followed, sockets)?;
+        let now = serve(settings, &by, sockets)?;
         counts.add(status::traffic(&now.server));
         Ok(Self {
             now,
             former: Vec::new(),
-            handle: handle.clone(),
-            followed: followed.clone(),
+            by,
             counts: counts.clone(),
             sockets: sockets.clone(),
             made_from,
@@ -99,7 +100,7 @@ impl Traffic {
             return Ok(());
         }
         let sockets = self.sockets.for_next(Kind::Proxy)?;
-        let next = serve(settings, &self.handle, &self.followed, &sockets)?;
+        let next = serve(settings, &self.by, &sockets)?;
         self.counts.add(status::traffic(&next.server));
         self.sockets.replace(Kind::Proxy, &sockets);
         drop(sockets);
@@ -135,8 +136,7 @@ impl Made {
 
 fn serve(
     settings: &Settings,
-    handle: &Handle,
-    followed: &Listeners,
+    (handle, names, followed): &By,
     sockets: &Sockets,
 ) -> anyhow::Result<Serving> {
     tls::warn_of_what_is_left_out(settings);
@@ -153,11 +153,12 @@ fn serve(
         idle_timeout: keepalive.idle_timeout,
     };
     let proxy_settings = proxy_settings(settings, access_log.clone())?;
-    let (handle, clock) = (handle.clone(), followed.clock().clone());
+    let (handle, names, clock) = (handle.clone(), names.clone(), followed.clock().clone());
     let make = move |_core: usize| {
         let pool = Pool::new(limits);
         tokio::task::spawn_local(pool.clone().sweep_until_dropped());
-        let transport = Transport { pool, resolver: Resolver::default() };
+        let resolver = CoreResolver::new(names.clone());
+        let transport = Transport { pool, resolver, clock: clock.clone() };
         let core = Rc::new(Core::new(&handle, proxy_settings.clone(), transport, clock.clone()));
         move |request, info| core.clone().handle(request, info)
     };
