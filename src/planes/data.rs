@@ -138,10 +138,8 @@ impl Data {
 
         let (live, mut certificates) = Certificates::new(settings, &clock);
         let followed = certificates.listeners().clone();
-        let by = (handle.clone(), names, followed.clone());
-        let traffic = Traffic::start(settings, by, (&counts, sockets))?;
-        let (mut tasks, mut names) = (Tasks::new(), Tasks::new());
-        names.spawn(resolving.run(names.stopped()));
+        let (mut tasks, mut looking_up) = (Tasks::new(), Tasks::new());
+        looking_up.spawn(resolving.run(looking_up.stopped()));
         let database = writer.filter(|_| settings.database != Database::Off);
         let database = database.map(|it| -> Reachable { Arc::new(move || it.reaches_log()) });
         let has_database = database.is_some();
@@ -180,7 +178,10 @@ impl Data {
             tasks.spawn(serve_heads(served, heads, tools, tasks.stopped()));
         }
         tasks.spawn(certificates.follow(tasks.stopped()));
-        let proxy = traffic.addresses();
+        // Last: a process that cannot start must not have accepted a connection.
+        let by = (handle.clone(), names, followed);
+        let traffic = Traffic::start(settings, by, (&counts, sockets))?;
+        let (proxy, names) = (traffic.addresses(), looking_up);
         tracing::info!(config_hash = %handle.load().config_hash, "data plane serves");
         let (status, settings) = (listening, live);
         Ok(Self { proxy, status, handle, link, traffic, applier, settings, tasks, names })
