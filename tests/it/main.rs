@@ -47,6 +47,7 @@ mod process;
 mod promotion;
 mod schemas;
 mod several_cps;
+mod smuggling;
 mod snapshot_cli;
 mod source;
 mod status_api;
