@@ -184,6 +184,14 @@ impl Catalog {
         self
     }
 
+    /// Adds a rule in code over the documents of a kind: one that the domain cannot know.
+    pub fn rule(mut self, kind: Kind, rule: Custom) -> Self {
+        for schema in self.schemas.iter_mut().filter(|schema| schema.kind == kind) {
+            schema.custom.push(rule);
+        }
+        self
+    }
+
     /// Returns the plugins that may be put to use here.
     pub fn usable_plugins(&self) -> impl Iterator<Item = &PluginSchema> {
         let all = self.unsupported == UnsupportedPlugins::Store;

@@ -4,14 +4,18 @@
 //! is honoured by every other.
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
-use rustls::ServerConfig;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, NoClientAuth, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
+use rustls::{ServerConfig, SupportedCipherSuite};
 use rustls_pki_types::CertificateDer;
 
+use super::ciphers::{Ciphers, TLS13};
+use super::names::{NameLookup, choose};
 use super::pair::CertifiedPair;
+use super::tickets::Tickets;
 use super::upstream::TrustStore;
 use super::x509::Facts;
 use super::{ClockTime, TlsError};
@@ -45,6 +49,36 @@ impl Protocols {
         }
     }
 
+    /// Returns the versions that are in both.
+    ///
+    /// # Errors
+    /// Returns [`TlsError::Protocols`] when there is none.
+    pub fn and(self, other: Self) -> Result<Self, TlsError> {
+        let both = Self { tls12: self.tls12 && other.tls12, tls13: self.tls13 && other.tls13 };
+        match both {
+            Self { tls12: false, tls13: false } => Err(TlsError::Protocols(self.to_string())),
+            both => Ok(both),
+        }
+    }
+
+    /// Returns TLS 1.3 alone.
+    pub fn tls13() -> Self {
+        Self { tls12: false, tls13: true }
+    }
+
+    /// Returns TLS 1.2 alone.
+    pub fn tls12() -> Self {
+        Self { tls12: true, tls13: false }
+    }
+
+    /// Returns the suites of these versions alone: by those that there are, the library tells which
+    /// keys a client can verify.
+    fn suites(self, ciphers: &Ciphers) -> Vec<SupportedCipherSuite> {
+        let tls13 = if self.tls13 { &TLS13[..] } else { &[] };
+        let tls12 = if self.tls12 { ciphers.tls12() } else { &[] };
+        [tls13, tls12].concat()
+    }
+
     fn versions(self) -> Vec<&'static rustls::SupportedProtocolVersion> {
         let mut versions = Vec::with_capacity(2);
         if self.tls13 {
@@ -57,8 +91,16 @@ impl Protocols {
     }
 }
 
+impl std::fmt::Display for Protocols {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names = [(self.tls12, "TLSv1.2"), (self.tls13, "TLSv1.3")];
+        let names: Vec<_> = names.iter().filter(|it| it.0).map(|it| it.1).collect();
+        out.write_str(&names.join(" "))
+    }
+}
+
 /// What a listener offers beside its certificates.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ListenerOptions {
     /// Whether HTTP/2 is negotiated (the `http2` flag of a listener).
     pub http2: bool,
@@ -66,11 +108,27 @@ pub struct ListenerOptions {
     pub protocols: Protocols,
     /// Whether sessions can be resumed by tickets (`ssl_session_tickets`).
     pub session_tickets: bool,
+    /// How long a session can be resumed (`ssl_session_timeout`).
+    pub session_timeout: Duration,
+    /// The cipher suites of TLS 1.2 (`ssl_ciphers`).
+    pub ciphers: Ciphers,
+    /// Whether our order of cipher suites decides (`ssl_prefer_server_ciphers`).
+    pub prefer_server_ciphers: bool,
+    /// Which certificates there are beside the default ones.
+    pub names: Option<NameLookup>,
 }
 
 impl Default for ListenerOptions {
     fn default() -> Self {
-        Self { http2: false, protocols: Protocols::default(), session_tickets: true }
+        Self {
+            http2: false,
+            protocols: Protocols::default(),
+            session_tickets: true,
+            session_timeout: Duration::from_secs(24 * 60 * 60),
+            ciphers: Ciphers::default(),
+            prefer_server_ciphers: false,
+            names: None,
+        }
     }
 }
 
@@ -139,21 +197,29 @@ impl ListenerTls {
         clients: Arc<dyn ClientCertVerifier>,
         clock: &Clock,
     ) -> Result<Self, TlsError> {
-        let certificates = Arc::new(ListenerCertificates::new(pairs)?);
+        let protocols = match options.ciphers.is_empty() {
+            true => options.protocols.and(Protocols::tls13())?,
+            false => options.protocols,
+        };
+        let certificates = Arc::new(ListenerCertificates::new(pairs, options.names)?);
         let time = Arc::new(ClockTime(clock.clone()));
-        let mut config = ServerConfig::builder_with_details(super::provider(), time)
-            .with_protocol_versions(&options.protocols.versions())?
+        let mut provider = Arc::unwrap_or_clone(super::provider());
+        provider.cipher_suites = protocols.suites(&options.ciphers);
+        let mut config = ServerConfig::builder_with_details(Arc::new(provider), time)
+            .with_protocol_versions(&protocols.versions())?
             .with_client_cert_verifier(clients)
             .with_cert_resolver(certificates.clone());
         if options.http2 {
             config.alpn_protocols.push(b"h2".to_vec());
         }
         config.alpn_protocols.push(b"http/1.1".to_vec());
+        config.ignore_client_order = options.prefer_server_ciphers;
+        // Sessions are resumed by tickets or not at all: a store would be shared, behind a lock.
+        config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
         if options.session_tickets {
-            config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
+            config.ticketer = Arc::new(Tickets::new(clock, options.session_timeout)?);
         } else {
             config.send_tls13_tickets = 0;
-            config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
         }
         Ok(Self { config: Arc::new(config), certificates })
     }
@@ -174,11 +240,12 @@ impl ListenerTls {
 pub struct ListenerCertificates {
     // Read once a handshake, for as long as a pointer is copied: a lock costs nothing there.
     default: RwLock<Arc<[Arc<CertifiedKey>]>>,
+    names: Option<NameLookup>,
 }
 
 impl ListenerCertificates {
-    fn new(pairs: &[CertifiedPair]) -> Result<Self, TlsError> {
-        Ok(Self { default: RwLock::new(certified(pairs)?) })
+    fn new(pairs: &[CertifiedPair], names: Option<NameLookup>) -> Result<Self, TlsError> {
+        Ok(Self { default: RwLock::new(certified(pairs)?), names })
     }
 
     /// Replaces the default pairs; handshakes that are under way keep theirs. Returns whether the
@@ -197,10 +264,12 @@ impl ListenerCertificates {
 
 impl ResolvesServerCert for ListenerCertificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let named = hello.server_name().and_then(|name| self.names.as_ref()?.find(name));
+        if let Some(offer) = named {
+            return offer.choose(&hello);
+        }
         let pairs = self.default.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let usable =
-            pairs.iter().find(|pair| pair.key.choose_scheme(hello.signature_schemes()).is_some());
-        usable.or_else(|| pairs.first()).cloned()
+        choose(&pairs, &hello)
     }
 }
 

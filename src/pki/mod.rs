@@ -11,6 +11,7 @@
 //! - the time is the [`crate::clock::Clock`]'s, also inside a handshake.
 
 pub mod chain;
+pub mod ciphers;
 pub mod cluster;
 mod der;
 mod direct;
@@ -19,10 +20,12 @@ pub mod expiry;
 pub mod file;
 pub mod generate;
 pub mod listener;
+pub mod names;
 pub mod ocsp;
 pub mod pair;
 pub mod secret;
 mod signature;
+mod tickets;
 pub mod upstream;
 mod x509;
 

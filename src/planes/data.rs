@@ -18,6 +18,7 @@ use super::origin::{self, Start};
 use super::served::{Served, serve_head, serve_heads};
 use super::status::{self, Reachable};
 use super::tasks::Tasks;
+use super::tls;
 use super::trust;
 use crate::admin::Tells;
 use crate::admin::metrics::MetricsSource;
@@ -28,10 +29,12 @@ use crate::domain::hash::ConfigHash;
 use crate::pki::cluster::{LiveIdentity, cluster_client_config};
 use crate::pki::upstream::{TrustStore, UpstreamOptions, upstream_client_config};
 use crate::plugins::state::PluginState;
+use crate::proxy::charset::Charset;
 use crate::proxy::forward::Transport;
 use crate::proxy::handler::Core;
 use crate::proxy::listener::{ListenSpec, ProxyServer, ServeLimits};
 use crate::proxy::settings::{Network, OwnHeaders, ProxySettings};
+use crate::proxy::template::{Template, Templates};
 use crate::proxy::upstream::{Pool, PoolLimits};
 use crate::runtime::{CompileError, Handle, Tools};
 use crate::settings::{ClusterProtocol, Database, Settings, TrustedAddress};
@@ -48,8 +51,9 @@ use crate::wire::session::publisher::Timing;
 use crate::wire::tunnel::ForwardProxy;
 use crate::writer::Writer;
 
-/// How long the first pause before a new attempt is at the most.
-const RETRY: Duration = Duration::from_secs(1);
+/// How long the first pause before a new attempt is at the most; it is at least a second, and a fleet
+/// that has lost its control plane is spread from the first attempt on.
+const RETRY: Duration = Duration::from_secs(2);
 
 /// How often old runtimes are looked after.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -110,7 +114,8 @@ impl Data {
         let heads = writer.as_ref().map(Writer::subscribe);
         let catalog = Arc::new(super::catalog(settings)?);
         let plugin_state = PluginState::default();
-        let tools = Tools { plugin_state, tls: trust::node_tls(settings)?, clock: clock.clone() };
+        let (tls, flavour) = (trust::node_tls(settings)?, settings.router_flavour);
+        let tools = Tools { plugin_state, tls, clock: clock.clone(), flavour };
         let served = Served::nothing();
         let handle = served.handle.clone();
         let mut start = None;
@@ -208,8 +213,7 @@ fn open_access_log(
     target: &str,
     settings: &Settings,
 ) -> anyhow::Result<(Option<AccessLog>, Option<AccessGuard>)> {
-    // nginx takes a format after the path; the format here is fixed.
-    let target = match target.split_whitespace().next().unwrap_or("off") {
+    let target = match target {
         "off" => return Ok((None, None)),
         "/dev/stdout" => AccessTarget::Stdout,
         "/dev/stderr" => AccessTarget::Stderr,
@@ -225,14 +229,17 @@ fn open_access_log(
     }
 }
 
-fn proxy_settings(settings: &Settings, access_log: Option<AccessLog>) -> ProxySettings {
+fn proxy_settings(
+    settings: &Settings,
+    access_log: Option<AccessLog>,
+) -> anyhow::Result<ProxySettings> {
     let proxy = &settings.proxy;
     let trusted = proxy.trusted_ips.iter().filter_map(|address| match address {
         TrustedAddress::Network { ip, bits } => Some(Network { ip: *ip, bits: *bits }),
         TrustedAddress::Unix => None,
     });
     let upstream = |name: &str| proxy.headers_upstream.iter().any(|n| n.eq_ignore_ascii_case(name));
-    ProxySettings {
+    Ok(ProxySettings {
         headers: OwnHeaders::of(&proxy.headers),
         upstream_request_id: upstream("x-kong-request-id"),
         trusted: trusted.collect(),
@@ -242,9 +249,25 @@ fn proxy_settings(settings: &Settings, access_log: Option<AccessLog>) -> ProxySe
         body_bytes_max: proxy.client_max_body_size,
         body_buffer_bytes: usize::try_from(proxy.client_body_buffer_size).unwrap_or(usize::MAX),
         error_default_type: proxy.error_default_type.clone(),
+        error_templates: Arc::new(error_templates(settings)?),
+        charset: proxy.charset.as_deref().and_then(Charset::new),
         debug_header: proxy.allow_debug_header,
         access_log,
-    }
+        access_format: proxy.access_format,
+    })
+}
+
+fn error_templates(settings: &Settings) -> anyhow::Result<Templates> {
+    let read = |form: &str| {
+        let path = settings.proxy.error_templates.iter().find(|(known, _)| *known == form);
+        let Some((_, path)) = path else { return Ok(None) };
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read error_template_{form}"))?;
+        let template = Template::parse(&text).with_context(|| format!("error_template_{form}"));
+        template.map(Some)
+    };
+    let (json, plain) = (read("json")?, read("plain")?);
+    Ok(Templates { json, plain, html: read("html")?, xml: read("xml")? })
 }
 
 fn proxy(
@@ -253,19 +276,29 @@ fn proxy(
     access_log: Option<AccessLog>,
     certificates: &mut Certificates,
 ) -> anyhow::Result<ProxyServer> {
+    tls::warn_of_what_is_left_out(settings);
     let clock = certificates.clock().clone();
     let mut specs = Vec::new();
     for wanted in &settings.proxy.listen {
-        anyhow::ensure!(!wanted.proxy_protocol, "proxy_protocol is not supported yet: {wanted}");
-        let tls = match wanted.ssl {
-            true => Some(listen::tls(settings, Face::Proxy, wanted.http2, certificates)?),
+        let names = Some(tls::names(handle));
+        let offered = match wanted.ssl {
+            true => Some(listen::tls_with_names(
+                settings,
+                Face::Proxy,
+                wanted.http2,
+                names,
+                certificates,
+            )?),
             false => None,
         };
         let backlog = wanted.backlog.and_then(|backlog| i32::try_from(backlog).ok());
         specs.push(ListenSpec {
             addr: wanted.addr,
-            tls,
+            tls: offered,
             http2: wanted.http2,
+            proxy_protocol: wanted.proxy_protocol,
+            ipv6only: wanted.ipv6only.unwrap_or(true),
+            keepalive: wanted.keepalive(),
             backlog: backlog.unwrap_or(16384),
         });
     }
@@ -275,7 +308,7 @@ fn proxy(
         requests_max: keepalive.max_requests,
         idle_timeout: keepalive.idle_timeout,
     };
-    let proxy_settings = proxy_settings(settings, access_log);
+    let proxy_settings = proxy_settings(settings, access_log)?;
     let handle = handle.clone();
     let make = move |_core: usize| {
         let pool = Pool::new(limits);

@@ -9,10 +9,12 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
 use super::certificates::Certificates;
+use super::tls as offered;
 use crate::clock::Clock;
 use crate::pki::file::{Access, replace};
 use crate::pki::generate::listener_pair;
-use crate::pki::listener::{Clients, ListenerOptions, ListenerTls, Protocols};
+use crate::pki::listener::{Clients, ListenerOptions, ListenerTls};
+use crate::pki::names::NameLookup;
 use crate::pki::pair::CertifiedPair;
 use crate::pki::upstream::TrustStore;
 use crate::settings::{Listener, Pem, PemPair, Prefix, Settings};
@@ -113,10 +115,20 @@ pub(super) fn tls(
     http2: bool,
     certificates: &mut Certificates,
 ) -> anyhow::Result<Arc<ServerConfig>> {
+    tls_with_names(settings, face, http2, None, certificates)
+}
+
+/// As [`tls`], with certificates for names beside those of the settings.
+pub(super) fn tls_with_names(
+    settings: &Settings,
+    face: Face,
+    http2: bool,
+    names: Option<NameLookup>,
+    certificates: &mut Certificates,
+) -> anyhow::Result<Arc<ServerConfig>> {
     let clock = certificates.clock();
     let pairs = pairs(settings, face, clock)?;
-    let protocols = Protocols::parse(&settings.tls.protocols.join(" "))?;
-    let options = ListenerOptions { http2, protocols, session_tickets: true };
+    let options = ListenerOptions { names, ..offered::options(settings, http2)? };
     let tls = match (face, &settings.admin.clients) {
         (Face::Admin, Some(clients)) => {
             let trust = TrustStore::from_pems([text(&clients.ca)?.as_str()])

@@ -18,6 +18,7 @@ pub mod remote;
 mod served;
 mod status;
 mod tasks;
+mod tls;
 pub mod trial;
 mod trust;
 
@@ -25,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::control::Control;
@@ -33,7 +34,9 @@ use self::data::Data;
 pub use self::ready::ReadySignal;
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
+use crate::domain::kinds::route;
 use crate::plugins;
+use crate::router;
 use crate::settings::{LogLevel, Role, Settings, Sources};
 use crate::telemetry::trouble::is_of_disk;
 use crate::telemetry::{self, InitError, LogFormat, LogTarget};
@@ -61,6 +64,7 @@ pub fn run(settings: Settings, ready: ReadySignal) -> anyhow::Result<()> {
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
+    raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name("plane")
         .enable_all()
@@ -84,6 +88,15 @@ pub fn run(settings: Settings, ready: ReadySignal) -> anyhow::Result<()> {
             }
         }
     })
+}
+
+/// Takes as many open files as the system grants: each client, upstream and data plane is one, and
+/// what shells and service managers grant unasked is as few as 1024.
+fn raise_file_limit() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
 }
 
 impl Node {
@@ -163,7 +176,9 @@ pub fn catalog(settings: &Settings) -> anyhow::Result<Catalog> {
         );
     }
     let bundled = named("bundled");
-    let catalog = plugins::catalog(|name| bundled || named(name));
+    let flavour = settings.router_flavour;
+    let catalog = plugins::catalog_of(flavour, |name| bundled || named(name));
+    let catalog = catalog.rule(route::KIND, router::route_rule(flavour));
     Ok(catalog.unsupported_plugins(settings.unsupported_plugins))
 }
 

@@ -9,6 +9,7 @@ use super::data::Data;
 use crate::clock::Clock;
 use crate::domain::catalog::{Catalog, UnsupportedPlugins};
 use crate::domain::hash::ConfigHash;
+use crate::domain::kinds::route::Flavour;
 use crate::pki::file::{Access, write_new};
 use crate::pki::generate::cluster_pair;
 use crate::settings::{Settings, Sources};
@@ -26,13 +27,15 @@ const NOBODY: &str = "127.0.0.1:9";
 pub struct TrialSettings {
     plugins: String,
     unsupported_plugins: UnsupportedPlugins,
+    router_flavour: Flavour,
 }
 
 impl TrialSettings {
     /// Takes over what decides on how a config is served.
     pub fn of(settings: &Settings) -> Self {
         let unsupported_plugins = settings.unsupported_plugins;
-        Self { plugins: settings.plugins.join(","), unsupported_plugins }
+        let router_flavour = settings.router_flavour;
+        Self { plugins: settings.plugins.join(","), unsupported_plugins, router_flavour }
     }
 }
 
@@ -94,6 +97,7 @@ impl Trial {
             ("KONG_PROXY_ACCESS_LOG", "off"),
             ("KONG_PLUGINS", &wanted.plugins),
             ("KONG_UNSUPPORTED_PLUGINS", unsupported),
+            ("KONG_ROUTER_FLAVOR", wanted.router_flavour.name()),
         ];
         let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let prefix = Some(path.display().to_string());

@@ -36,8 +36,14 @@ impl RequestId {
     }
 
     /// Returns the id as a header value.
+    ///
+    /// It is marked as one that compression does not remember: no other answer has it, and HTTP/2's
+    /// table would push out for it what all answers share.
     pub fn value(&self) -> HeaderValue {
-        HeaderValue::from_bytes(&self.0).unwrap_or_else(|_| HeaderValue::from_static(""))
+        let value = HeaderValue::from_bytes(&self.0);
+        let mut value = value.unwrap_or_else(|_| HeaderValue::from_static(""));
+        value.set_sensitive(true);
+        value
     }
 }
 
@@ -52,12 +58,14 @@ impl fmt::Debug for RequestId {
 pub struct Connection {
     /// Its number on its core.
     pub number: u64,
-    /// The other end of the socket, or what PROXY protocol said it is.
+    /// The other end of the socket.
     pub peer: SocketAddr,
     /// The address of `peer` as it is written in headers; written once, since every request needs it.
     pub peer_text: Box<str>,
     /// Our end of the socket.
     pub local: SocketAddr,
+    /// The client, as a header of the PROXY protocol told it.
+    pub announced: Option<SocketAddr>,
     /// Whether it is encrypted.
     pub tls: bool,
     /// The server name of its handshake.
@@ -68,7 +76,7 @@ impl Connection {
     /// Describes an unencrypted connection.
     pub fn plain(number: u64, peer: SocketAddr, local: SocketAddr) -> Self {
         let peer_text = peer.ip().to_canonical().to_string().into();
-        Self { number, peer, peer_text, local, tls: false, sni: None }
+        Self { number, peer, peer_text, local, announced: None, tls: false, sni: None }
     }
 }
 
@@ -282,6 +290,11 @@ pub fn without_port(authority: &str) -> &str {
         Some((host, rest)) if rest.starts_with(':') => host,
         _ => authority,
     }
+}
+
+/// Returns the port of a host that has one.
+pub fn port_of(authority: &str) -> Option<u16> {
+    authority.get(without_port(authority).len()..)?.strip_prefix(':')?.parse().ok()
 }
 
 /// Builds exchanges for tests.

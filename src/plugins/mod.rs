@@ -85,7 +85,7 @@ use directory::{Credential, Directory};
 use exchange::Exchange;
 use reply::Reply;
 use state::PluginState;
-pub use table::{ALL, Handler, PluginKind, catalog, find, handlers, reads};
+pub use table::{ALL, Handler, PluginKind, catalog, catalog_of, find, handlers, reads};
 
 /// The version that plugins report: the level of Kong that they implement.
 pub const VERSION: &str = "3.9.1";

@@ -16,6 +16,7 @@ use super::{
     response_transformer, session, standard_webhooks, statsd, syslog, tcp_log, udp_log, zipkin,
 };
 use crate::domain::catalog::{Catalog, PluginSchema};
+use crate::domain::kinds::route::Flavour;
 use crate::domain::kinds::typedef;
 use crate::domain::schema::Field;
 
@@ -139,5 +140,11 @@ pub fn handlers() -> impl Iterator<Item = &'static Handler> {
 
 /// Builds the catalog of the core kinds and the plugins that `enabled` names.
 pub fn catalog(enabled: impl Fn(&str) -> bool) -> Catalog {
-    Catalog::new(ALL.iter().filter(|kind| enabled(kind.name)).map(PluginKind::schema).collect())
+    catalog_of(Flavour::default(), enabled)
+}
+
+/// Builds the same for routes of a flavour.
+pub fn catalog_of(flavour: Flavour, enabled: impl Fn(&str) -> bool) -> Catalog {
+    let plugins = ALL.iter().filter(|kind| enabled(kind.name)).map(PluginKind::schema);
+    Catalog::with_flavour(flavour, plugins.collect())
 }

@@ -18,7 +18,7 @@ use crate::domain::kinds::route::Route;
 use crate::plugins::body::RequestBody as ExchangeBody;
 use crate::plugins::exchange::{Exchange, without_port};
 use crate::plugins::reply::Reply;
-use crate::router::upstream_path;
+use crate::router::{PathHandling, upstream_path};
 use crate::runtime::{Channel, Host, ServiceTarget};
 
 /// How many tries follow the first when a service does not say.
@@ -41,6 +41,8 @@ pub(super) struct Forwarding<'r> {
     pub(super) service: &'r ServiceTarget,
     /// How much of the path the route matched.
     pub(super) prefix_len: usize,
+    /// How the route's path and the service's are joined.
+    pub(super) path_handling: PathHandling,
 }
 
 impl Forwarding<'_> {
@@ -148,7 +150,8 @@ fn target(exchange: &Exchange, forwarding: &Forwarding<'_>) -> String {
     let (path, base) = (exchange.path(), service.path.as_deref());
     let query = exchange.query();
     let room = query.map_or(0, |query| query.len() + 1);
-    let mut target = upstream_path(base, path, forwarding.prefix_len, route.strip_path, room);
+    let joined = (route.strip_path, forwarding.path_handling);
+    let mut target = upstream_path(base, path, forwarding.prefix_len, joined, room);
     if let Some(query) = query {
         target.push('?');
         target.push_str(query);

@@ -2,6 +2,7 @@
 //! (order and texts: reference gateway-3, sections C.5 and D).
 
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,6 +13,7 @@ use http_body::Body as _;
 use http_body_util::{BodyExt as _, Limited};
 use tokio::sync::oneshot;
 
+use super::access::Lines;
 use super::forward::{self, Forwarding, Transport};
 use super::headers;
 use super::listener::{ClientRequest, ConnectionInfo, ProxyBody, UpgradedClient};
@@ -22,11 +24,11 @@ use super::upstream::UpstreamResponse;
 use crate::clock::Clock;
 use crate::domain::kinds::typedef::normalise_path;
 use crate::plugins::exchange::{
-    Exchange, RequestBody, RequestId, ResponseHead, Times, without_port,
+    Exchange, RequestBody, RequestId, ResponseHead, Times, port_of, without_port,
 };
 use crate::plugins::reply::Reply;
 use crate::plugins::{Flow, Phases, Plugin, Scope, Step};
-use crate::router::RequestView;
+use crate::router::{NetView, Protocol, RequestView};
 use crate::runtime::{Chain, Destination, Handle, Reader, Runtime};
 
 /// What one proxy core serves with.
@@ -34,6 +36,7 @@ pub struct Core {
     runtime: Reader,
     transport: Transport,
     pub(super) settings: ProxySettings,
+    pub(super) access: Option<Lines>,
     pub(super) clock: Clock,
     ids: Ids,
 }
@@ -92,7 +95,9 @@ impl Core {
         clock: Clock,
     ) -> Self {
         let ids = Ids { seed: [clock.random(), clock.random()], drawn: Cell::new(0) };
-        Self { runtime: handle.reader(), transport, settings, clock, ids }
+        let log = settings.access_log.clone();
+        let access = log.map(|log| Lines::new(log, settings.access_format));
+        Self { runtime: handle.reader(), transport, settings, access, clock, ids }
     }
 
     /// Answers a request.
@@ -163,11 +168,11 @@ impl Core {
         let view = RequestView {
             method: exchange.request.method.as_str(),
             host: exchange.host(),
-            port: exchange.connection.local.port(),
+            host_port: port_of(exchange.authority()),
             path: exchange.path(),
-            sni: exchange.connection.sni.as_deref(),
-            scheme_https: exchange.connection.tls,
+            query: exchange.request.uri.query(),
             headers: &headers,
+            net: self.net(exchange),
         };
         let Some(matched) = runtime.router.matched(&view) else { return global(runtime) };
         match runtime.destination(matched.slot) {
@@ -179,6 +184,17 @@ impl Core {
                 prefix_len: matched.prefix_len,
             },
             None => global(runtime),
+        }
+    }
+
+    fn net<'e>(&self, exchange: &'e Exchange) -> NetView<'e> {
+        let connection = &exchange.connection;
+        let seen = self.settings.outside_port(connection.local.port());
+        NetView {
+            protocol: if connection.tls { Protocol::Https } else { Protocol::Http },
+            sni: connection.sni.as_deref(),
+            source: SocketAddr::new(exchange.forwarded.client, connection.peer.port()),
+            destination: SocketAddr::new(connection.local.ip(), seen),
         }
     }
 
@@ -202,7 +218,9 @@ impl Core {
             let message = "no Service found with those values";
             return Err(Reply::error(StatusCode::SERVICE_UNAVAILABLE, message).into());
         };
-        Ok(Forwarding { route: &destination.route, service, prefix_len: plan.prefix_len })
+        let route = &destination.route;
+        let path_handling = plan.runtime.router.path_handling(route);
+        Ok(Forwarding { route, service, prefix_len: plan.prefix_len, path_handling })
     }
 
     /// Sends the request upstream and answers with what comes back.
@@ -225,7 +243,8 @@ impl Core {
         let UpstreamResponse { status, headers, body, hop_by_hop, .. } = answer;
         let mut head = ResponseHead { status, headers, from_upstream: true };
         if hop_by_hop {
-            headers::strip_response(&mut head.headers, upgraded.is_some());
+            let takes_trailers = headers::takes_trailers(&exchange.request.headers);
+            headers::strip_response(&mut head.headers, upgraded.is_some(), takes_trailers);
         }
         let mut body = ProxyBody::from(body);
         if let (Some(stream), Some(upgrade)) = (upgraded, upgrade) {
@@ -293,6 +312,7 @@ impl Core {
             accept: exchange.header(header::ACCEPT),
             content_type: exchange.header(header::CONTENT_TYPE),
             default_type: &self.settings.error_default_type,
+            templates: &self.settings.error_templates,
         };
         let Rendered { status, headers, body } = render(reply, wish, &exchange.id);
         let head = ResponseHead { status, headers, from_upstream: false };
@@ -309,7 +329,8 @@ impl Core {
         runtime: &Arc<Runtime>,
     ) -> Response<ProxyBody> {
         let from_upstream = head.from_upstream;
-        headers::decorate(self.settings.headers, &exchange, &mut head.headers, from_upstream);
+        let (own, hash) = (self.settings.headers, &runtime.config_hash);
+        headers::decorate(own, &exchange, &mut head.headers, from_upstream, hash);
         if self.settings.headers.upstream_status && from_upstream {
             head.headers
                 .insert(headers::X_KONG_UPSTREAM_STATUS, HeaderValue::from(head.status.as_u16()));
@@ -328,12 +349,15 @@ impl Core {
             }
         }
         let filters = chain.has(Phases::BODY_FILTER);
+        if let (Some(charset), Some(head)) = (&self.settings.charset, &mut exchange.response) {
+            charset.complete(&mut head.headers);
+        }
         let Some(head) = &mut exchange.response else { return Response::new(body) };
         if filters {
             head.headers.remove(header::CONTENT_LENGTH);
         }
         let status = head.status;
-        let watched = filters || chain.has(Phases::LOG) || self.settings.access_log.is_some();
+        let watched = filters || chain.has(Phases::LOG) || self.access.is_some();
         let headers = match watched {
             true => head.headers.clone(),
             false => std::mem::take(&mut head.headers),

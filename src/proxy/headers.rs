@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 
 use super::settings::{Network, OwnHeaders, ProxySettings, SERVER};
 use super::upstream::UpstreamHead;
+use crate::domain::hash::ConfigHash;
 use crate::plugins::exchange::{Connection, Exchange, Forwarded};
 
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -21,6 +22,7 @@ pub(super) const X_KONG_UPSTREAM_STATUS: HeaderName =
 const X_KONG_UPSTREAM_LATENCY: HeaderName = HeaderName::from_static("x-kong-upstream-latency");
 const X_KONG_PROXY_LATENCY: HeaderName = HeaderName::from_static("x-kong-proxy-latency");
 const X_KONG_RESPONSE_LATENCY: HeaderName = HeaderName::from_static("x-kong-response-latency");
+const X_CONFIG_HASH: HeaderName = HeaderName::from_static("x-config-hash");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
@@ -39,19 +41,38 @@ pub(super) fn forwarded(
     let proto = headers.get(X_FORWARDED_PROTO).and_then(|value| value.to_str().ok());
     let https = proto.map_or(tls, |proto| proto.eq_ignore_ascii_case("https"));
     let mut client = peer;
-    let said = headers.get_all(settings.real_ip_header.as_str()).iter();
-    let mut said: Vec<IpAddr> = said
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|address| address.trim().parse().ok())
-        .collect();
-    while let Some(address) = said.pop() {
+    if settings.real_ip_header == PROXY_PROTOCOL {
+        client = connection.announced.map_or(peer, |it| it.ip().to_canonical());
+        return Forwarded { client, trusted: true, https };
+    }
+    let said: Vec<&HeaderValue> =
+        headers.get_all(settings.real_ip_header.as_str()).iter().collect();
+    let said = said.iter().rev().flat_map(|value| value.as_bytes().rsplit(is_between));
+    for address in said.filter(|address| !address.is_empty()) {
+        // What stands before something unreadable is nobody's word.
+        let Some(address) = address_in(address) else { break };
         client = address;
         if !settings.real_ip_recursive || !trusts(address) {
             break;
         }
     }
     Forwarded { client, trusted: true, https }
+}
+
+/// The value of `real_ip_header` that stands for the PROXY protocol.
+const PROXY_PROTOCOL: &str = "proxy_protocol";
+
+fn is_between(byte: &u8) -> bool {
+    matches!(byte, b',' | b' ' | b'\t')
+}
+
+/// Reads an address, with or without a port.
+fn address_in(text: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(text).ok()?;
+    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    let with_port = || text.parse().ok().map(|it: std::net::SocketAddr| it.ip());
+    let ip: Option<IpAddr> = text.parse().ok().or_else(bracketed).or_else(with_port);
+    ip.map(|ip| ip.to_canonical())
 }
 
 /// Returns whether one of the `Connection` lines names a header.
@@ -87,7 +108,7 @@ pub(super) fn request_head(
     let mut head = UpstreamHead::new(&exchange.request.method, line.target);
     head.append_own("host: ", line.host.as_bytes());
     let names_others = headers.contains_key(header::CONNECTION);
-    let mut seen = Seen::default();
+    let mut seen = Seen { http2: exchange.request.version == Version::HTTP_2, ..Seen::default() };
     for (name, value) in headers {
         if !(is_own(name, &mut seen) || names_others && is_named(headers, name)) {
             head.append_header(name, value);
@@ -101,8 +122,13 @@ pub(super) fn request_head(
         None => head.append_own("connection: ", b"keep-alive"),
     }
     let trailers = headers.get(header::TE).filter(|_| seen.te).and_then(|te| te.to_str().ok());
-    if trailers.is_some_and(|te| te.split(',').any(|token| token.trim() == "trailers")) {
+    if trailers.is_some_and(names_trailers) {
         head.append_own("te: ", b"trailers");
+    }
+    if seen.cookie {
+        let crumbs = headers.get_all(header::COOKIE).into_iter();
+        let crumbs: Vec<&[u8]> = crumbs.flat_map(|crumb| [&b"; "[..], crumb.as_bytes()]).collect();
+        head.append_joined(b"cookie", crumbs.get(1..).unwrap_or_default());
     }
     append_forwarded(settings, exchange, line, seen, &mut head);
     if settings.upstream_request_id {
@@ -111,9 +137,20 @@ pub(super) fn request_head(
     head
 }
 
+fn names_trailers(te: &str) -> bool {
+    te.split(',').any(|token| token.trim().eq_ignore_ascii_case("trailers"))
+}
+
+/// Returns whether a client says that it takes trailers.
+pub(super) fn takes_trailers(headers: &HeaderMap) -> bool {
+    headers.get(header::TE).and_then(|te| te.to_str().ok()).is_some_and(names_trailers)
+}
+
 /// Which of the headers that are looked at once more the request has: most have none.
 #[derive(Clone, Copy, Default)]
 struct Seen {
+    http2: bool,
+    cookie: bool,
     upgrade: bool,
     te: bool,
     via: bool,
@@ -127,9 +164,11 @@ fn is_own(name: &HeaderName, seen: &mut Seen) -> bool {
     match name.as_str() {
         "upgrade" => seen.upgrade = true,
         "te" => seen.te = true,
+        // HTTP/2 lets clients send a field for each cookie, HTTP/1 does not (RFC 9113, 8.2.3).
+        "cookie" if seen.http2 => seen.cookie = true,
         "via" => seen.via = true,
         "x-forwarded-for" => seen.forwarded_for = true,
-        "host" | "connection" | "trailer" | "transfer-encoding" | "keep-alive" | "proxy"
+        "host" | "connection" | "transfer-encoding" | "keep-alive" | "proxy"
         | "proxy-connection" | "expect" | "x-real-ip" | "x-kong-request-id"
         | "x-forwarded-proto" | "x-forwarded-host" | "x-forwarded-port" | "x-forwarded-path"
         | "x-forwarded-prefix" => {}
@@ -154,9 +193,7 @@ fn append_forwarded(
     let scheme: &[u8] = if exchange.connection.tls { b"https" } else { b"http" };
     append("x-forwarded-proto: ", &X_FORWARDED_PROTO, scheme);
     append("x-forwarded-host: ", &X_FORWARDED_HOST, exchange.host().as_bytes());
-    let port = exchange.connection.local.port();
-    let port =
-        settings.port_maps.iter().find(|(ours, _)| *ours == port).map_or(port, |(_, seen)| *seen);
+    let port = settings.outside_port(exchange.connection.local.port());
     append("x-forwarded-port: ", &X_FORWARDED_PORT, itoa::Buffer::new().format(port).as_bytes());
     append("x-forwarded-path: ", &X_FORWARDED_PATH, exchange.request.uri.path().as_bytes());
     match (trusted(&X_FORWARDED_PREFIX), line.prefix) {
@@ -197,7 +234,10 @@ fn version_text(version: Version) -> &'static str {
 }
 
 /// Takes away what concerned the connection to the upstream only.
-pub(super) fn strip_response(headers: &mut HeaderMap, upgraded: bool) {
+pub(super) fn strip_response(headers: &mut HeaderMap, upgraded: bool, takes_trailers: bool) {
+    if !takes_trailers {
+        headers.remove(header::TRAILER);
+    }
     if headers.contains_key(header::CONNECTION) {
         let named: Vec<HeaderName> =
             headers.keys().filter(|name| is_named(headers, name)).cloned().collect();
@@ -222,18 +262,34 @@ fn millis(duration: std::time::Duration) -> HeaderValue {
     short.map_or_else(|| HeaderValue::from(ms), |text| HeaderValue::from_static(text))
 }
 
+/// Adds us to those that an answer came through, on one line.
+fn append_via(headers: &mut HeaderMap, is_http2: bool) {
+    let own = if is_http2 { "2 kong/3.9.1" } else { "1.1 kong/3.9.1" };
+    let own = HeaderValue::from_static(own);
+    if headers.contains_key(header::VIA) {
+        let before = headers.get_all(header::VIA).into_iter();
+        let mut hops: Vec<&[u8]> = before.flat_map(|value| [value.as_bytes(), b", "]).collect();
+        hops.push(own.as_bytes());
+        if let Ok(joined) = HeaderValue::from_bytes(&hops.concat()) {
+            headers.insert(header::VIA, joined);
+        }
+    } else {
+        headers.insert(header::VIA, own);
+    }
+}
+
 /// Adds what every answer gets.
 pub(super) fn decorate(
     own: OwnHeaders,
     exchange: &Exchange,
     headers: &mut HeaderMap,
     upstream: bool,
+    config_hash: &ConfigHash,
 ) {
     let times = &exchange.times;
     if upstream {
         if own.via {
-            let value = HeaderValue::from_static("1.1 kong/3.9.1");
-            headers.append(header::VIA, value);
+            append_via(headers, exchange.is_http2() && exchange.is_grpc());
         }
         if own.server && !headers.contains_key(header::SERVER) {
             headers.insert(header::SERVER, HeaderValue::from_static(SERVER));
@@ -258,5 +314,10 @@ pub(super) fn decorate(
     }
     if own.request_id {
         headers.insert(X_KONG_REQUEST_ID, exchange.id.value());
+    }
+    if own.config_hash
+        && let Ok(hash) = HeaderValue::try_from(config_hash.to_string())
+    {
+        headers.insert(X_CONFIG_HASH, hash);
     }
 }

@@ -6,7 +6,9 @@
 //! - a request is tried again only where that cannot do its work twice;
 //! - input of a client or upstream never reaches a panic.
 
+mod access;
 mod ahead;
+pub mod charset;
 mod chunk;
 mod failure;
 pub mod forward;
@@ -16,4 +18,5 @@ pub mod listener;
 mod reply;
 pub mod settings;
 mod tail;
+pub mod template;
 pub mod upstream;

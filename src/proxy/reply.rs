@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
+use super::template::Templates;
 use crate::plugins::exchange::RequestId;
 use crate::plugins::reply::{Reply, ReplyBody};
 
@@ -29,6 +30,8 @@ pub struct Wish<'a> {
     pub content_type: Option<&'a str>,
     /// The setting `error_default_type`.
     pub default_type: &'a str,
+    /// The operator's own texts.
+    pub templates: &'a Templates,
 }
 
 /// An answer ready to be sent.
@@ -52,11 +55,11 @@ pub fn render(reply: Reply, wish: Wish<'_>, id: &RequestId) -> Rendered {
         }
         ReplyBody::Error(message) => {
             let form = form_of(wish, None);
-            message_body(form, &message, reply.status, id, &mut headers)
+            message_body(form, &message, reply.status, id, wish.templates, &mut headers)
         }
         ReplyBody::Gateway(message) => {
             let form = form_of(wish, Some(wish.default_type));
-            message_body(form, &message, reply.status, id, &mut headers)
+            message_body(form, &message, reply.status, id, wish.templates, &mut headers)
         }
     };
     headers.extend(reply.headers);
@@ -72,11 +75,7 @@ fn form_of(wish: Wish<'_>, gateway_default: Option<&str>) -> Form {
     }
     match gateway_default {
         None => Form::Json,
-        Some(default) => wish
-            .content_type
-            .and_then(form_named)
-            .or_else(|| form_named(default))
-            .unwrap_or(Form::Plain),
+        Some(default) => negotiate(wish.content_type.unwrap_or(default)),
     }
 }
 
@@ -97,7 +96,8 @@ fn negotiate(accept: &str) -> Form {
 }
 
 fn form_named(mime: &str) -> Option<Form> {
-    match mime.split(';').next().unwrap_or_default().trim() {
+    let mime = mime.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match mime.as_str() {
         "application/json" | "application/*" | "*/*" => Some(Form::Json),
         "text/plain" | "text/*" => Some(Form::Plain),
         "text/html" => Some(Form::Html),
@@ -112,42 +112,53 @@ fn message_body(
     message: &str,
     status: StatusCode,
     id: &RequestId,
+    templates: &Templates,
     headers: &mut HeaderMap,
 ) -> Bytes {
-    let id = id.as_str();
-    let (mime, body) = match form {
+    let (mime, template, message, default): (_, _, _, fn(&str, &str) -> String) = match form {
         Form::Json => {
-            let message = serde_json::to_string(message).unwrap_or_default();
-            let body = format!("{{\n  \"message\":{message},\n  \"request_id\":\"{id}\"\n}}");
-            ("application/json; charset=utf-8", body)
+            let quoted = serde_json::to_string(message).unwrap_or_default();
+            let inner = quoted.trim_start_matches('"').strip_suffix('"').unwrap_or_default();
+            ("application/json; charset=utf-8", &templates.json, inner.to_owned(), json)
         }
-        Form::Plain => ("text/plain; charset=utf-8", format!("{message}\nrequest_id: {id}\n")),
-        Form::Html => {
-            let message = escaped(message);
-            let body = format!(
-                "<!doctype html>\n<html>\n<head><meta charset=\"utf-8\"><title>Error</title></head>\n\
-                 <body>\n<h1>Error</h1>\n<p>{message}.</p>\n<p>request_id: {id}</p>\n</body>\n</html>\n"
-            );
-            ("text/html; charset=utf-8", body)
+        Form::Plain => {
+            ("text/plain; charset=utf-8", &templates.plain, message.to_owned(), |message, id| {
+                format!("{message}\nrequest_id: {id}\n")
+            })
         }
-        Form::Xml => {
-            let message = escaped(message);
-            let body = format!(
-                "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<error>\n<message>{message}</message>\n\
-                 <requestid>{id}</requestid>\n</error>\n"
-            );
-            ("application/xml; charset=utf-8", body)
-        }
+        Form::Html => ("text/html; charset=utf-8", &templates.html, escaped(message), html),
+        Form::Xml => ("application/xml; charset=utf-8", &templates.xml, escaped(message), xml),
         Form::Grpc => {
             headers.insert(GRPC_STATUS, HeaderValue::from(grpc_status(status)));
             if let Ok(message) = HeaderValue::from_str(message) {
                 headers.insert(GRPC_MESSAGE, message);
             }
-            ("application/grpc", String::new())
+            ("application/grpc", &None, String::new(), |_, _| String::new())
         }
     };
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(mime));
-    Bytes::from(body)
+    Bytes::from(match template {
+        Some(template) => template.fill(&message, id.as_str()),
+        None => default(&message, id.as_str()),
+    })
+}
+
+fn json(message: &str, id: &str) -> String {
+    format!("{{\n  \"message\":\"{message}\",\n  \"request_id\":\"{id}\"\n}}")
+}
+
+fn html(message: &str, id: &str) -> String {
+    format!(
+        "<!doctype html>\n<html>\n<head><meta charset=\"utf-8\"><title>Error</title></head>\n\
+         <body>\n<h1>Error</h1>\n<p>{message}.</p>\n<p>request_id: {id}</p>\n</body>\n</html>\n"
+    )
+}
+
+fn xml(message: &str, id: &str) -> String {
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<error>\n<message>{message}</message>\n\
+         <requestid>{id}</requestid>\n</error>\n"
+    )
 }
 
 fn escaped(text: &str) -> String {
@@ -174,61 +185,126 @@ fn grpc_status(status: StatusCode) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::template::Template;
     use super::*;
 
-    fn rendered(
-        reply: Reply,
-        accept: Option<&str>,
-        content_type: Option<&str>,
-    ) -> (String, String) {
-        let wish = Wish { accept, content_type, default_type: "text/plain" };
-        let rendered = render(reply, wish, &RequestId::new(1));
-        let mime =
-            rendered.headers.get(header::CONTENT_TYPE).map(|v| v.to_str().unwrap().to_owned());
-        (mime.unwrap_or_default(), String::from_utf8(rendered.body.to_vec()).unwrap())
+    const ID: &str = "00000000000000000000000000000001";
+    const JSON: &str = "application/json; charset=utf-8";
+    const PLAIN: &str = "text/plain; charset=utf-8";
+    const HTML: &str = "text/html; charset=utf-8";
+    const XML: &str = "application/xml; charset=utf-8";
+    const GRPC: &str = "application/grpc";
+
+    fn rendered_with(templates: &Templates, reply: Reply, wish: [Option<&str>; 2]) -> Rendered {
+        let [accept, content_type] = wish;
+        let wish = Wish { accept, content_type, default_type: "text/plain", templates };
+        render(reply, wish, &RequestId::new(1))
+    }
+
+    fn mime(rendered: &Rendered) -> &str {
+        rendered.headers.get(header::CONTENT_TYPE).map_or("", |it| it.to_str().unwrap())
     }
 
     fn error() -> Reply {
-        Reply::error(StatusCode::NOT_FOUND, "no <route>")
+        Reply::error(StatusCode::NOT_FOUND, "no \"<route>\"")
     }
 
+    fn gateway() -> Reply {
+        Reply::gateway(StatusCode::BAD_GATEWAY, "m")
+    }
+
+    /// Accept and Content-Type of a request; the form of an error of the gateway's own making, and
+    /// of one about an upstream or a request that is none.
     #[test]
-    fn errors_are_json_unless_the_client_wants_something_else() {
-        let (mime, body) = rendered(error(), None, None);
-        assert_eq!(mime, "application/json; charset=utf-8");
-        let id = "00000000000000000000000000000001";
-        assert_eq!(
-            body,
-            format!("{{\n  \"message\":\"no <route>\",\n  \"request_id\":\"{id}\"\n}}")
-        );
-        for (accept, mime) in [
-            ("*/*", "application/json; charset=utf-8"),
-            ("image/png", "application/json; charset=utf-8"),
-            ("text/*", "text/plain; charset=utf-8"),
-            ("text/html;q=0.5, application/xml;q=0.9", "application/xml; charset=utf-8"),
-            ("text/html, application/json;q=0.5", "text/html; charset=utf-8"),
+    fn the_form_follows_accept_then_what_the_request_is_then_the_default() {
+        for (accept, content_type, of_error, of_gateway) in [
+            (None, None, JSON, PLAIN),
+            (Some("*/*"), None, JSON, JSON),
+            (Some("image/png"), None, JSON, JSON),
+            (Some("text/*"), None, PLAIN, PLAIN),
+            (Some("application/*"), None, JSON, JSON),
+            (Some("Text/HTML"), None, HTML, HTML),
+            (Some("text/html;q=0.5, application/xml;q=0.9"), None, XML, XML),
+            (Some("text/html, application/json;q=0.5"), None, HTML, HTML),
+            (Some("text/html; q=0, text/plain; q=0.1"), None, PLAIN, PLAIN),
+            (Some("text/plain;charset=x;q=0.2,application/xml;q=0.3"), None, XML, XML),
+            (Some("application/grpc"), None, GRPC, GRPC),
+            (Some("text/html"), Some("application/json"), HTML, HTML),
+            (None, Some("application/json; charset=x"), JSON, JSON),
+            (None, Some("text/html"), JSON, HTML),
+            (None, Some("application/x-www-form-urlencoded"), JSON, JSON),
+            (None, Some("application/grpc+proto"), GRPC, GRPC),
+            (Some("text/html"), Some("application/grpc"), GRPC, GRPC),
         ] {
-            assert_eq!(rendered(error(), Some(accept), None).0, mime, "{accept}");
+            let none = Templates::default();
+            for (reply, expected) in [(error(), of_error), (gateway(), of_gateway)] {
+                let rendered = rendered_with(&none, reply, [accept, content_type]);
+                assert_eq!(mime(&rendered), expected, "{accept:?} {content_type:?}");
+            }
         }
-        assert!(rendered(error(), Some("text/html"), None).1.contains("no &lt;route&gt;."));
     }
 
     #[test]
-    fn gateway_errors_take_the_form_of_the_requests_body() {
-        let gateway = || Reply::gateway(StatusCode::BAD_GATEWAY, "m");
-        assert_eq!(rendered(gateway(), None, None).0, "text/plain; charset=utf-8");
-        let json = rendered(gateway(), None, Some("application/json; charset=x"));
-        assert_eq!(json.0, "application/json; charset=utf-8");
-        assert_eq!(rendered(gateway(), Some("text/html"), None).0, "text/html; charset=utf-8");
+    fn bodies_are_kongs_and_templates_replace_them() {
+        let own = |text: &str| Some(Template::parse(text).unwrap());
+        let templates = Templates {
+            json: own("{\"m\":\"%s\",\"i\":\"%s\"}"),
+            plain: own("%s (%s)"),
+            html: own("<b>%s</b>"),
+            xml: own("<e>%s</e>%s"),
+        };
+        for (accept, body, replaced) in [
+            (
+                "application/json",
+                format!("{{\n  \"message\":\"no \\\"<route>\\\"\",\n  \"request_id\":\"{ID}\"\n}}"),
+                format!("{{\"m\":\"no \\\"<route>\\\"\",\"i\":\"{ID}\"}}"),
+            ),
+            (
+                "text/plain",
+                format!("no \"<route>\"\nrequest_id: {ID}\n"),
+                format!("no \"<route>\" ({ID})"),
+            ),
+            ("text/html", String::new(), "<b>no \"&lt;route&gt;\"</b>".to_owned()),
+            ("application/xml", String::new(), format!("<e>no \"&lt;route&gt;\"</e>{ID}")),
+            ("application/grpc", String::new(), String::new()),
+        ] {
+            let rendered = rendered_with(&Templates::default(), error(), [Some(accept), None]);
+            let text = String::from_utf8(rendered.body.to_vec()).unwrap();
+            match body.is_empty() && accept != GRPC {
+                true => {
+                    assert!(text.contains("no \"&lt;route&gt;\"") && text.contains(ID), "{text}")
+                }
+                false => assert_eq!(text, body),
+            }
+            let rendered = rendered_with(&templates, error(), [Some(accept), None]);
+            assert_eq!(rendered.body, replaced.as_bytes(), "{accept}");
+        }
     }
 
     #[test]
     fn grpc_clients_get_grpc_statuses() {
-        let wish =
-            Wish { accept: None, content_type: Some("application/grpc+proto"), default_type: "" };
-        let rendered = render(error(), wish, &RequestId::new(1));
-        assert_eq!(rendered.headers.get(GRPC_STATUS).unwrap(), "5");
-        assert_eq!(rendered.headers.get(GRPC_MESSAGE).unwrap(), "no <route>");
-        assert!(rendered.body.is_empty());
+        for (status, expected) in [
+            (400, "3"),
+            (401, "16"),
+            (403, "7"),
+            (404, "5"),
+            (409, "6"),
+            (418, "3"),
+            (429, "8"),
+            (499, "1"),
+            (500, "13"),
+            (501, "12"),
+            (502, "13"),
+            (503, "14"),
+            (504, "4"),
+            (302, "2"),
+        ] {
+            let reply = Reply::error(StatusCode::from_u16(status).unwrap(), "text");
+            let rendered = rendered_with(&Templates::default(), reply, [None, Some(GRPC)]);
+            assert_eq!(rendered.headers.get(GRPC_STATUS).unwrap(), expected, "{status}");
+            assert_eq!(rendered.headers.get(GRPC_MESSAGE).unwrap(), "text");
+            assert_eq!(rendered.status.as_u16(), status);
+            assert!(rendered.body.is_empty());
+        }
     }
 }

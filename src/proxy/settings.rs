@@ -1,7 +1,11 @@
 //! What the operator can set about the proxy, as the request path reads it.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use super::charset::Charset;
+use super::template::Templates;
+use crate::settings::AccessFormat;
 use crate::telemetry::access::AccessLog;
 
 /// Names and versions in `Server` and `Via`.
@@ -29,10 +33,23 @@ pub struct ProxySettings {
     pub body_buffer_bytes: usize,
     /// The type of gateway errors for clients that do not say what they accept.
     pub error_default_type: String,
+    /// The operator's own texts of errors.
+    pub error_templates: Arc<Templates>,
+    /// What text without a charset is said to be in (`nginx_http_charset`); nothing leaves it so.
+    pub charset: Option<Charset>,
     /// Whether `Kong-Debug: 1` is answered.
     pub debug_header: bool,
     /// Where requests are logged.
     pub access_log: Option<AccessLog>,
+    /// How lines of it look.
+    pub access_format: AccessFormat,
+}
+
+impl ProxySettings {
+    /// Returns the port that clients see for one that we listen on.
+    pub fn outside_port(&self, port: u16) -> u16 {
+        self.port_maps.iter().find(|(ours, _)| *ours == port).map_or(port, |(_, seen)| *seen)
+    }
 }
 
 /// Which headers of our own an answer gets (the setting `headers`).
@@ -52,6 +69,8 @@ pub struct OwnHeaders {
     pub upstream_status: bool,
     /// `X-Kong-Request-Id`.
     pub request_id: bool,
+    /// `X-Config-Hash`, which Kong does not have.
+    pub config_hash: bool,
 }
 
 impl OwnHeaders {
@@ -67,6 +86,7 @@ impl OwnHeaders {
             response_latency: latency || has("x-kong-response-latency"),
             upstream_status: has("x-kong-upstream-status"),
             request_id: has("x-kong-request-id"),
+            config_hash: has("x-config-hash"),
         }
     }
 }

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use chrono::{DateTime, Local};
-use http::header;
 use http_body::{Body, Frame, SizeHint};
 
+use super::access::Entry;
 use super::handler::{Core, caller};
 use super::listener::ProxyBody;
 use super::upstream::BoxError;
@@ -67,45 +66,11 @@ impl Drop for Tail {
                 plugin.log(&self.exchange, scope);
             }
         }
-        if let Some(log) = &self.core.settings.access_log {
-            log.line(&access_line(&self.exchange, self.bytes_sent, &self.runtime));
+        if let Some(lines) = &self.core.access {
+            let (exchange, config_hash) = (&self.exchange, &self.runtime.config_hash);
+            lines.write(&Entry { exchange, scope, bytes_sent: self.bytes_sent, config_hash });
         }
     }
-}
-
-/// Kong's line (nginx's combined format and the request id), with the config hash behind it.
-fn access_line(exchange: &Exchange, bytes_sent: u64, runtime: &Runtime) -> Vec<u8> {
-    use std::io::Write as _;
-    let request = &exchange.request;
-    let started = DateTime::from_timestamp_millis(exchange.times.started_ms).unwrap_or_default();
-    let started = started.with_timezone(&Local).format("%d/%b/%Y:%H:%M:%S %z");
-    let target = request.uri.path_and_query().map_or("/", |target| target.as_str());
-    let status = exchange.response.as_ref().map_or(0, |head| head.status.as_u16());
-    let text = |name| exchange.header(name).map_or_else(|| "-".to_owned(), escaped);
-    let mut line = Vec::with_capacity(256);
-    // Writing to memory cannot fail.
-    let _ = write!(
-        line,
-        "{} - - [{started}] \"{} {} {:?}\" {status} {bytes_sent} \"{}\" \"{}\" \
-         kong_request_id: \"{}\" config_hash: \"{}\"",
-        exchange.forwarded.client,
-        request.method,
-        escaped(target),
-        request.version,
-        text(header::REFERER),
-        text(header::USER_AGENT),
-        exchange.id.as_str(),
-        runtime.config_hash.short(),
-    );
-    line
-}
-
-/// Keeps a client's text from ending its field or line.
-fn escaped(text: &str) -> String {
-    if text.bytes().all(|byte| byte != b'"' && byte != b'\\' && !byte.is_ascii_control()) {
-        return text.to_owned();
-    }
-    text.escape_default().to_string()
 }
 
 /// A body that is filtered, counted and logged.

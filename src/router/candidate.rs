@@ -1,198 +1,222 @@
-//! Candidates: a route, split so that each part has one priority.
+//! Candidates: a route, split so that each part has one rank.
 
 use std::sync::Arc;
 
 use regex::Regex;
 use uuid::Uuid;
 
-use super::{BuildError, RequestView};
-use crate::domain::kinds::route::Route;
-use crate::domain::kinds::typedef;
+use super::bucket::Pass;
+use super::expression::Expression;
+use super::header::HeaderRule;
+use super::net::NetRules;
+use super::pattern::Pattern;
+use super::rank::{self, PathClass, Rank};
+use super::{BuildError, NetView, RequestView, hosts};
+use crate::domain::kinds::route::{Flavour, Route};
 
-/// The part of a route whose paths have one length, or are all patterns.
+/// The part of a route whose paths have one length, or are all patterns; in `traditional`, one path.
 pub(super) struct Candidate {
     /// The route.
     pub(super) route: Arc<Route>,
-    /// The place of the route among those that the router was built of.
+    /// What whoever built the router knows the route by.
     pub(super) slot: usize,
-    /// Higher wins.
-    pub(super) priority: u64,
-    /// Decides between equal priorities: the larger wins.
-    pub(super) tie: Uuid,
-    /// What the path must begin with; without any, every path does.
-    pub(super) paths: Vec<PathRule>,
-    headers: Vec<HeaderRule>,
+    /// Its place in the order of all.
+    pub(super) rank: Rank,
+    /// Where the index has it.
+    pub(super) places: Vec<Place>,
+    condition: Condition,
 }
 
-/// One path of a route.
+/// One place in the index of HTTP routes.
+pub(super) struct Place {
+    pub(super) host: HostKey,
+    pub(super) port: Option<u16>,
+    pub(super) path: PathKey,
+    /// Which of the route's paths it is, counted from 0.
+    pub(super) nth: u32,
+}
+
+/// Which hosts a place is for.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum HostKey {
+    /// All.
+    Any,
+    /// One.
+    Exact(Arc<str>),
+    /// Those with this end.
+    Suffix(Arc<str>),
+    /// Those with this beginning.
+    Prefix(Arc<str>),
+}
+
+/// Which paths a place is for.
 #[derive(Clone)]
-pub(super) enum PathRule {
-    /// A prefix.
-    Prefix(Box<str>),
-    /// The source of a pattern, anchored at the start by the search.
-    Pattern(Box<str>),
+pub(super) enum PathKey {
+    /// All.
+    None,
+    /// Those with this beginning.
+    Prefix(Arc<str>),
+    /// Those that a pattern matches.
+    Pattern(Arc<Pattern>),
 }
 
-struct HeaderRule {
-    /// In lower case.
-    name: Box<str>,
-    /// In lower case; one of them must be there.
-    values: Vec<Box<str>>,
-    /// A pattern, when the only value begins with `~*`.
-    pattern: Option<Regex>,
+/// What a request must fulfil beside being found at one of the places.
+enum Condition {
+    /// Nothing.
+    None,
+    /// The attributes.
+    Attributes(Arc<Attributes>),
+    /// An expression, whose places only narrow the search down.
+    Expression { protocols: Arc<Attributes>, expression: Expression },
+}
+
+struct Attributes {
+    net: NetRules,
+    methods: Vec<String>,
+    headers: Vec<HeaderRule>,
+    /// In `traditional` server names alone do not match what comes without TLS.
+    only_snis: bool,
+}
+
+/// How a request fits.
+#[derive(Clone, Copy)]
+pub(super) struct Fit<'r> {
+    /// How many bytes of the path matched.
+    pub(super) prefix_len: usize,
+    /// The pattern that did.
+    pub(super) pattern: Option<&'r Regex>,
 }
 
 /// The namespace of the ids of a route's parts (reference gateway-3, section C.2).
 const PARTS: Uuid = Uuid::from_u128(0x7f14_5bf9_0dce_4f91_98eb_debb_ce4b_9f6b);
 
-/// Splits a route into candidates: one for each length of its prefixes, one for its patterns.
-pub(super) fn split(slot: usize, route: &Arc<Route>) -> Result<Vec<Candidate>, BuildError> {
-    let headers = header_rules(route)?;
-    // A pattern is grouped under no length.
-    let mut groups: Vec<(Option<usize>, Vec<PathRule>)> = Vec::new();
-    for path in &route.paths {
-        let (length, rule) = match path.strip_prefix('~') {
-            Some(pattern) => (None, PathRule::Pattern(pattern.into())),
-            None => (Some(path.len()), PathRule::Prefix(path.as_str().into())),
-        };
-        match groups.iter_mut().find(|(known, _)| *known == length) {
-            Some((_, rules)) => rules.push(rule),
-            None => groups.push((length, vec![rule])),
+/// Splits a route into candidates: one for each length of its prefixes and one for its patterns, or
+/// in `traditional` one for each path.
+pub(super) fn split(
+    flavour: Flavour,
+    slot: usize,
+    route: &Arc<Route>,
+) -> Result<Vec<Candidate>, BuildError> {
+    let fault = |reason| BuildError { route: route.id, reason };
+    let attributes = Arc::new(Attributes::of(flavour, route).map_err(fault)?);
+    if let Some(text) = &route.expression {
+        if flavour != Flavour::Expressions {
+            return Err(fault("this router_flavor reads no expressions".to_owned()));
         }
+        let stream = rank::is_stream(route);
+        let expression = Expression::parse(text, stream).map_err(fault)?;
+        return Ok(vec![Candidate {
+            route: route.clone(),
+            slot,
+            rank: rank::of(flavour, route, PathClass::Prefix(0), route.id),
+            places: if stream { Vec::new() } else { expression.places() },
+            condition: Condition::Expression { protocols: attributes, expression },
+        }]);
     }
-    if groups.is_empty() {
-        groups.push((Some(0), Vec::new()));
-    }
+    let groups = groups(flavour, route).map_err(fault)?;
     let several = groups.len() > 1;
     let part = |number: usize| match several {
         true => Uuid::new_v5(&PARTS, format!("{}#{}", route.id, number + 1).as_bytes()),
         false => route.id,
     };
-    let candidate =
-        |(number, (length, paths)): (usize, (Option<usize>, Vec<PathRule>))| Candidate {
-            priority: priority(route, length),
-            tie: part(number),
-            paths,
-            headers: headers.iter().map(HeaderRule::copy).collect(),
-            route: route.clone(),
-            slot,
-        };
+    let candidate = |(number, (class, paths)): (usize, Group)| Candidate {
+        rank: rank::of(flavour, route, class, part(number)),
+        places: if rank::is_stream(route) {
+            Vec::new()
+        } else {
+            hosts::places(&route.hosts, &paths)
+        },
+        condition: match attributes.is_empty() {
+            true => Condition::None,
+            false => Condition::Attributes(attributes.clone()),
+        },
+        route: route.clone(),
+        slot,
+    };
     Ok(groups.into_iter().enumerate().map(candidate).collect())
 }
 
-/// The 64 bits of reference gateway-3, section C.2.
-fn priority(route: &Route, prefix_len: Option<usize>) -> u64 {
-    let attributes = [
-        route.methods.is_empty(),
-        route.hosts.is_empty(),
-        route.headers.is_empty(),
-        route.snis.is_empty(),
-        route.paths.is_empty(),
-        route.sources.is_empty(),
-        route.destinations.is_empty(),
-    ];
-    let set = attributes.iter().filter(|empty| !**empty).count().min(7) as u64;
-    let plain = !route.hosts.is_empty() && !route.hosts.iter().any(|host| host.contains('*'));
-    let headers = route.headers.len().min(255) as u64;
-    let mut bits = set << 61 | u64::from(plain) << 60 | headers << 52;
-    match prefix_len {
-        Some(length) => bits |= length.min(0x7_ffff) as u64,
-        None => {
-            let order = route.regex_priority.unwrap_or(0).clamp(0, i64::from(u32::MAX));
-            bits |= 1 << 51 | order.unsigned_abs() << 19;
+/// Paths that count the same, each with its number.
+type Group = (PathClass, Vec<(u32, PathKey)>);
+
+/// Groups the paths of a route by what they count in its rank.
+fn groups(flavour: Flavour, route: &Route) -> Result<Vec<Group>, String> {
+    let mut groups: Vec<Group> = Vec::new();
+    for (nth, path) in (0..).zip(&route.paths) {
+        let (class, key) = match path.strip_prefix('~') {
+            Some(pattern) => {
+                let compiled = Pattern::of_path(flavour, pattern);
+                let compiled = compiled.map_err(|reason| format!("{pattern}: {reason}"))?;
+                (PathClass::Pattern, PathKey::Pattern(Arc::new(compiled)))
+            }
+            None => (PathClass::Prefix(path.len()), PathKey::Prefix(path.as_str().into())),
+        };
+        let same = groups.iter_mut().find(|(known, _)| *known == class);
+        match same.filter(|_| flavour != Flavour::Traditional) {
+            Some((_, keys)) => keys.push((nth, key)),
+            None => groups.push((class, vec![(nth, key)])),
         }
     }
-    bits
+    if groups.is_empty() {
+        groups.push((PathClass::Prefix(0), vec![(0, PathKey::None)]));
+    }
+    Ok(groups)
 }
 
-fn header_rules(route: &Route) -> Result<Vec<HeaderRule>, BuildError> {
-    let rule = |(name, values): (&String, &Vec<String>)| {
-        let pattern = match &values[..] {
-            [value] => value.strip_prefix("~*").map(|pattern| {
-                regex::RegexBuilder::new(pattern).case_insensitive(true).size_limit(1 << 20).build()
-            }),
-            _ => None,
+impl Attributes {
+    fn of(flavour: Flavour, route: &Route) -> Result<Self, String> {
+        let header = |(name, values): (&String, &Vec<String>)| {
+            HeaderRule::new(flavour, name, values)
+                .map_err(|reason| format!("header {name}: {reason}"))
         };
-        let pattern = pattern.transpose().map_err(|error| BuildError {
-            route: route.id,
-            reason: format!("header {name}: {error}"),
-        })?;
-        Ok(HeaderRule {
-            name: name.to_ascii_lowercase().into(),
-            values: values.iter().map(|value| value.to_ascii_lowercase().into()).collect(),
-            pattern,
+        let others = route.methods.len() + route.hosts.len() + route.paths.len();
+        Ok(Self {
+            net: NetRules::of(flavour, route)?,
+            methods: route.methods.clone(),
+            headers: route.headers.iter().map(header).collect::<Result<_, _>>()?,
+            only_snis: !route.snis.is_empty() && others + route.headers.len() == 0,
         })
-    };
-    route.headers.iter().map(rule).collect()
-}
-
-impl HeaderRule {
-    fn copy(&self) -> Self {
-        let Self { name, values, pattern } = self;
-        Self { name: name.clone(), values: values.clone(), pattern: pattern.clone() }
     }
 
-    fn admits(&self, request: &RequestView<'_>) -> bool {
-        let mut found = false;
-        (request.headers)(&self.name, &mut |value| {
-            found = found
-                || match &self.pattern {
-                    Some(pattern) => pattern.is_match(value),
-                    None => self.values.iter().any(|wanted| value.eq_ignore_ascii_case(wanted)),
-                };
-        });
-        found
+    fn is_empty(&self) -> bool {
+        self.net.is_empty() && self.methods.is_empty() && self.headers.is_empty()
+    }
+
+    fn admit(&self, request: &RequestView<'_>, pass: Pass) -> bool {
+        (self.methods.is_empty() || self.methods.iter().any(|method| method == request.method))
+            && self.net.admit(&request.net, pass.snis && !self.only_snis)
+            && self.headers.iter().all(|rule| rule.admits(request))
     }
 }
 
 impl Candidate {
-    /// Returns whether it asks for more than host name and path.
-    pub(super) fn is_picky(&self) -> bool {
-        let route = &self.route;
-        !(route.methods.is_empty() && self.headers.is_empty() && route.snis.is_empty())
-    }
-
-    /// Returns whether everything but host name and path matches.
-    pub(super) fn admits(&self, request: &RequestView<'_>) -> bool {
-        let route = &self.route;
-        (route.methods.is_empty() || route.methods.iter().any(|method| method == request.method))
-            && self.headers.iter().all(|rule| rule.admits(request))
-            && (route.snis.is_empty() || !request.scheme_https || self.admits_sni(request.sni))
-    }
-
-    fn admits_sni(&self, sni: Option<&str>) -> bool {
-        let Some(sni) = sni.map(|sni| sni.strip_suffix('.').unwrap_or(sni)) else { return false };
-        self.route.snis.iter().any(|wanted| {
-            let wanted = wanted.strip_suffix('.').unwrap_or(wanted);
-            if let Some(suffix) = wanted.strip_prefix('*') {
-                sni.len() > suffix.len() && sni.ends_with(suffix)
-            } else if let Some(prefix) = wanted.strip_suffix('*') {
-                sni.len() > prefix.len() && sni.starts_with(prefix)
-            } else {
-                sni == wanted
+    /// Returns how a request fits that was found at one of the places, `prefix_len` bytes of
+    /// its path matched.
+    pub(super) fn fit<'r>(
+        &'r self,
+        request: &RequestView<'_>,
+        pass: Pass,
+        prefix_len: usize,
+    ) -> Option<Fit<'r>> {
+        let fit = Fit { prefix_len, pattern: None };
+        match &self.condition {
+            Condition::None => Some(fit),
+            Condition::Attributes(attributes) => attributes.admit(request, pass).then_some(fit),
+            Condition::Expression { protocols, expression } => {
+                let admitted = protocols.net.admit(&request.net, true);
+                if admitted { expression.fit(request) } else { None }
             }
-        })
-    }
-
-    /// Returns how many bytes of `path` one rule matches.
-    #[cfg(test)]
-    pub(super) fn matches_path(&self, path: &str) -> Option<usize> {
-        if self.paths.is_empty() {
-            return Some(0);
         }
-        let rule = |rule: &PathRule| match rule {
-            PathRule::Prefix(prefix) => path.starts_with(&**prefix).then_some(prefix.len()),
-            PathRule::Pattern(pattern) => {
-                typedef::compile(pattern).ok()?.find(path).map(|found| found.end())
-            }
-        };
-        self.paths.iter().find_map(rule)
     }
-}
 
-/// Checks that a pattern compiles as the admin side accepts it.
-pub(super) fn check(route: &Route, pattern: &str) -> Result<(), BuildError> {
-    typedef::compile(pattern)
-        .map(drop)
-        .map_err(|reason| BuildError { route: route.id, reason: format!("{pattern}: {reason}") })
+    /// Returns whether a stream fits.
+    pub(super) fn fits_stream(&self, net: &NetView<'_>) -> bool {
+        match &self.condition {
+            Condition::None => true,
+            Condition::Attributes(attributes) => attributes.net.admit(net, false),
+            Condition::Expression { protocols, expression } => {
+                protocols.net.admit(net, false) && expression.fits_stream(net)
+            }
+        }
+    }
 }

@@ -1,6 +1,15 @@
-//! The path that goes upstream (reference gateway-3, section C.4, path handling v0).
+//! The path that goes upstream (reference gateway-3, section C.4).
 
 use std::fmt::Write as _;
+
+/// How service path and request path are joined; `v1` is there in the flavour `traditional` only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathHandling {
+    /// With one slash in between.
+    V0,
+    /// As they are.
+    V1,
+}
 
 /// Joins service path and request path.
 ///
@@ -11,12 +20,21 @@ pub fn upstream_path(
     service_path: Option<&str>,
     request_path: &str,
     matched: usize,
-    strip: bool,
+    (strip, handling): (bool, PathHandling),
     room: usize,
 ) -> String {
     let base = service_path.unwrap_or("/");
     let mut path = String::with_capacity(base.len() + request_path.len() + 1 + room);
-    if strip {
+    if handling == PathHandling::V1 {
+        let rest = match (strip, matched) {
+            (true, 1..) => sanitised(request_path.get(matched..)),
+            (true, 0) => sanitised(request_path.get(1..)),
+            (false, _) => request_path.strip_prefix('/').unwrap_or(request_path),
+        };
+        let doubled = strip && base.ends_with('/') && rest.starts_with('/');
+        path.push_str(if doubled { base.strip_suffix('/').unwrap_or(base) } else { base });
+        path.push_str(rest);
+    } else if strip {
         let cut = if matched == 0 { 1 } else { matched };
         join_stripped(&mut path, base, request_path, sanitised(request_path.get(cut..)));
     } else if base.ends_with('/') {

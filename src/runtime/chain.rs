@@ -49,6 +49,7 @@ impl Chain {
 /// One plugin instance and where it applies.
 #[derive(Clone)]
 pub(super) struct Scoped {
+    pub(super) id: Uuid,
     pub(super) priority: i32,
     pub(super) name: &'static str,
     pub(super) route: Option<Uuid>,
@@ -58,12 +59,6 @@ pub(super) struct Scoped {
 }
 
 impl Scoped {
-    /// Returns whether it applies to requests of this route and service.
-    fn applies(&self, route: Option<Uuid>, service: Option<Uuid>) -> bool {
-        (self.route.is_none() || self.route == route)
-            && (self.service.is_none() || self.service == service)
-    }
-
     /// How specific its scope is: route and service count more together than a consumer alone.
     fn rank(&self) -> u8 {
         let (consumer, route, service) =
@@ -81,13 +76,13 @@ impl Scoped {
     }
 }
 
-/// Builds the chain of a route and service; `plugins` is sorted by priority, then name.
-pub(super) fn build(plugins: &[Scoped], route: Option<Uuid>, service: Option<Uuid>) -> Chain {
+/// Builds the chain of the instances that apply to a route, sorted by priority, then name.
+pub(super) fn build(plugins: &[&Scoped]) -> Chain {
     let mut slots = Vec::new();
     for same_name in plugins.chunk_by(|a, b| a.name == b.name) {
         // The most specific instance for everybody, and for each consumer.
         let mut best: HashMap<Option<Uuid>, &Scoped> = HashMap::new();
-        for plugin in same_name.iter().filter(|plugin| plugin.applies(route, service)) {
+        for &plugin in same_name {
             let known = best.entry(plugin.consumer).or_insert(plugin);
             if plugin.rank() > known.rank() {
                 *known = plugin;

@@ -1,14 +1,14 @@
 //! TLS towards the upstreams of services: whom each one trusts, and what it shows
 //! (reference gateway-3, section D.4).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use rustls::ClientConfig;
 use uuid::Uuid;
 
 use super::CompileError;
-use super::compile::{decode, fault};
+use super::changes::{decode, fault};
 use crate::clock::Clock;
 use crate::domain::config::Config;
 use crate::domain::entity::{Entity, Key};
@@ -64,9 +64,21 @@ struct Verify {
 type Bytes = Arc<[u8]>;
 
 /// The settings of TLS of a runtime.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Channels {
     made: HashMap<Wish, Channel>,
+}
+
+impl Channels {
+    /// Forgets what none of these services wants any more.
+    pub(super) fn retain<'s>(&mut self, wanted: impl Iterator<Item = &'s Channel>) {
+        let address = |channel: &Channel| match channel {
+            Channel::Tls(config) => Some(Arc::as_ptr(config)),
+            Channel::Plain | Channel::Unusable => None,
+        };
+        let wanted: HashSet<_> = wanted.map(address).collect();
+        self.made.retain(|_, channel| wanted.contains(&address(channel)));
+    }
 }
 
 /// The entities that a wish stands for.
@@ -78,10 +90,10 @@ struct Named<'a> {
 /// Makes the channels of one config.
 pub(super) struct ChannelMaker<'a> {
     pub(super) config: &'a Config,
-    pub(super) old: Option<&'a Channels>,
     pub(super) node: &'a NodeTls,
     pub(super) clock: &'a Clock,
-    pub(super) channels: Channels,
+    /// What was made before, and what is made.
+    pub(super) channels: &'a mut Channels,
 }
 
 impl<'a> ChannelMaker<'a> {
@@ -97,9 +109,7 @@ impl<'a> ChannelMaker<'a> {
         }
         let named = self.named(service, of_upstream)?;
         let wish = wish(service, &named);
-        let known = self.channels.made.get(&wish);
-        let known = known.or_else(|| self.old?.made.get(&wish)).cloned();
-        let channel = match known {
+        let channel = match self.channels.made.get(&wish).cloned() {
             Some(known) => known,
             None => self.make(&wish, &named, service)?,
         };

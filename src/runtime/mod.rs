@@ -4,14 +4,21 @@
 //! - a [`Runtime`] is immutable; a request keeps the one that it began with;
 //! - compiling fails as a whole and names the entity at fault; whatever fails, the last good
 //!   runtime stays;
-//! - plugin instances, balancers, TLS settings and directory entries whose entities did not change
-//!   are taken over, with what they have counted;
+//! - plugin instances, balancers, TLS settings, keys of certificates, routes and directory entries
+//!   whose entities did not change are taken over, with what they have counted: compiling costs
+//!   what changed, not what is there;
 //! - old runtimes are dropped by [`Handle::sweep`], never by a proxy core.
 
+mod certificates;
 mod chain;
+mod changes;
 mod channel;
 mod compile;
+mod destinations;
 mod handle;
+mod instances;
+mod people;
+mod services;
 
 use std::sync::Arc;
 
@@ -20,20 +27,27 @@ use uuid::Uuid;
 use crate::balancer::health::TargetHealth;
 use crate::balancer::{Balancer, Peer};
 use crate::clock::Clock;
+use crate::domain::config::Config;
 use crate::domain::entity::Key;
 use crate::domain::hash::ConfigHash;
-use crate::domain::kinds::route::Route;
+use crate::domain::kinds::route::{Flavour, Route};
 use crate::domain::kinds::service::Service;
+use crate::pki::names::Names;
 use crate::plugins::directory::Directory;
 use crate::plugins::state::PluginState;
 use crate::router::Router;
+use channel::Channels;
+use destinations::Destinations;
+use instances::Instances;
+use services::{Services, Upstreams};
 
 pub use chain::{Chain, Slot};
 pub use channel::{Channel, NodeTls};
 pub use compile::apply;
 pub use handle::{Handle, Reader};
 
-/// A snapshot, compiled.
+/// A snapshot, compiled; a clone shares its structure.
+#[derive(Clone)]
 pub struct Runtime {
     /// Which snapshot.
     pub config_hash: ConfigHash,
@@ -43,9 +57,14 @@ pub struct Runtime {
     pub directory: Directory,
     /// The plugins of requests that no route matches.
     pub global: Chain,
-    /// In the order that the router numbers them.
-    routes: Vec<Destination>,
-    reuse: compile::Reuse,
+    /// What it was compiled of.
+    config: Config,
+    instances: Instances,
+    upstreams: Upstreams,
+    services: Services,
+    channels: Channels,
+    certificates: Arc<certificates::NamedCertificates>,
+    destinations: Destinations,
 }
 
 /// Where the requests of a route go.
@@ -107,6 +126,8 @@ pub struct Tools {
     pub tls: NodeTls,
     /// Time and ids.
     pub clock: Clock,
+    /// How routes are read.
+    pub flavour: Flavour,
 }
 
 /// Why a config cannot be served.
@@ -122,12 +143,17 @@ pub struct CompileError {
 impl Runtime {
     /// Returns where the requests go of the route that the router has in this slot.
     pub fn destination(&self, slot: usize) -> Option<&Destination> {
-        self.routes.get(slot)
+        self.destinations.find(slot)
+    }
+
+    /// Returns the certificates that are shown for server names.
+    pub fn names(&self) -> &Names {
+        &self.certificates.names
     }
 
     /// Returns how a target of an upstream does.
     pub fn health(&self, upstream: Uuid, host: &str, port: u16) -> TargetHealth {
-        let upstream = self.reuse.upstream(upstream);
+        let upstream = self.upstreams.find(upstream);
         upstream.map_or_else(TargetHealth::unchecked, |it| it.balancer.health(host, port))
     }
 }

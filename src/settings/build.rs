@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::error::SettingsError;
 use super::layout::{
-    Admin, Cluster, ClusterMtls, ClusterProtocol, Database, Declarative, Dns, LogLevel, Ocsp,
-    Proxy, ProxyServer, SnapshotKeep, Status, Tls, UpstreamKeepalive,
+    AccessFormat, Admin, Cluster, ClusterMtls, ClusterProtocol, Database, Declarative, Dns,
+    LogLevel, Ocsp, Proxy, ProxyServer, SnapshotKeep, Status, Tls, UpstreamKeepalive,
 };
 use super::listener::{self, Listener};
 use super::pem::{self, PemPair};
@@ -17,6 +17,7 @@ use super::validate::{self, Checked};
 use super::values::{Value, Values};
 use super::{Settings, table};
 use crate::domain::catalog::UnsupportedPlugins;
+use crate::domain::kinds::route::Flavour;
 
 impl Settings {
     /// Types, checks and lays out what was set.
@@ -50,6 +51,7 @@ impl Settings {
                 "store" => UnsupportedPlugins::Store,
                 _ => UnsupportedPlugins::Refuse,
             },
+            router_flavour: Flavour::named(reader.text("router_flavor")).unwrap_or_default(),
             vaults: values.list("vaults").to_vec(),
             vault_env_prefix: values.text("vault_env_prefix").map(str::to_owned),
             cluster: reader.cluster(listeners.cluster),
@@ -76,6 +78,7 @@ impl Settings {
         self.proxy.trusted_ips = checked.trusted_ips;
         self.proxy.port_maps = checked.port_maps;
         self.proxy.client_max_body_size = checked.client_max_body_size;
+        self.proxy.access_format = checked.access_format;
         self.proxy.client_body_buffer_size = checked.client_body_buffer_size;
         self.admin.clients = checked.admin_clients;
         self.admin.client_max_body_size = checked.admin_max_body_size;
@@ -85,7 +88,13 @@ impl Settings {
         self.tls.status = checked.status_pairs;
         self.tls.client = checked.client_pair;
         self.tls.trusted = checked.trusted;
+        self.tls.session_timeout = checked.session_timeout;
     }
+}
+
+/// nginx takes a format behind the path of a log.
+fn first_word(text: &str) -> String {
+    text.split_whitespace().next().unwrap_or("off").to_owned()
 }
 
 /// The listeners of every kind.
@@ -122,6 +131,11 @@ impl Reader<'_> {
     fn text(&self, name: &str) -> &str {
         let default = || table::find(name).and_then(|it| it.default).unwrap_or_default();
         self.values.text(name).unwrap_or_else(default)
+    }
+
+    /// Returns a property that nginx' HTTP module has under a name of its own, too.
+    fn nginx_http(&self, name: &str) -> &str {
+        self.values.text(&format!("nginx_http_{name}")).unwrap_or_else(|| self.text(name))
     }
 
     pub(super) fn owned(&self, name: &str) -> String {
@@ -226,8 +240,17 @@ impl Reader<'_> {
                 idle_timeout: self.seconds("upstream_keepalive_idle_timeout"),
             },
             error_default_type: self.owned("error_default_type"),
+            error_templates: ["json", "plain", "html", "xml"]
+                .into_iter()
+                .filter_map(|form| {
+                    let path = self.values.text(&format!("error_template_{form}"))?;
+                    Some((form, pem::absolute(path.as_ref())))
+                })
+                .collect(),
+            charset: Some(self.owned("nginx_http_charset")).filter(|it| it != "off"),
             allow_debug_header: self.values.flag("allow_debug_header"),
-            access_log: self.owned("proxy_access_log"),
+            access_log: first_word(self.text("proxy_access_log")),
+            access_format: AccessFormat::default(),
             error_log: self.owned("proxy_error_log"),
         }
     }
@@ -253,8 +276,7 @@ impl Reader<'_> {
     }
 
     fn tls(&self) -> Tls {
-        let protocols = self.values.text("nginx_http_ssl_protocols");
-        let protocols = protocols.unwrap_or_else(|| self.text("ssl_protocols"));
+        let protocols = self.nginx_http("ssl_protocols");
         Tls {
             proxy: Vec::new(),
             admin: Vec::new(),
@@ -264,6 +286,10 @@ impl Reader<'_> {
             verify_depth: self.whole_u32("lua_ssl_verify_depth"),
             cipher_suite: self.owned("ssl_cipher_suite"),
             protocols: protocols.split_whitespace().map(str::to_owned).collect(),
+            ciphers: self.values.text("ssl_ciphers").map(str::to_owned),
+            prefer_server_ciphers: self.nginx_http("ssl_prefer_server_ciphers") == "on",
+            session_tickets: self.nginx_http("ssl_session_tickets") == "on",
+            session_timeout: Duration::ZERO,
         }
     }
 

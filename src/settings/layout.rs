@@ -217,12 +217,30 @@ pub struct Proxy {
     pub upstream_keepalive: UpstreamKeepalive,
     /// The type of error bodies when the client names none.
     pub error_default_type: String,
+    /// The files of error texts of the operator's own, by `json`, `plain`, `html` and `xml`.
+    pub error_templates: Vec<(&'static str, PathBuf)>,
+    /// The charset of texts whose upstream does not say it.
+    pub charset: Option<String>,
     /// Whether the `Kong-Debug` header is heard.
     pub allow_debug_header: bool,
     /// A path below the prefix, an absolute one, or `off`.
     pub access_log: String,
+    /// How lines of it look.
+    pub access_format: AccessFormat,
     /// As `access_log`.
     pub error_log: String,
+}
+
+/// How lines of the access log look; the word behind its path.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum AccessFormat {
+    /// nginx's `combined` with the request id, and what config was in force (`kong_log_format`).
+    #[default]
+    Kong,
+    /// nginx's `combined`.
+    Combined,
+    /// One JSON object a line.
+    Json,
 }
 
 /// The connections kept open to upstreams.
@@ -310,6 +328,14 @@ pub struct Tls {
     pub cipher_suite: String,
     /// The protocol versions offered, such as `TLSv1.2`.
     pub protocols: Vec<String>,
+    /// The list of ciphers, as OpenSSL writes it, that counts with `custom`.
+    pub ciphers: Option<String>,
+    /// Whether our order of ciphers decides with `custom`.
+    pub prefer_server_ciphers: bool,
+    /// Whether sessions can be resumed by tickets.
+    pub session_tickets: bool,
+    /// How long a session can be resumed.
+    pub session_timeout: Duration,
 }
 
 /// Name resolution.

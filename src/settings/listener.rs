@@ -2,6 +2,9 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::time;
 
 /// One address to listen on, and how.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -28,7 +31,23 @@ pub struct Listener {
     pub so_keepalive: Option<String>,
 }
 
+/// How idle connections are probed; what is absent is as the system has it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Keepalive {
+    /// How long a connection is idle before the first probe.
+    pub idle: Option<Duration>,
+    /// The time between two probes.
+    pub interval: Option<Duration>,
+    /// How many probes without an answer end the connection.
+    pub count: Option<u32>,
+}
+
 impl Listener {
+    /// Returns how idle connections are probed, if they are.
+    pub fn keepalive(&self) -> Option<Keepalive> {
+        keepalive(self.so_keepalive.as_deref()?)?
+    }
+
     fn at(addr: SocketAddr) -> Self {
         Self {
             addr,
@@ -66,7 +85,7 @@ impl Listener {
                 self.backlog = count.parse().ok();
                 self.backlog.is_some()
             }
-            Some(("so_keepalive", value)) if is_keepalive(value) => {
+            Some(("so_keepalive", value)) if keepalive(value).is_some() => {
                 self.so_keepalive = Some(value.to_owned());
                 true
             }
@@ -142,15 +161,24 @@ fn is_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|it| it.is_ascii_digit())
 }
 
-fn is_keepalive(value: &str) -> bool {
-    let word = |it: &str| it.bytes().all(|byte| byte.is_ascii_alphanumeric());
+/// Reads `on`, `off` or `idle:interval:count`, whose parts may be left out; nothing, if it is neither.
+fn keepalive(value: &str) -> Option<Option<Keepalive>> {
+    let time = |it: &str| match it {
+        "" => Some(None),
+        it => Some(Some(time::parse(it)?)),
+    };
     let mut parts = value.split(':');
     match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some("on" | "off"), None, None, None) => true,
+        (Some("on"), None, None, None) => Some(Some(Keepalive::default())),
+        (Some("off"), None, None, None) => Some(None),
         (Some(idle), Some(interval), Some(count), None) => {
-            word(idle) && word(interval) && count.bytes().all(|it| it.is_ascii_digit())
+            let count = match count {
+                "" => None,
+                count => Some(count.parse().ok()?),
+            };
+            Some(Some(Keepalive { idle: time(idle)?, interval: time(interval)?, count }))
         }
-        _ => false,
+        _ => None,
     }
 }
 

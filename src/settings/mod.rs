@@ -25,6 +25,7 @@ mod source;
 mod table;
 #[cfg(test)]
 mod tests;
+mod time;
 mod validate;
 mod values;
 
@@ -34,11 +35,11 @@ use std::io;
 
 pub use self::error::SettingsError;
 pub use self::layout::{
-    Admin, AdminClients, Cluster, ClusterMtls, ClusterProtocol, Database, Declarative, Dns,
-    LogLevel, Ocsp, Proxy, ProxyServer, Role, SnapshotKeep, Status, Tls, TrustedAddress,
-    UpstreamKeepalive,
+    AccessFormat, Admin, AdminClients, Cluster, ClusterMtls, ClusterProtocol, Database,
+    Declarative, Dns, LogLevel, Ocsp, Proxy, ProxyServer, Role, SnapshotKeep, Status, Tls,
+    TrustedAddress, UpstreamKeepalive,
 };
-pub use self::listener::Listener;
+pub use self::listener::{Keepalive, Listener};
 pub use self::pem::{Pem, PemPair};
 pub use self::postgres::{Postgres, PostgresTls};
 pub use self::prefix::Prefix;
@@ -48,6 +49,7 @@ pub use self::source::Sources;
 pub use self::table::ALL as PROPERTIES;
 use self::values::{Value, Values};
 use crate::domain::catalog::UnsupportedPlugins;
+use crate::domain::kinds::route::Flavour;
 
 /// The level of Kong's Admin API and file format that this product implements.
 pub const KONG_VERSION: &str = "3.9.1";
@@ -77,6 +79,8 @@ pub struct Settings {
     pub plugins: Vec<String>,
     /// What becomes of enabled plugins that this version has no handler for.
     pub unsupported_plugins: UnsupportedPlugins,
+    /// How routes are written and matched.
+    pub router_flavour: Flavour,
     /// The vaults that may be used: names, or `bundled`.
     pub vaults: Vec<String>,
     /// The environment vault's default prefix for variable names.

@@ -241,7 +241,9 @@ fn other_settings_are_refused_in_kongs_words() {
         assert_eq!(messages(&[(name, value)]), [message]);
     }
     assert!(messages(&[("KONG_TRUSTED_IPS", "x")])[0].ends_with("or 'unix:', got 'x'"));
-    assert!(messages(&[("KONG_ROUTER_FLAVOR", "expressions")])[0].contains("not supported"));
+    let flavors = "traditional, traditional_compatible, expressions";
+    let invalid = format!("router_flavor has an invalid value: 'other' ({flavors})");
+    assert_eq!(messages(&[("KONG_ROUTER_FLAVOR", "other")]), [invalid]);
 }
 
 #[test]

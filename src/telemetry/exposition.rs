@@ -83,7 +83,7 @@ mod tests {
         let expected = "# HELP up Whether it is up\n# TYPE up gauge\nup 1\n\
                         # HELP seen What was seen\n# TYPE seen counter\n\
                         seen{who=\"a\\\\b\\\"c\\nd\",where=\"\"} 0.5\n\
-                        seen{who=\"e\",where=\"f\"} 18446744073709551616\n";
+                        seen{who=\"e\",where=\"f\"} 18446744073709552000\n";
         assert_eq!(page.finish(), expected);
     }
 }

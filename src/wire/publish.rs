@@ -18,6 +18,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::admit::admit;
 use super::answer::{Answer, immutable, plain, refusal};
 use super::frame::{self, FromControl, FromData, PROTOCOL, Pin, Welcome};
+use super::gate::Gate;
 use super::kong;
 use super::kong::compat::Ours;
 use super::kong::introduction::Arguments;
@@ -25,7 +26,7 @@ use super::kong::serve::{Outlets, Terms};
 use super::native::{Known, in_this_epoch};
 use super::recent::Recent;
 use super::session::publisher::{Action, Publisher, Timing};
-use super::socket::{NODES, PATH, SNAPSHOTS, Socket, SocketError};
+use super::socket::{NODES, PATH, SNAPSHOTS, Socket, SocketError, Text};
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::fleet::Fleet;
@@ -39,8 +40,8 @@ use crate::snapshot::head::Signer;
 use crate::telemetry::trouble::Trouble;
 use crate::writer::Head;
 
-/// How long a handshake, and then the head of a request, may take.
-const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+/// How long the head of a request may take.
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
 
 /// How often a session looks at the time.
 const TICK: Duration = Duration::from_secs(1);
@@ -98,7 +99,7 @@ pub async fn publish(
     stop: watch::Receiver<bool>,
 ) -> Result<(), TlsError> {
     let tls = cluster_server_config(&publication.identity, &publication.clock)?;
-    let tls = TlsAcceptor::from(tls);
+    let gate = Arc::new(Gate::new(TlsAcceptor::from(tls)));
     let signer = publication.cluster.clone();
     let public_key = signer.key.verify_key().to_string();
     let pin = Pin { cluster_id: signer.cluster_id, public_key };
@@ -109,7 +110,7 @@ pub async fn publish(
     let mut tasks = JoinSet::new();
     tasks.spawn(remember(shared.clone()));
     for listener in listeners {
-        tasks.spawn(accept(listener, tls.clone(), shared.clone()));
+        tasks.spawn(accept(listener, gate.clone(), shared.clone()));
     }
     while tasks.join_next().await.is_some() {}
     Ok(())
@@ -132,7 +133,7 @@ async fn remember(shared: Arc<Shared>) {
     }
 }
 
-async fn accept(listener: TcpListener, tls: TlsAcceptor, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, gate: Arc<Gate>, shared: Arc<Shared>) {
     let mut stop = shared.stop.clone();
     let mut connections = JoinSet::new();
     let mut trouble = Trouble::lasting(ACCEPT_QUIET);
@@ -147,7 +148,7 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, shared: Arc<Shared>) {
                 if trouble.ends() {
                     tracing::info!("[clustering] connections are accepted again");
                 }
-                connections.spawn(connection(stream, peer, tls.clone(), shared.clone()));
+                connections.spawn(connection(stream, peer, gate.clone(), shared.clone()));
             }
             Err(error) => {
                 if trouble.begins() {
@@ -161,21 +162,22 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, shared: Arc<Shared>) {
     while connections.join_next().await.is_some() {}
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor, shared: Arc<Shared>) {
+async fn connection(stream: TcpStream, peer: SocketAddr, gate: Arc<Gate>, shared: Arc<Shared>) {
     // Frames are small and each is waited for.
     let _ = stream.set_nodelay(true);
-    let stream = match timeout(HANDSHAKE_WITHIN, tls.accept(stream)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => {
-            tracing::warn!(%peer, %error, "[clustering] TLS handshake failed");
-            return;
-        }
-        Err(_) => {
-            tracing::warn!(%peer, "[clustering] TLS handshake took too long");
+    let mut stop = shared.stop.clone();
+    let passed = tokio::select! {
+        passed = gate.pass(stream) => passed,
+        _ = stop.wait_for(|stop| *stop) => return,
+    };
+    let stream = match passed {
+        Ok(stream) => stream,
+        Err(error) => {
+            let reason = std::error::Error::source(&error);
+            tracing::warn!(%peer, error = reason, "[clustering] {error}");
             return;
         }
     };
-    let mut stop = shared.stop.clone();
     let admitted = tokio::select! {
         admitted = admit(&shared, peer, stream.get_ref().1.peer_certificates()) => admitted,
         _ = stop.wait_for(|stop| *stop) => return,
@@ -190,16 +192,15 @@ async fn connection(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor, share
             None
         }
     };
-    let service = service_fn(|request| {
-        let answer = match &certificate {
-            Some(certificate) => answer(&shared, request, peer, certificate),
+    let service = service_fn(|request| async {
+        match &certificate {
+            Some(certificate) => answer(&shared, request, peer, certificate).await,
             None => Ok(refusal()),
-        };
-        async move { answer }
+        }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HANDSHAKE_WITHIN)
+        .header_read_timeout(HEAD_WITHIN)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     tokio::select! {
@@ -215,7 +216,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor, share
 #[error("ended without an answer")]
 struct Silence;
 
-fn answer(
+async fn answer(
     shared: &Arc<Shared>,
     request: Request<Incoming>,
     peer: SocketAddr,
@@ -229,7 +230,10 @@ fn answer(
         return upgrade(shared, request, peer, certificate);
     }
     let content = if let Some(hash) = path.strip_prefix(SNAPSHOTS) {
-        hash.parse().ok().and_then(|hash| shared.recent.pack(hash))
+        match hash.parse() {
+            Ok(hash) => shared.recent.pack(hash).await,
+            Err(_) => None,
+        }
     } else if let Some(hash) = path.strip_prefix(NODES) {
         shared.recent.nodes(hash)
     } else {
@@ -398,7 +402,7 @@ async fn perform(
     let (fleet, now) = (&shared.publication.fleet, shared.publication.clock.now());
     let lag_max = shared.publication.timing.lag_max;
     for action in actions {
-        let frame = match action {
+        let text = match action {
             Action::Joined(..) | Action::Judged(_) | Action::Withheld(_) | Action::Say(_) => {
                 known.note(action, shared);
                 continue;
@@ -428,18 +432,23 @@ async fn perform(
             }
             Action::Close(reason) => return Err(reason.to_string()),
             Action::Welcome => {
-                FromControl::Welcome(Welcome { protocol: PROTOCOL, pin: shared.pin.clone() })
+                let pin = shared.pin.clone();
+                Text::of(&FromControl::Welcome(Welcome { protocol: PROTOCOL, pin }))
             }
-            Action::Heartbeat => FromControl::Heartbeat,
+            Action::Heartbeat => Text::of(&FromControl::Heartbeat),
             Action::Announce { offer, from } => {
                 let (head, revision) = (&offer.head, offer.revision);
                 let signed = shared.recent.sign(head, revision).map_err(|e| e.to_string())?;
-                let delta = from.and_then(|from| shared.recent.delta(from, head, signed));
-                delta.map_or(FromControl::Head(signed), FromControl::Delta)
+                let delta = match from {
+                    Some(from) => shared.recent.delta(from, head, signed).await,
+                    None => None,
+                };
+                delta.map_or_else(|| Text::of(&FromControl::Head(signed)), Ok)
             }
         };
+        let text = text.map_err(|error| error.to_string())?;
         // A peer that does not read stalls only this task, and not for ever.
-        let sent = timeout(lag_max, socket.send(&frame)).await;
+        let sent = timeout(lag_max, socket.send_text(text)).await;
         sent.map_err(|_| "peer does not read".to_owned())?
             .map_err(|error: SocketError| error.to_string())?;
     }

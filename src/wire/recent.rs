@@ -4,10 +4,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use tokio::task::JoinError;
 
-use super::frame::Delta;
+use super::frame::{Delta, FromControl};
 use super::kong::table::config_hash;
-use super::socket::BATCH_LEN;
+use super::made::Made;
+use super::socket::{BATCH_LEN, Text};
 use crate::domain::catalog::Catalog;
 use crate::domain::event::encode_changes;
 use crate::domain::hash::{ConfigHash, NodeHash};
@@ -23,11 +25,20 @@ const HEADS_MAX: usize = 64;
 /// Larger deltas are not sent: the data plane fetches what it lacks, in the bytes of the nodes.
 const DELTA_BYTES_MAX: usize = 256 << 10;
 
+/// How many deltas are kept: data planes do not all come from the same config.
+const DELTAS_MAX: usize = 16;
+
+/// How many packs are kept: of a head, and of the one before while it is still sent.
+const PACKS_MAX: usize = 2;
+
 /// The heads of late and the key that signs them; shared by all sessions.
 pub(super) struct Recent {
     catalog: Arc<Catalog>,
     signer: Signer,
     state: Mutex<State>,
+    /// By where they begin and where they lead; nothing where the way is too long.
+    deltas: Made<(ConfigHash, SignedHead), Option<Text>>,
+    packs: Made<ConfigHash, Bytes>,
 }
 
 /// Every node of the held heads and of those of late, by hash; made when the first one is asked for.
@@ -68,9 +79,6 @@ struct State {
     held: Vec<Arc<Head>>,
     index: Option<Index>,
     signed: Option<SignedHead>,
-    /// A thousand data planes ask for the same.
-    delta: Option<Delta>,
-    pack: Option<(ConfigHash, Bytes)>,
 }
 
 impl State {
@@ -82,7 +90,8 @@ impl State {
 
 impl Recent {
     pub(super) fn new(catalog: Arc<Catalog>, signer: Signer) -> Self {
-        Self { catalog, signer, state: Mutex::default() }
+        let (deltas, packs) = (Made::keeping(DELTAS_MAX), Made::keeping(PACKS_MAX));
+        Self { catalog, signer, state: Mutex::default(), deltas, packs }
     }
 
     // What is remembered can be made anew, so a poisoned lock is still good.
@@ -133,26 +142,26 @@ impl Recent {
         Ok(signed)
     }
 
-    /// Returns the changes from `from` to a head, unless `from` is forgotten or they are too many.
-    pub(super) fn delta(&self, from: ConfigHash, head: &Head, signed: SignedHead) -> Option<Delta> {
-        let base = {
-            let state = self.lock();
-            if let Some(delta) = &state.delta
-                && delta.from == from
-                && delta.head == signed
-            {
-                return Some(delta.clone());
+    /// Returns the frame with the changes from `from` to a head, unless `from` is forgotten or they
+    /// are too many.
+    pub(super) async fn delta(
+        &self,
+        from: ConfigHash,
+        head: &Arc<Head>,
+        signed: SignedHead,
+    ) -> Option<Text> {
+        let base = self.find(from)?;
+        let (catalog, head) = (self.catalog.clone(), head.clone());
+        let make = move || {
+            let changes = base.snapshot.config().diff(&catalog, head.snapshot.config());
+            let bytes: usize = changes.iter().map(change_bytes).sum();
+            if bytes > DELTA_BYTES_MAX {
+                return None;
             }
-            state.all().find(|head| head.config_hash == from)?.clone()
+            let delta = Delta { from, head: signed, changes: encode_changes(&changes) };
+            Text::of(&FromControl::Delta(delta)).ok()
         };
-        let changes = base.snapshot.config().diff(&self.catalog, head.snapshot.config());
-        let bytes: usize = changes.iter().map(change_bytes).sum();
-        if bytes > DELTA_BYTES_MAX {
-            return None;
-        }
-        let delta = Delta { from, head: signed, changes: encode_changes(&changes) };
-        self.lock().delta = Some(delta.clone());
-        Some(delta)
+        self.deltas.of((from, signed), make).await.inspect_err(not_made).ok()?
     }
 
     fn find(&self, hash: ConfigHash) -> Option<Arc<Head>> {
@@ -165,16 +174,10 @@ impl Recent {
     }
 
     /// Returns the pack of a recent config.
-    pub(super) fn pack(&self, hash: ConfigHash) -> Option<Bytes> {
-        if let Some((known, bytes)) = &self.lock().pack
-            && *known == hash
-        {
-            return Some(bytes.clone());
-        }
+    pub(super) async fn pack(&self, hash: ConfigHash) -> Option<Bytes> {
         let head = self.find(hash)?;
-        let bytes = Bytes::from(pack::encode(&head.snapshot));
-        self.lock().pack = Some((hash, bytes.clone()));
-        Some(bytes)
+        let make = move || Bytes::from(pack::encode(&head.snapshot));
+        self.packs.of(hash, make).await.inspect_err(not_made).ok()
     }
 
     /// Returns the nodes of recent configs that a text names: one as it is, many in a row. None if
@@ -197,6 +200,11 @@ impl Recent {
             many => Some(pack::join(many)),
         }
     }
+}
+
+/// A data plane can do without, or asks again.
+fn not_made(error: &JoinError) {
+    tracing::error!(%error, "[clustering] content for data planes could not be made");
 }
 
 fn change_bytes(change: &crate::domain::event::Change) -> usize {

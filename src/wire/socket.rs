@@ -1,11 +1,14 @@
 //! A WebSocket that carries frames, on either side.
 
+use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
@@ -24,6 +27,13 @@ pub(super) const BATCH_LEN: usize = 128;
 /// The largest frame that is read, in bytes, which is less than any `cluster_max_payload`; deltas
 /// that are larger are fetched by hash instead.
 const FRAME_BYTES_MAX: usize = 1 << 20;
+
+/// How many bytes are read at once, in a buffer that each connection keeps: frames of every day fit.
+const READ_BYTES: usize = 4 << 10;
+
+/// A longer text goes out in parts of this length, because each connection keeps a buffer of the
+/// longest part that it ever sent.
+const PART_BYTES_MAX: usize = 16 << 10;
 
 /// Why no frame came.
 #[derive(Debug, thiserror::Error)]
@@ -51,11 +61,24 @@ pub(super) enum SocketError {
     NoSuchPath,
 }
 
+/// A frame as it is sent; a clone shares the bytes.
+#[derive(Clone, Debug)]
+pub(super) struct Text(Bytes);
+
+impl Text {
+    /// Encodes a frame.
+    pub(super) fn of(frame: &impl Serialize) -> Result<Self, SocketError> {
+        let text = serde_json::to_vec(frame).map_err(SocketError::NoFrame)?;
+        Ok(Self(text.into()))
+    }
+}
+
 /// Frames over a WebSocket.
 pub(super) struct Socket<S>(WebSocketStream<S>);
 
 fn config() -> WebSocketConfig {
     WebSocketConfig::default()
+        .read_buffer_size(READ_BYTES)
         .max_message_size(Some(FRAME_BYTES_MAX))
         .max_frame_size(Some(FRAME_BYTES_MAX))
         .max_write_buffer_size(2 * FRAME_BYTES_MAX)
@@ -75,8 +98,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// Sends a frame.
     pub(super) async fn send(&mut self, frame: &impl Serialize) -> Result<(), SocketError> {
-        let text = serde_json::to_string(frame).map_err(SocketError::NoFrame)?;
-        self.0.send(Message::text(text)).await.map_err(broken)
+        self.send_text(Text::of(frame)?).await
+    }
+
+    /// Sends a frame that is encoded.
+    pub(super) async fn send_text(&mut self, Text(mut rest): Text) -> Result<(), SocketError> {
+        let mut kind = Data::Text;
+        loop {
+            let part = rest.split_to(rest.len().min(PART_BYTES_MAX));
+            let part = Frame::message(part, OpCode::Data(kind), rest.is_empty());
+            self.0.send(Message::Frame(part)).await.map_err(broken)?;
+            if rest.is_empty() {
+                return Ok(());
+            }
+            kind = Data::Continue;
+        }
     }
 
     /// Waits for a frame.
@@ -123,5 +159,30 @@ fn broken(error: Error) -> SocketError {
     match error {
         Error::ConnectionClosed | Error::AlreadyClosed => SocketError::Closed,
         error => SocketError::Broken(Box::new(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::frame::FromData;
+
+    /// More than a part, with signs of several bytes across its ends.
+    #[tokio::test]
+    async fn a_long_frame_comes_as_one_whatever_parts_it_went_in() {
+        let (here, there) = tokio::io::duplex(1 << 10);
+        let mut server = Socket::server(here).await;
+        let mut client =
+            Socket(WebSocketStream::from_raw_socket(there, Role::Client, Some(config())).await);
+        for length in [0, 1, PART_BYTES_MAX, 3 * PART_BYTES_MAX] {
+            let text = "\u{20ac}".repeat(length);
+            let (sent, received) = tokio::join!(server.send(&text), client.receive::<String>());
+            sent.unwrap();
+            assert_eq!(received.unwrap(), text, "{length}");
+        }
+        let heartbeat = FromData::Heartbeat { applied: None };
+        let (sent, received) = tokio::join!(client.send(&heartbeat), server.receive::<FromData>());
+        sent.unwrap();
+        assert_eq!(received.unwrap(), heartbeat);
     }
 }

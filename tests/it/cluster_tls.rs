@@ -2,6 +2,7 @@
 //!
 //! Quotations are of Kong's manual of hybrid mode.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -194,6 +195,28 @@ pub(crate) async fn ask(address: SocketAddr, own: Option<&(String, String)>) -> 
     // A silent close may come as a reset.
     let _ = stream.read_to_end(&mut bytes).await;
     String::from_utf8(bytes).unwrap()
+}
+
+/// Handshakes are made a few at a time, so that a fleet that comes back at once leaves room for
+/// everybody else; who begins one and says nothing must not keep others from theirs.
+#[tokio::test]
+async fn silent_peers_keep_nobody_from_a_handshake() {
+    let cluster = Cluster::without_data().await;
+    let port = cluster.control.as_ref().unwrap().cluster[0];
+    let mut silent = Vec::new();
+    for _ in 0..80 {
+        silent.push(TcpStream::connect(port).await.unwrap());
+    }
+    assert_eq!(
+        ask(port, None).await,
+        "",
+        "a handshake, and what follows for want of a certificate"
+    );
+    for peer in &silent {
+        let read = peer.try_read(&mut [0; 8]);
+        let waits = read.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+        assert!(waits, "a silent peer was given up before: {read:?}");
+    }
 }
 
 #[tokio::test]

@@ -156,6 +156,7 @@ async fn calls_go_through_with_messages_trailers_and_status() {
         assert_eq!(answer.status(), 200, "{name}");
         assert_eq!(answer.headers()["content-type"], "application/grpc+proto");
         assert_eq!(answer.headers()["x-te"], "trailers");
+        assert_eq!(answer.headers()["via"], "2 kong/3.9.1");
         let body = answer.into_body().collect().await.unwrap();
         let trailers = body.trailers().unwrap();
         assert_eq!(trailers["grpc-status"], "0");

@@ -58,6 +58,7 @@ const DOORS: &[(&str, &[&str])] = &[
     // A pattern that the router could not compile is refused when it is written.
     ("regex", &["router", "domain"]),
     ("regex_automata", &["router"]),
+    ("regex_syntax", &["router"]),
     ("sqlx", &["log"]),
     ("tokio_tungstenite", &["wire"]),
     ("webpki", &["pki"]),

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 mod acceptance;
+mod access_log;
 mod acknowledged;
 mod admin_auth;
 mod bad_input;
@@ -19,10 +20,13 @@ mod crash;
 mod crash_loop;
 mod disconnected;
 mod disk_faults;
+mod downstream_tls;
 mod durability;
+mod edge;
 mod fleet;
 mod fleet_store;
 mod forward_proxy;
+mod forwarded;
 mod grpc;
 mod harness;
 mod history;
@@ -45,6 +49,7 @@ mod postgres_faults;
 mod postgres_tls;
 mod process;
 mod promotion;
+mod router_flavor;
 mod schemas;
 mod several_cps;
 mod smuggling;

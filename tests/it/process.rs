@@ -101,6 +101,22 @@ fn a_node_starts_reloads_and_stops_as_kongs_does() {
     node.run("stop").fails(&format!("nginx not running in prefix: {at}"));
 }
 
+/// Shells and service managers grant few unless asked, and a thousand data planes are more.
+#[test]
+fn a_node_opens_as_many_files_as_it_is_let() {
+    let node = Node::new("files");
+    let program = node.command();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -S -n 256 && exec \"$0\" start"]).arg(program.get_program());
+    let env = program.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    Answer::of(shell.env_clear().envs(env).output().unwrap()).says("Kong started\n");
+    let pid = node.pid().unwrap();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", pid.trim())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let limits: Vec<_> = line.split_whitespace().skip(3).take(2).collect();
+    assert!(limits[0] == limits[1] && limits[0] != "256", "{line}");
+}
+
 #[test]
 fn quit_ends_a_node_gracefully() {
     let node = Node::new("quit");

@@ -191,6 +191,20 @@ impl Config {
         deleted.chain(upserted.into_iter().map(Change::Upserted)).collect()
     }
 
+    /// Returns each entity that is not the same in `target`, as it is here and as it is there, in
+    /// (kind, id) order. Costs about what changed, where the two share their structure.
+    pub fn changed<'c>(
+        &'c self,
+        target: &'c Self,
+    ) -> impl Iterator<Item = (Option<&'c Entity>, Option<&'c Entity>)> {
+        use imbl::ordmap::DiffItem;
+        self.entities.diff(&target.entities).map(|item| match item {
+            DiffItem::Add(_, new) => (None, Some(new)),
+            DiffItem::Update { old: (_, old), new: (_, new) } => (Some(old), Some(new)),
+            DiffItem::Remove(_, old) => (Some(old), None),
+        })
+    }
+
     fn index(&mut self, catalog: &Catalog, entity: &Entity) {
         let marks = Marks::of(catalog, entity);
         let id = entity.id();

@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::flags;
+use crate::settings::Keepalive;
+
 /// One address to serve.
 #[derive(Clone, Debug)]
 pub struct ListenSpec {
@@ -15,6 +18,12 @@ pub struct ListenSpec {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Whether HTTP/2 is spoken too: by ALPN under TLS, by prior knowledge without.
     pub http2: bool,
+    /// Whether each connection begins with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
+    /// Whether an IPv6 address refuses IPv4.
+    pub ipv6only: bool,
+    /// How idle connections are probed, if they are.
+    pub keepalive: Option<Keepalive>,
     /// Connections that may wait to be accepted, per core.
     pub backlog: i32,
 }
@@ -44,33 +53,29 @@ pub(super) fn bind_all(
     if spec.addr.port() != 0 {
         // With SO_REUSEPORT a second gateway of the same user would silently take a share of the
         // connections; a socket without it is refused while anybody listens.
-        drop(bind(spec.addr, false, spec.backlog).map_err(failed)?);
+        drop(bind(spec, spec.addr, false).map_err(failed)?);
     }
     let mut addr = spec.addr;
     let mut sockets = Vec::with_capacity(cores);
     for _ in 0..cores {
-        let socket = bind(addr, true, spec.backlog).map_err(failed)?;
+        let socket = bind(spec, addr, true).map_err(failed)?;
         addr = socket.local_addr().map_err(failed)?;
         sockets.push(socket);
     }
     Ok((sockets, addr))
 }
 
-fn bind(addr: SocketAddr, shared: bool, backlog: i32) -> io::Result<TcpListener> {
+fn bind(spec: &ListenSpec, addr: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
-    if addr.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
     socket.set_nonblocking(true)?;
-    // Accepted sockets inherit it, which saves a syscall per connection.
-    socket.set_tcp_nodelay(true)?;
+    flags::set(&socket, spec)?;
     if shared {
         socket.set_reuse_port(true)?;
     }
     socket.bind(&addr.into())?;
     if shared {
-        socket.listen(backlog.max(1))?;
+        socket.listen(spec.backlog.max(1))?;
     }
     Ok(socket.into())
 }

@@ -26,6 +26,7 @@ use super::connection::ConnectionInfo;
 use super::counters::CoreCounters;
 use super::drain::Drain;
 use super::http1;
+use super::proxy_protocol;
 use super::request::ClientRequest;
 use super::stream::{ClientStream, Transport};
 use crate::telemetry::trouble::Trouble;
@@ -118,6 +119,7 @@ pub(super) struct Door {
     pub(super) local: SocketAddr,
     pub(super) tls: Option<TlsAcceptor>,
     pub(super) http2: bool,
+    pub(super) proxy_protocol: bool,
 }
 
 /// How long accepting pauses when the process is out of descriptors or memory.
@@ -144,7 +146,8 @@ where
                 core.counters.accepted.add();
                 let info = ConnectionInfo::open(peer, door.local, core.clone());
                 let (tls, handler) = (door.tls.clone(), handler.clone());
-                let serving = serve(core.clone(), socket, info, tls, door.http2, handler);
+                let begin = Begin { http2: door.http2, proxy_protocol: door.proxy_protocol };
+                let serving = serve(core.clone(), socket, info, tls, begin, handler);
                 tokio::task::spawn_local(serving);
             }
             Err(error) if is_of_one_connection(&error) => {}
@@ -163,12 +166,19 @@ fn is_of_one_connection(error: &std::io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
+/// How connections of a listener may begin.
+#[derive(Clone, Copy)]
+struct Begin {
+    http2: bool,
+    proxy_protocol: bool,
+}
+
 async fn serve<H, F>(
     core: Rc<Core>,
-    socket: TcpStream,
+    mut socket: TcpStream,
     mut info: ConnectionInfo,
     tls: Option<TlsAcceptor>,
-    http2: bool,
+    Begin { http2, proxy_protocol }: Begin,
     handler: Rc<H>,
 ) where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
@@ -179,6 +189,9 @@ async fn serve<H, F>(
         && let Ok(local) = socket.local_addr()
     {
         Rc::make_mut(&mut info.connection).local = local;
+    }
+    if proxy_protocol && Box::pin(announced(&core, &mut socket, &mut info)).await.is_none() {
+        return;
     }
     let Some(opened) = open(&core, socket, &mut info, tls, http2).await else { return };
     core.counters.handled.add();
@@ -191,6 +204,18 @@ async fn serve<H, F>(
         let read = stream.take_prefix();
         http1::serve(core, stream, read, info, handler).await;
     }
+}
+
+/// Reads what the balancer before us says; nothing, if that is not the PROXY protocol.
+async fn announced(core: &Core, socket: &mut TcpStream, info: &mut ConnectionInfo) -> Option<()> {
+    let read = timeout(core.limits.header_timeout, proxy_protocol::read(socket)).await;
+    let Ok(Ok(announced)) = read else {
+        let (peer, local) = (info.connection.peer, info.connection.local);
+        tracing::info!(%peer, address = %local, "a connection without a PROXY protocol header is closed");
+        return None;
+    };
+    Rc::make_mut(&mut info.connection).announced = announced.map(|it| it.source);
+    Some(())
 }
 
 /// Brings a socket to the point where HTTP begins; tells whether that is HTTP/2.

@@ -160,8 +160,8 @@ where
     let mut accepting = Vec::with_capacity(sockets.len());
     for (socket, local, spec) in sockets {
         let listener = tokio::net::TcpListener::from_std(socket)?;
-        let door =
-            Door { listener, local, tls: spec.tls.map(TlsAcceptor::from), http2: spec.http2 };
+        let (tls, proxy_protocol) = (spec.tls.map(TlsAcceptor::from), spec.proxy_protocol);
+        let door = Door { listener, local, tls, http2: spec.http2, proxy_protocol };
         accepting.push(tokio::task::spawn_local(accept_all(core.clone(), door, handler.clone())));
     }
     // A dropped server is a drain without patience.

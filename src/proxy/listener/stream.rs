@@ -36,6 +36,15 @@ impl ClientStream {
         BytesMut::from(std::mem::take(&mut self.prefix))
     }
 
+    /// Tells a TLS client that what it read was all, as far as that can be told at once.
+    pub(super) fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Transport::Tls(stream) = &mut self.transport {
+            // A client that takes nothing any more is left without.
+            let _told = Pin::new(stream).poll_shutdown(cx);
+        }
+        Poll::Ready(())
+    }
+
     /// Fails a write that has been pending for the send timeout: the client reads no more.
     fn bounded<T>(
         &mut self,

@@ -18,7 +18,15 @@ use super::*;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn spec(http2: bool, tls: Option<Arc<rustls::ServerConfig>>) -> ListenSpec {
-    ListenSpec { addr: ([127, 0, 0, 1], 0).into(), tls, http2, backlog: 64 }
+    ListenSpec {
+        addr: ([127, 0, 0, 1], 0).into(),
+        tls,
+        http2,
+        proxy_protocol: false,
+        ipv6only: true,
+        keepalive: None,
+        backlog: 64,
+    }
 }
 
 fn start(limits: ServeLimits, specs: Vec<ListenSpec>) -> ProxyServer {

@@ -97,7 +97,7 @@ impl Seen {
         match name.as_str() {
             "connection" => self.connection = true,
             "transfer-encoding" => self.transfer_encoding = true,
-            "keep-alive" | "proxy-connection" | "upgrade" => {}
+            "keep-alive" | "proxy-connection" | "upgrade" | "trailer" => {}
             _ => return,
         }
         self.hop_by_hop = true;

@@ -9,9 +9,11 @@ mod proxying;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use uuid::Uuid;
 
-use super::layout::{AdminClients, Role, TrustedAddress};
+use super::layout::{AccessFormat, AdminClients, Role, TrustedAddress};
 use super::pem::{self, Holds, Pem, PemPair};
 use super::values::Values;
 
@@ -38,6 +40,8 @@ pub(super) struct Checked {
     pub(super) client_pair: Option<PemPair>,
     pub(super) pg_pair: Option<PemPair>,
     pub(super) trusted: Vec<Option<Pem>>,
+    pub(super) session_timeout: Duration,
+    pub(super) access_format: AccessFormat,
 }
 
 /// Runs every rule.
@@ -69,7 +73,6 @@ pub(super) fn check(
     let admin_clients = rules.admin_access(role);
     rules.limits();
     rules.database();
-    rules.router();
     let [client_max_body_size, client_body_buffer_size, admin_max_body_size] = [
         "nginx_http_client_max_body_size",
         "nginx_http_client_body_buffer_size",
@@ -98,6 +101,8 @@ pub(super) fn check(
         client_pair,
         pg_pair,
         trusted,
+        session_timeout: rules.time("ssl_session_timeout"),
+        access_format: rules.access_format(),
     }
 }
 
@@ -233,15 +238,6 @@ impl Rules<'_> {
                 "Cassandra as a datastore for Kong is not supported in versions 3.4 and above. \
                  Please use Postgres.",
             );
-        }
-    }
-
-    fn router(&mut self) {
-        if let Some(flavor @ ("traditional" | "expressions")) = self.values.text("router_flavor") {
-            self.error(format!(
-                "router_flavor = {flavor} is not supported by this release: \
-                 use router_flavor = traditional_compatible"
-            ));
         }
     }
 }

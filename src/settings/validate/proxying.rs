@@ -1,13 +1,15 @@
 //! The rules of the proxy's own settings (reference hybrid.md, section 1.3).
 
 use std::net::IpAddr;
+use std::time::Duration;
 
-use super::super::layout::TrustedAddress;
+use super::super::layout::{AccessFormat, TrustedAddress};
+use super::super::time;
 
 use super::Rules;
 
 /// The words `headers` may hold, in lower case.
-const HEADERS: [&str; 11] = [
+const HEADERS: [&str; 12] = [
     "server_tokens",
     "latency_tokens",
     "via",
@@ -18,6 +20,7 @@ const HEADERS: [&str; 11] = [
     "x-kong-upstream-latency",
     "x-kong-upstream-status",
     "x-kong-request-id",
+    "x-config-hash",
     "off",
 ];
 
@@ -99,6 +102,34 @@ impl Rules<'_> {
         size(text).unwrap_or_else(|| {
             self.error(format!("{name} must be a size such as 8k or 10m, got '{text}'"));
             0
+        })
+    }
+
+    /// Reads the words behind the path of the access log.
+    pub(super) fn access_format(&mut self) -> AccessFormat {
+        let text = self.values.text("proxy_access_log").unwrap_or_default();
+        let mut format = AccessFormat::default();
+        for word in text.split_whitespace().skip(1) {
+            match word {
+                "kong_log_format" => format = AccessFormat::Kong,
+                "combined" => format = AccessFormat::Combined,
+                "json" => format = AccessFormat::Json,
+                _ => self.warnings.push(format!(
+                    "proxy_access_log: '{word}' is not supported by this release, which writes \
+                     kong_log_format, combined or json"
+                )),
+            }
+        }
+        format
+    }
+
+    /// Reads a time as nginx writes it, from `name` or the property of nginx that it is an alias of.
+    pub(super) fn time(&mut self, name: &str) -> Duration {
+        let of_nginx = self.values.text(&format!("nginx_http_{name}"));
+        let Some(text) = of_nginx.or_else(|| self.values.text(name)) else { return Duration::ZERO };
+        time::parse(text).unwrap_or_else(|| {
+            self.error(format!("{name} must be a time such as 10m or 1d, got '{text}'"));
+            Duration::ZERO
         })
     }
 }

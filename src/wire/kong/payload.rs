@@ -1,9 +1,7 @@
 //! Messages for data planes of Kong: each is made once for all that are to get the same.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use tokio::sync::OnceCell;
 use tokio::task::JoinError;
 use uuid::Uuid;
 
@@ -12,6 +10,7 @@ use super::table::export::{Origin, Payload, reconfigure};
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::domain::hash::ConfigHash;
+use crate::wire::made::Made;
 use crate::writer::Head;
 
 /// How many messages are kept: those of a few versions, of a head and the one before.
@@ -20,19 +19,17 @@ const KEPT: usize = 8;
 /// What tells messages apart: the config, and the version that it was made older for.
 type Name = (ConfigHash, Option<String>);
 
-type Making = Arc<OnceCell<Arc<Payload>>>;
-
 /// The messages of late.
 pub(in crate::wire) struct Payloads {
     catalog: Arc<Catalog>,
     cluster_id: Uuid,
     clock: Clock,
-    kept: Mutex<VecDeque<(Name, Making)>>,
+    made: Made<Name, Arc<Payload>>,
 }
 
 impl Payloads {
     pub(in crate::wire) fn new(catalog: Arc<Catalog>, cluster_id: Uuid, clock: Clock) -> Self {
-        Self { catalog, cluster_id, clock, kept: Mutex::default() }
+        Self { catalog, cluster_id, clock, made: Made::keeping(KEPT) }
     }
 
     /// Returns the message that has the config of a head, for data planes of a version.
@@ -47,28 +44,11 @@ impl Payloads {
         downgrade: Option<Arc<Downgrade>>,
     ) -> Result<Arc<Payload>, JoinError> {
         let name = (head.config_hash, downgrade.is_some().then(|| version.to_owned()));
-        let making = self.making(name);
-        let made = making.get_or_try_init(|| async {
-            let (catalog, snapshot) = (self.catalog.clone(), head.snapshot.clone());
-            let timestamp = self.clock.now_ms() as f64 / 1000.0;
-            let origin = Origin { cluster_id: self.cluster_id, timestamp };
-            let make = move || reconfigure(&catalog, &snapshot, &origin, downgrade.as_deref());
-            tokio::task::spawn_blocking(make).await.map(Arc::new)
-        });
-        made.await.cloned()
-    }
-
-    fn making(&self, name: Name) -> Making {
-        // What is kept can be made anew, so a poisoned lock is still good.
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, making)) = kept.iter().find(|(kept, _)| *kept == name) {
-            return making.clone();
-        }
-        if kept.len() >= KEPT {
-            kept.pop_front();
-        }
-        let making = Making::default();
-        kept.push_back((name, making.clone()));
-        making
+        let (catalog, snapshot) = (self.catalog.clone(), head.snapshot.clone());
+        let timestamp = self.clock.now_ms() as f64 / 1000.0;
+        let origin = Origin { cluster_id: self.cluster_id, timestamp };
+        let make =
+            move || Arc::new(reconfigure(&catalog, &snapshot, &origin, downgrade.as_deref()));
+        self.made.of(name, make).await
     }
 }

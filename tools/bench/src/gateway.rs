@@ -23,7 +23,7 @@ const BATCH: usize = 1000;
 pub(crate) struct ControlPlane {
     pub(crate) process: Process,
     pub(crate) admin: SocketAddr,
-    cluster: SocketAddr,
+    pub(crate) cluster: SocketAddr,
 }
 
 impl ControlPlane {
@@ -36,7 +36,18 @@ impl ControlPlane {
         more: &[(String, String)],
     ) -> anyhow::Result<Self> {
         make_certificate(hybridctl, &folder.join(CERTIFICATE), &folder.join(KEY))?;
-        let (admin, cluster) = (free_address()?, free_address()?);
+        let addresses = (free_address()?, free_address()?);
+        Self::start_again(hybridctl, folder, cores, addresses, more)
+    }
+
+    /// Starts a control plane where one was, at the same addresses: Admin API and cluster listener.
+    pub(crate) fn start_again(
+        hybridctl: &Path,
+        folder: &Path,
+        cores: &str,
+        (admin, cluster): (SocketAddr, SocketAddr),
+        more: &[(String, String)],
+    ) -> anyhow::Result<Self> {
         let (admin_listen, cluster_listen) = (admin.to_string(), cluster.to_string());
         let mut settings = vec![
             ("KONG_DATABASE", "sqlite"),
@@ -55,8 +66,9 @@ impl ControlPlane {
     }
 }
 
-const CERTIFICATE: &str = "cluster.crt";
-const KEY: &str = "cluster.key";
+/// The pair of a cluster, in its folder.
+pub(crate) const CERTIFICATE: &str = "cluster.crt";
+pub(crate) const KEY: &str = "cluster.key";
 
 fn start(
     hybridctl: &Path,

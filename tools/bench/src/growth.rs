@@ -1,20 +1,17 @@
 //! How the cost of a change, of a start and of memory grow with the configuration and the log.
 //!
 //! In this process and on one thread, without the Admin API: what is measured is the domain, the hash
-//! tree and the log. One entity in eleven is a service, the others are its routes.
+//! tree and the log.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use hybridctl::clock::Clock;
-use hybridctl::domain::canonical::Document;
 use hybridctl::domain::catalog::Catalog;
 use hybridctl::domain::config::Config;
 use hybridctl::domain::decide::{self, Fresh, Target};
-use hybridctl::domain::entity::Kind;
-use hybridctl::domain::event::{EventKind, Origin};
-use hybridctl::domain::kinds::{route, service};
+use hybridctl::domain::kinds::route;
 use hybridctl::log::LogDatabase as _;
 use hybridctl::log::sqlite::SqliteLog;
 use hybridctl::plugins;
@@ -23,13 +20,11 @@ use hybridctl::writer::Writer;
 use hybridctl::writer::audit;
 use hybridctl::writer::history::History;
 use hybridctl::writer::projector::Projector;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::configuration::{self, document, origin};
 use crate::process::Scratch;
 use crate::report::Percentiles;
-
-/// Routes for each service.
-const ROUTES: usize = 10;
 
 /// Changes that the cost of one is taken from.
 const CHANGES: usize = 2_000;
@@ -62,49 +57,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Decides one write and returns the config after it.
-fn create(
-    catalog: &Catalog,
-    config: &mut Config,
-    kind: Kind,
-    body: Value,
-) -> anyhow::Result<String> {
-    let clock = Clock::System;
-    let mut fresh = Fresh { at: clock.now(), id: &mut || clock.id() };
-    let decision = decide::post(catalog, config, kind, document(body)?, &mut fresh);
-    let decision = decision.map_err(|rejection| anyhow::anyhow!(rejection.message()))?;
-    for change in &decision.changes {
-        config.apply(catalog, change);
-    }
-    let first = decision.changes.first().context("a creation changes something")?;
-    Ok(first.key().id.to_string())
-}
-
-fn document(body: Value) -> anyhow::Result<Document> {
-    match body {
-        Value::Object(members) => Ok(members.into_iter().collect()),
-        _ => anyhow::bail!("a body is an object"),
-    }
-}
-
 /// Builds a configuration of `size` entities, and measures what one change of it costs.
 fn changes(catalog: &Catalog, size: usize) -> anyhow::Result<Config> {
     let before = resident_kib()?;
     let started = Instant::now();
-    let mut config = Config::default();
-    let (mut routes, mut service) = (Vec::new(), String::new());
-    for number in 0..size {
-        if number % (ROUTES + 1) == 0 {
-            let body = json!({"name": format!("s{number}"), "url": "http://10.0.0.1:8080/api"});
-            service = create(catalog, &mut config, service::KIND, body)?;
-            continue;
-        }
-        let body = json!({
-            "name": format!("r{number}"), "paths": [format!("/p/{number}")],
-            "hosts": [format!("h{}.example.com", number % 1000)], "service": {"id": service},
-        });
-        routes.push(create(catalog, &mut config, route::KIND, body)?);
-    }
+    let (config, routes) = configuration::build(catalog, size)?;
     let built = started.elapsed();
     let started = Instant::now();
     let mut snapshot = Snapshot::of(config);
@@ -211,16 +168,6 @@ async fn start(catalog: &Arc<Catalog>, config: Config, events: usize) -> anyhow:
         took.as_secs_f64() * 1e6 / events as f64,
     );
     Ok(())
-}
-
-fn origin() -> Origin {
-    Origin {
-        actor: "bench".into(),
-        request_id: String::new(),
-        source: "bench".into(),
-        kind: EventKind::Written,
-        reason: None,
-    }
 }
 
 /// Returns how much memory this process has, in KiB.

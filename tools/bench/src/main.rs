@@ -1,22 +1,25 @@
-//! Benchmarks: CPU per proxied request against nginx, and the time from a write to traffic.
+//! Benchmarks: CPU per proxied request against nginx, the time from a write to traffic, and more.
 //!
-//! `proxy` and `propagation` are the benchmarks; `upstream` and `load` are the two ends that
-//! they start, of use by hand as well. The method is in each file's head. Linux only: CPU time
-//! is read from `/proc`.
+//! `upstream` and `load` are the two ends that `proxy` starts, of use by hand as well; the others are
+//! benchmarks. The method is in each file's head. Linux only: CPU time is read from `/proc`.
 
 mod admin;
 mod client;
+mod configuration;
 mod connection;
 mod cpu;
+mod fleet;
 mod gateway;
 mod growth;
 mod idle;
+mod kong_export;
 mod load;
 mod process;
 mod propagation;
 mod proxy;
 mod report;
 mod response;
+mod routes;
 mod swaps;
 mod traffic;
 mod upstream;
@@ -42,6 +45,12 @@ enum Bench {
     Admin(admin::Args),
     /// Measure how the cost of a change and of a start grow with configuration and log
     Growth(growth::Args),
+    /// Measure what a lookup and one changed route cost, by the number of routes
+    Routes(routes::Args),
+    /// Measure a control plane with a thousand data planes: a change, a restart, some that do not read
+    Fleet(fleet::Args),
+    /// Measure how long a configuration takes to become a message for data planes of Kong
+    KongExport(kong_export::Args),
     /// Serve 100 bytes at every path, 1 MiB below /1m, until stopped
     Upstream(upstream::Args),
     /// Load one URL over keep-alive connections and print what came back
@@ -56,6 +65,9 @@ fn main() -> ExitCode {
         Bench::Propagation(args) => propagation::run(&args),
         Bench::Admin(args) => admin::run(&args),
         Bench::Growth(args) => growth::run(&args),
+        Bench::Routes(args) => routes::run(&args),
+        Bench::Fleet(args) => fleet::run(&args),
+        Bench::KongExport(args) => kong_export::run(&args),
         Bench::Upstream(args) => upstream::run(&args),
         Bench::Load(args) => load::run(&args),
     };

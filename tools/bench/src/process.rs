@@ -67,6 +67,13 @@ impl Process {
         Ok(())
     }
 
+    /// Ends the process as a crash of the machine would.
+    pub(crate) fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// Returns what the process has printed so far.
     pub(crate) fn printed(&self) -> String {
         let output = self.output.as_ref().and_then(|path| fs::read_to_string(path).ok());

@@ -8,13 +8,15 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 const BODY_KEPT_MAX: usize = 2 * 1024;
 
 /// Reads one response after another; bodies are counted, and only their beginning is kept.
-#[derive(Default)]
 pub(crate) struct ResponseReader {
+    /// How much of a body is kept.
+    kept_max: usize,
     state: State,
     /// Bytes of a head or of a chunk-size line that is not complete yet.
     pending: Vec<u8>,
     status: u16,
     closes: bool,
+    etag: Option<String>,
     body: Vec<u8>,
 }
 
@@ -24,13 +26,14 @@ pub(crate) struct Response {
     pub(crate) status: u16,
     /// The server ends the connection after this response.
     pub(crate) closes: bool,
+    /// What `ETag` says, without its quotes.
+    pub(crate) etag: Option<String>,
     /// The beginning of the body.
     pub(crate) body: Vec<u8>,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 enum State {
-    #[default]
     Head,
     /// So many bytes of a body with a known length are still to come.
     Body(usize),
@@ -41,7 +44,19 @@ enum State {
     Trailers,
 }
 
+impl Default for ResponseReader {
+    fn default() -> Self {
+        Self::keeping(BODY_KEPT_MAX)
+    }
+}
+
 impl ResponseReader {
+    /// Makes a reader that keeps so many bytes of a body.
+    pub(crate) fn keeping(kept_max: usize) -> Self {
+        let (state, pending, body) = (State::Head, Vec::new(), Vec::new());
+        Self { kept_max, state, pending, status: 0, closes: false, etag: None, body }
+    }
+
     /// Takes the next bytes and returns the response that they complete, if they do. Nothing may
     /// follow it: one request is under way at a time.
     pub(crate) fn feed(&mut self, mut bytes: &[u8]) -> anyhow::Result<Option<Response>> {
@@ -52,7 +67,8 @@ impl ResponseReader {
                 anyhow::ensure!(bytes.is_empty(), "bytes follow the response");
                 self.state = State::Head;
                 let body = std::mem::take(&mut self.body);
-                return Ok(Some(Response { status: self.status, closes: self.closes, body }));
+                let (status, closes, etag) = (self.status, self.closes, self.etag.take());
+                return Ok(Some(Response { status, closes, etag, body }));
             }
         }
         Ok(None)
@@ -111,6 +127,7 @@ impl ResponseReader {
         }
         self.status = head.status;
         self.closes = head.closes;
+        self.etag = head.etag;
         self.state = head.body;
         Ok((rest, matches!(head.body, State::Body(0))))
     }
@@ -128,7 +145,7 @@ impl ResponseReader {
     }
 
     fn keep(&mut self, bytes: &[u8]) {
-        let room = BODY_KEPT_MAX.saturating_sub(self.body.len());
+        let room = self.kept_max.saturating_sub(self.body.len());
         self.body.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 }
@@ -138,6 +155,7 @@ struct Head {
     length: usize,
     body: State,
     closes: bool,
+    etag: Option<String>,
 }
 
 fn parse_head(bytes: &[u8]) -> anyhow::Result<Option<Head>> {
@@ -150,7 +168,7 @@ fn parse_head(bytes: &[u8]) -> anyhow::Result<Option<Head>> {
     let status = response.code.context("a response without a status")?;
     let bodyless = status == 204 || status == 304 || status < 200;
     let mut body = bodyless.then_some(State::Body(0));
-    let mut closes = false;
+    let (mut closes, mut etag) = (false, None);
     for header in response.headers.iter() {
         let value = std::str::from_utf8(header.value).unwrap_or_default();
         if header.name.eq_ignore_ascii_case("content-length") && !bodyless {
@@ -159,12 +177,14 @@ fn parse_head(bytes: &[u8]) -> anyhow::Result<Option<Head>> {
             body = Some(State::ChunkSize);
         } else if header.name.eq_ignore_ascii_case("connection") {
             closes = value.eq_ignore_ascii_case("close");
+        } else if header.name.eq_ignore_ascii_case("etag") {
+            etag = Some(value.trim().trim_matches('"').to_owned());
         }
     }
     let Some(body) = body else {
         bail!("the response has neither Content-Length nor Transfer-Encoding")
     };
-    Ok(Some(Head { status, length, body, closes }))
+    Ok(Some(Head { status, length, body, closes, etag }))
 }
 
 #[cfg(test)]
@@ -197,11 +217,12 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_body_and_a_close_are_seen() {
+    fn an_empty_body_a_tag_and_a_close_are_seen() {
         let mut reader = ResponseReader::default();
-        let bytes = b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";
+        let bytes = b"HTTP/1.1 204 No Content\r\nETag: \"a\"\r\nConnection: close\r\n\r\n";
         let response = reader.feed(bytes).unwrap().unwrap();
         assert_eq!((response.status, response.closes), (204, true));
+        assert_eq!(response.etag.as_deref(), Some("a"));
     }
 
     #[test]

@@ -99,6 +99,23 @@ pub enum Flavour {
     Expressions,
 }
 
+impl Flavour {
+    /// Returns its name in the settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Traditional => "traditional",
+            Self::TraditionalCompatible => "traditional_compatible",
+            Self::Expressions => "expressions",
+        }
+    }
+
+    /// Returns the flavour of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Self::Traditional, Self::TraditionalCompatible, Self::Expressions];
+        all.into_iter().find(|flavour| flavour.name() == name)
+    }
+}
+
 /// Sets of protocols that one route may not mix.
 const EXCLUSIVE: &[&[&str]] =
     &[&["http", "https"], &["tcp", "tls", "udp"], &["tls_passthrough"], &["grpc", "grpcs"]];

@@ -87,7 +87,9 @@ pub(super) async fn serve<H, F>(
     match end {
         Next::Linger => Box::pin(linger(&wire)).await,
         Next::Switch => hand_over(wire),
-        Next::Request | Next::Close => {}
+        Next::Request | Next::Close => {
+            poll_fn(|cx| wire.borrow_mut().stream.poll_farewell(cx)).await
+        }
     }
     core.drain.leave(id);
 }

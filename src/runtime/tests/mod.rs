@@ -1,5 +1,7 @@
 //! Compiling configs: chains by scope, what is taken over, what is refused.
 
+mod incremental;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -7,7 +9,7 @@ use crate::domain::catalog::Catalog;
 use crate::domain::config::Config;
 use crate::domain::entity::{Entity, Kind};
 use crate::domain::hash::ConfigHash;
-use crate::domain::kinds::{ca_certificate, certificate, consumer, plugin, route, service};
+use crate::domain::kinds::{ca_certificate, certificate, consumer, plugin, route, service, sni};
 use crate::pki::generate::listener_pair;
 use crate::plugins::{self, Phases};
 
@@ -18,7 +20,12 @@ fn catalog() -> Catalog {
 }
 
 fn tools() -> Tools {
-    Tools { plugin_state: PluginState::default(), tls: NodeTls::default(), clock: Clock::System }
+    tools_of(Flavour::default())
+}
+
+fn tools_of(flavour: Flavour) -> Tools {
+    let (plugin_state, tls) = (PluginState::default(), NodeTls::default());
+    Tools { plugin_state, tls, clock: Clock::System, flavour }
 }
 
 fn entity(kind: Kind, id: u128, mut document: Value) -> Entity {
@@ -68,8 +75,8 @@ fn the_most_specific_instance_wins_for_a_known_consumer_too() {
         None,
     );
     let same = |a: Option<&std::sync::Arc<dyn crate::plugins::Plugin>>, id: u128| {
-        let (_, built) = &runtime.reuse_plugin(id);
-        a.is_some_and(|a| Arc::ptr_eq(a, built))
+        let built = runtime.instance(id);
+        a.is_some_and(|a| Arc::ptr_eq(a, &built))
     };
     let chain = &runtime.destination(0).unwrap().chain;
     let [slot] = chain.in_phase(Phases::ACCESS) else { panic!("one plugin, one slot") };
@@ -109,8 +116,8 @@ fn what_nothing_can_run_refuses_the_requests_that_it_applies_to() {
 }
 
 impl Runtime {
-    fn reuse_plugin(&self, id: u128) -> (Arc<[u8]>, Arc<dyn crate::plugins::Plugin>) {
-        self.reuse.plugin(Uuid::from_u128(id)).unwrap()
+    fn instance(&self, id: u128) -> Arc<dyn crate::plugins::Plugin> {
+        self.instances.instance(Uuid::from_u128(id)).unwrap()
     }
 }
 
@@ -122,7 +129,7 @@ fn route_and_service_together_outrank_a_consumer_alone() {
     );
     let chain = &runtime.destination(0).unwrap().chain;
     let [slot] = chain.in_phase(Phases::ACCESS) else { panic!("one plugin, one slot") };
-    let (_, wanted) = runtime.reuse_plugin(10);
+    let wanted = runtime.instance(10);
     assert!(Arc::ptr_eq(slot.select(Some(Uuid::from_u128(3))).unwrap(), &wanted));
 }
 
@@ -132,8 +139,8 @@ fn what_did_not_change_is_taken_over() {
     let changed =
         plugin(11, "rate-limiting", &[("service", 1)], json!({"minute": 1, "policy": "local"}));
     let new = compile(&world(vec![limiter(10, &[]), changed]), Some(&old));
-    assert!(Arc::ptr_eq(&old.reuse_plugin(10).1, &new.reuse_plugin(10).1));
-    assert!(!Arc::ptr_eq(&old.reuse_plugin(11).1, &new.reuse_plugin(11).1));
+    assert!(Arc::ptr_eq(&old.instance(10), &new.instance(10)));
+    assert!(!Arc::ptr_eq(&old.instance(11), &new.instance(11)));
 }
 
 #[test]
@@ -183,6 +190,46 @@ fn old_runtimes_are_dropped_once_nobody_holds_them() {
     drop(held);
     handle.sweep();
     assert!(weak.upgrade().is_none());
+}
+
+fn certificate(id: u128, pair: &crate::pki::generate::PemPair) -> Entity {
+    entity(certificate::KIND, id, json!({"cert": pair.certificate, "key": pair.key}))
+}
+
+fn sni(id: u128, name: &str, certificate: u128) -> Entity {
+    let reference = json!({"id": Uuid::from_u128(certificate)});
+    entity(sni::KIND, id, json!({"name": name, "certificate": reference}))
+}
+
+#[test]
+fn certificates_are_found_by_name_and_taken_over_with_their_names() {
+    let pair = crate::pki::generate::listener_pair(&Clock::System).unwrap();
+    let certificates = [certificate(20, &pair), sni(21, "a.test", 20)];
+    let first = compile(&world(certificates.to_vec()), None);
+    assert!(first.names().find("a.test").is_some());
+    assert!(first.names().find("b.test").is_none());
+
+    let with_more = certificates.iter().cloned().chain([limiter(10, &[])]);
+    let same = compile(&world(with_more.collect()), Some(&first));
+    assert!(std::ptr::eq(first.names(), same.names()), "nothing of them changed");
+
+    let renamed =
+        compile(&world(vec![certificates[0].clone(), sni(21, "b.test", 20)]), Some(&same));
+    assert!(renamed.names().find("a.test").is_none());
+    assert!(renamed.names().find("b.test").is_some());
+    let gone = compile(&world(Vec::new()), Some(&renamed));
+    assert!(gone.names().find("b.test").is_none());
+}
+
+#[test]
+fn a_certificate_in_a_vault_is_not_shown_and_one_that_is_missing_is_refused() {
+    let kept = json!({"cert": "{vault://env/cert}", "key": "{vault://env/key}"});
+    let runtime =
+        compile(&world(vec![entity(certificate::KIND, 20, kept), sni(21, "a.test", 20)]), None);
+    assert!(runtime.names().find("a.test").is_none());
+    let config = world(vec![sni(21, "a.test", 20)]);
+    let refused = Runtime::compile(&config, HASH, None, &tools()).err().unwrap();
+    assert_eq!(refused.entity.map(|key| key.kind), Some(sni::KIND));
 }
 
 /// A service that speaks TLS and shows certificate 9, and more.

@@ -11,10 +11,12 @@ use rustls_pki_types::ServerName;
 use super::cluster::*;
 use super::ed25519::{SigningKey, VerifyKey};
 use super::generate::{cluster_pair, listener_pair};
-use super::listener::{ListenerOptions, ListenerTls, Protocols};
+use super::listener::{ListenerOptions, ListenerTls};
 use super::pair::{CertifiedPair, PairError};
 use super::upstream::{TrustStore, UpstreamOptions, upstream_client_config};
 use crate::clock::Clock;
+
+mod listener;
 
 macro_rules! fixture {
     ($name:literal) => {
@@ -325,61 +327,6 @@ fn the_generated_certificate_is_version_3_with_names_and_purposes() {
     assert!(usage.server_auth && usage.client_auth);
     let names = certificate.subject_alternative_name().unwrap().unwrap();
     assert_eq!(names.value.general_names.len(), 1);
-}
-
-fn listener(options: ListenerOptions) -> ListenerTls {
-    let made = listener_pair(&clock()).unwrap();
-    let default = pair((&made.certificate, &made.key));
-    ListenerTls::new(&[default, pair(RSA)], options, &clock()).unwrap()
-}
-
-#[test]
-fn a_listener_negotiates_http_2_only_where_it_is_on() {
-    let options = UpstreamOptions { http2: true, ..UpstreamOptions::default() };
-    let client = upstream_client_config(&options, &clock()).unwrap();
-    let on = listener(ListenerOptions { http2: true, ..ListenerOptions::default() });
-    let name = ServerName::try_from("localhost").unwrap();
-    let link = handshake(client.clone(), on.config(), name.clone()).unwrap();
-    assert_eq!(link.server.alpn_protocol(), Some(b"h2".as_slice()));
-    let off = listener(ListenerOptions::default());
-    assert!(handshake(client, off.config(), name).is_err());
-}
-
-#[test]
-fn a_listener_resumes_sessions_if_tickets_are_on() {
-    let name = ServerName::try_from("localhost").unwrap();
-    for (session_tickets, kind) in
-        [(true, rustls::HandshakeKind::Resumed), (false, rustls::HandshakeKind::Full)]
-    {
-        let tls = listener(ListenerOptions { session_tickets, ..ListenerOptions::default() });
-        let client = insecure_client(None, &clock());
-        handshake(client.clone(), tls.config(), name.clone()).unwrap().exchange();
-        let again = handshake(client, tls.config(), name.clone()).unwrap();
-        assert_eq!(again.client.handshake_kind(), Some(kind));
-    }
-}
-
-#[test]
-fn a_listener_changes_its_certificate_while_it_runs() {
-    let tls = listener(ListenerOptions::default());
-    let shown = || {
-        let name = ServerName::try_from("localhost").unwrap();
-        let link = handshake(insecure_client(None, &clock()), tls.config(), name).unwrap();
-        link.client.peer_certificates().unwrap()[0].clone()
-    };
-    assert_ne!(&shown(), pair(V1).leaf());
-    assert!(tls.certificates().replace_default(&[pair(V1)]).unwrap());
-    assert!(!tls.certificates().replace_default(&[pair(V1)]).unwrap());
-    assert_eq!(&shown(), pair(V1).leaf());
-    assert!(tls.certificates().replace_default(&[]).is_err());
-    assert_eq!(&shown(), pair(V1).leaf());
-}
-
-#[test]
-fn protocol_lists_are_read_as_nginx_writes_them() {
-    assert_eq!(Protocols::parse("TLSv1.2 TLSv1.3").unwrap(), Protocols::default());
-    assert_ne!(Protocols::parse("TLSv1 TLSv1.3").unwrap(), Protocols::default());
-    assert!(Protocols::parse("TLSv1 TLSv1.1").is_err());
 }
 
 #[test]

@@ -1,0 +1,74 @@
+//! The charset of texts whose upstream does not say it (nginx's `charset`).
+
+use http::{HeaderMap, HeaderValue, header};
+
+/// What text is said to be in.
+#[derive(Clone, Debug)]
+pub struct Charset {
+    /// The content types of most texts with the charset, ready to be sent.
+    usual: [(&'static str, HeaderValue); 2],
+    name: String,
+}
+
+/// The other types that nginx adds a charset to.
+const OTHERS: [&str; 4] =
+    ["text/xml", "text/vnd.wap.wml", "application/javascript", "application/rss+xml"];
+
+impl Charset {
+    /// Takes the name of a charset; nothing, if it cannot stand in a header.
+    pub fn new(name: &str) -> Option<Self> {
+        let value = |mime| HeaderValue::try_from(format!("{mime}; charset={name}")).ok();
+        let usual = [("text/html", value("text/html")?), ("text/plain", value("text/plain")?)];
+        Some(Self { usual, name: name.to_owned() })
+    }
+
+    /// Adds the charset where a text lacks one, unless it is encoded.
+    pub(super) fn complete(&self, headers: &mut HeaderMap) {
+        let Some(mime) = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes) else {
+            return;
+        };
+        if !matches!(mime.first(), Some(b't' | b'a' | b'T' | b'A')) || mime.contains(&b';') {
+            return;
+        }
+        let is = |known: &str| mime.eq_ignore_ascii_case(known.as_bytes());
+        let value = match self.usual.iter().find(|(known, _)| is(known)) {
+            Some((_, value)) => Some(value.clone()),
+            None => OTHERS.iter().find(|known| is(known)).and_then(|known| {
+                HeaderValue::try_from(format!("{known}; charset={}", self.name)).ok()
+            }),
+        };
+        if let Some(value) = value
+            && !headers.contains_key(header::CONTENT_ENCODING)
+        {
+            headers.insert(header::CONTENT_TYPE, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_get_a_charset_and_nothing_else_does() {
+        let charset = Charset::new("UTF-8").unwrap();
+        for (sent, expected) in [
+            ("text/plain", "text/plain; charset=UTF-8"),
+            ("TEXT/HTML", "text/html; charset=UTF-8"),
+            ("application/javascript", "application/javascript; charset=UTF-8"),
+            ("text/plain; charset=x", "text/plain; charset=x"),
+            ("text/css", "text/css"),
+            ("application/json", "application/json"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(sent));
+            let mut encoded = headers.clone();
+            charset.complete(&mut headers);
+            assert_eq!(headers.get(header::CONTENT_TYPE).unwrap(), expected);
+            encoded.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            charset.complete(&mut encoded);
+            assert_eq!(encoded.get(header::CONTENT_TYPE).unwrap(), sent);
+        }
+        assert!(Charset::new("\n").is_none());
+    }
+}

@@ -1,0 +1,149 @@
+//! Plugin instances by where they apply, and the chains that routes share.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use imbl::HashMap as Persistent;
+use uuid::Uuid;
+
+use super::chain::{self, Chain, Scoped};
+use super::changes::{Changes, decode, fault};
+use super::{CompileError, Tools};
+use crate::domain::entity::Entity;
+use crate::domain::kinds::plugin;
+use crate::plugins::{self, BuildInput, Plugin, PluginKind, unhandled};
+
+/// Which requests an instance is for: those of a route, of a service, of both, or all.
+pub(super) type Scope = (Option<Uuid>, Option<Uuid>);
+
+/// All instances; a clone shares its structure.
+#[derive(Clone, Default)]
+pub(super) struct Instances {
+    by_id: Persistent<Uuid, Arc<Scoped>>,
+    by_scope: Persistent<Scope, Arc<Vec<Arc<Scoped>>>>,
+    /// The chains of routes that have no instance of their own, by the service; none stands for
+    /// services that have none either.
+    shared: Persistent<Option<Uuid>, Chain>,
+}
+
+impl Instances {
+    /// Follows the changes and returns the scopes whose chains changed.
+    ///
+    /// # Errors
+    ///
+    /// The first plugin that cannot be built.
+    pub(super) fn follow(
+        &mut self,
+        changes: &Changes<'_>,
+        tools: &Tools,
+    ) -> Result<BTreeSet<Scope>, CompileError> {
+        let mut gone: HashMap<Scope, HashSet<Uuid>> = HashMap::new();
+        let mut touched = BTreeSet::new();
+        for changed in changes.of(plugin::KIND) {
+            if let Some(old) = self.by_id.remove(&changed.id) {
+                gone.entry((old.route, old.service)).or_default().insert(changed.id);
+                touched.insert((old.route, old.service));
+            }
+        }
+        for (scope, ids) in gone {
+            let Some(list) = self.by_scope.get_mut(&scope) else { continue };
+            Arc::make_mut(list).retain(|known| !ids.contains(&known.id));
+            if list.is_empty() {
+                self.by_scope.remove(&scope);
+            }
+        }
+        for entity in changes.of(plugin::KIND).iter().filter_map(|changed| changed.new) {
+            let Some(scoped) = scoped(entity, tools)?.map(Arc::new) else { continue };
+            let scope = (scoped.route, scoped.service);
+            touched.insert(scope);
+            Arc::make_mut(self.by_scope.entry(scope).or_default()).push(scoped.clone());
+            self.by_id.insert(scoped.id, scoped);
+        }
+        for scope in &touched {
+            match scope {
+                (Some(_), _) => {}
+                (None, Some(service)) => drop(self.shared.remove(&Some(*service))),
+                (None, None) => self.shared.clear(),
+            }
+        }
+        Ok(touched)
+    }
+
+    /// Returns the chain of a route and service, or of requests without either.
+    pub(super) fn chain(&mut self, route: Option<Uuid>, service: Option<Uuid>) -> Chain {
+        let own = route.is_some()
+            && [(route, service), (route, None)].iter().any(|it| self.by_scope.contains_key(it));
+        if own {
+            return self.build(route, service);
+        }
+        let service = service.filter(|_| self.by_scope.contains_key(&(None, service)));
+        if let Some(chain) = self.shared.get(&service) {
+            return chain.clone();
+        }
+        let chain = self.build(None, service);
+        self.shared.insert(service, chain.clone());
+        chain
+    }
+
+    fn build(&self, route: Option<Uuid>, service: Option<Uuid>) -> Chain {
+        let scopes: BTreeSet<Scope> =
+            [(route, service), (route, None), (None, service), (None, None)].into();
+        let lists = scopes.iter().filter_map(|scope| self.by_scope.get(scope));
+        let mut scoped: Vec<&Scoped> =
+            lists.flat_map(|list| list.iter().map(|scoped| &**scoped)).collect();
+        scoped.sort_by_key(|scoped| (std::cmp::Reverse(scoped.priority), scoped.name, scoped.id));
+        chain::build(&scoped)
+    }
+
+    #[cfg(test)]
+    pub(super) fn instance(&self, id: Uuid) -> Option<Arc<dyn Plugin>> {
+        self.by_id.get(&id).map(|scoped| scoped.instance.clone())
+    }
+}
+
+/// Builds the instance of a plugin, unless it is off or not for HTTP.
+fn scoped(entity: &Entity, tools: &Tools) -> Result<Option<Scoped>, CompileError> {
+    let plugin: plugin::Plugin = decode(entity)?;
+    if !plugin.enabled || !runs_on_http(&plugin) {
+        return Ok(None);
+    }
+    let kind = plugins::find(&plugin.name)
+        .ok_or_else(|| fault(entity.key(), format!("plugin '{}' is not installed", plugin.name)))?;
+    let instance = build(&plugin, kind, tools).map_err(|error| fault(entity.key(), error))?;
+    let priority = match kind.handler {
+        Some(_) => kind.priority,
+        None => unhandled::priority(kind.priority, plugin.consumer.is_some()),
+    };
+    Ok(Some(Scoped {
+        id: plugin.id,
+        priority,
+        name: kind.name,
+        route: plugin.route.map(|route| route.id),
+        service: plugin.service.map(|service| service.id),
+        consumer: plugin.consumer.map(|consumer| consumer.id),
+        instance,
+    }))
+}
+
+/// A plugin takes no part in what none of its protocols is for (reference gateway-4, section F.1).
+fn runs_on_http(plugin: &plugin::Plugin) -> bool {
+    let http = ["http", "https", "grpc", "grpcs"];
+    plugin.protocols.iter().any(|protocol| http.contains(&protocol.as_str()))
+}
+
+fn build(
+    plugin: &plugin::Plugin,
+    kind: &PluginKind,
+    tools: &Tools,
+) -> Result<Arc<dyn Plugin>, String> {
+    let Some(handler) = &kind.handler else {
+        tracing::warn!(
+            plugin = kind.name,
+            id = %plugin.id,
+            "this version has no handler for the plugin: requests that it applies to get 503"
+        );
+        return Ok(unhandled::instance());
+    };
+    let input = BuildInput { entity: plugin, state: &tools.plugin_state, clock: &tools.clock };
+    (handler.build)(input).map_err(|error| error.to_string())
+}
