@@ -102,7 +102,8 @@ async fn request(
             break;
         }
         let Some((name, value)) = field.split_once(": ") else { return wrong("no field") };
-        let is_token = |sign: char| sign.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(sign);
+        let is_token =
+            |sign: char| sign.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(sign);
         if name.is_empty() || !name.chars().all(is_token) || value.trim() != value {
             return wrong(&format!("the field {field:?}"));
         }

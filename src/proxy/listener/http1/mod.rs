@@ -34,7 +34,7 @@ use super::stream::ClientStream;
 
 pub use self::body::Http1Body;
 pub(super) use self::date::Date;
-pub use self::wire::Http1BodyError;
+pub(super) use self::head::{is_host, is_method};
 pub(super) use self::wire::Wire;
 
 /// How long a connection whose request was not read to its end stays half open, so that the client
