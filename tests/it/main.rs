@@ -12,6 +12,7 @@ mod bodies;
 mod both_planes;
 mod bucket;
 mod checkpoint_contract;
+mod client_bounds;
 mod cluster_rotation;
 mod cluster_tls;
 mod compatibility;

@@ -53,6 +53,13 @@ struct Awaited {
     answered: bool,
 }
 
+impl Awaited {
+    /// Tells that there is an answer.
+    fn end(&mut self) {
+        self.answered = true;
+    }
+}
+
 impl Drop for Awaited {
     fn drop(&mut self) {
         let count = self.patience.0.get();
@@ -93,7 +100,7 @@ pub(super) async fn serve<H, F>(
                 Ok(answer) => answer.await,
                 Err(refusal) => refused(refusal),
             };
-            awaited.answered = true;
+            awaited.end();
             Ok::<_, Infallible>(answer)
         }
     });

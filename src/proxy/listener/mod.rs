@@ -26,6 +26,7 @@ pub use bind::{BindError, ListenSpec};
 pub use body::{FilteredBody, ProxyBody};
 pub use connection::ConnectionInfo;
 pub use counters::ConnectionCounts;
+pub use http1::{WholeRequest, read_whole};
 pub use request::{ClientBody, ClientRequest};
 pub(in crate::proxy) use request::{ClientBodyError, UpgradedClient};
 pub use serve::ServeLimits;

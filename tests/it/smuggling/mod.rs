@@ -7,6 +7,7 @@
 //! read the same.
 
 mod client;
+mod compared;
 mod corpus;
 mod recorder;
 mod servers;
