@@ -229,6 +229,7 @@ async fn requests_that_are_given_up_at_once_end_the_connection() {
 async fn requests_that_are_given_up_when_they_have_begun_end_the_connection() {
     let server = Server::start(ServeLimits::default());
     let mut client = Raw::connect(server.address()).await;
+    client.until(|frame| frame.kind == SETTINGS).await.expect("the server begins");
     let mut sent = 0;
     while sent < 1000 {
         let stream = 2 * sent + 1;

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::corpus::Entry;
 
 /// How long a connection may take; where many are silent, this must not take minutes.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is asked last where a connection goes on: nothing may be left over by then.
 const PROBE: &[u8] = b"GET /ok-probe HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
