@@ -10,7 +10,7 @@ pub(in crate::proxy::listener) fn is_host(value: &[u8]) -> bool {
         [b'[', ..] => {
             let Some(end) = memchr::memchr(b']', value) else { return false };
             let literal = value.get(1..end).and_then(|text| std::str::from_utf8(text).ok());
-            if !literal.is_some_and(|text| text.parse::<Ipv6Addr>().is_ok()) {
+            if literal.is_none_or(|text| text.parse::<Ipv6Addr>().is_err()) {
                 return false;
             }
             (None, value.get(end + 1..).unwrap_or_default())
