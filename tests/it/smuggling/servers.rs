@@ -4,6 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::harness::{Directory, own_address, poll};
 
@@ -20,6 +21,8 @@ pub(super) struct Server {
     process: Child,
     pub(super) address: SocketAddr,
     log: PathBuf,
+    /// How much of the log has been read, in bytes.
+    read: AtomicUsize,
     _directory: Directory,
 }
 
@@ -49,7 +52,13 @@ impl Server {
         let mut command = Command::new(found);
         command.args(arguments).arg(&file).stdin(Stdio::null());
         command.stdout(output).stderr(fs::File::create(directory.path().join("errors")).unwrap());
-        Ok(Self { process: command.spawn().unwrap(), address, log, _directory: directory })
+        Ok(Self {
+            process: command.spawn().unwrap(),
+            address,
+            log,
+            read: AtomicUsize::new(0),
+            _directory: directory,
+        })
     }
 
     /// Waits until a request for this target is logged, and returns the lines before it since the
@@ -58,14 +67,19 @@ impl Server {
         let wanted = format!("GET {target}");
         let lines = poll(async || {
             let text = fs::read(&self.log).ok()?;
-            let text = String::from_utf8_lossy(&text).into_owned();
-            let lines: Vec<_> = text.lines().filter_map(parse).collect();
+            let read = self.read.load(Ordering::Relaxed);
+            let fresh = text.get(read..).unwrap_or_default();
+            // The last line may not be whole yet.
+            let whole = fresh.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+            let fresh = String::from_utf8_lossy(&fresh[..whole]).into_owned();
+            let lines: Vec<_> = fresh.lines().filter_map(parse).collect();
             let end = lines.iter().rposition(|line| line.request == wanted)?;
-            Some(lines[..end].to_vec())
+            self.read.store(read + whole, Ordering::Relaxed);
+            Some(
+                lines.into_iter().enumerate().filter(|(at, _)| *at != end).map(|it| it.1).collect(),
+            )
         });
-        let lines = lines.await.unwrap_or_else(|| panic!("{target} is never logged"));
-        let before = lines.iter().rposition(|line| line.request.starts_with("GET /end-of-"));
-        lines[before.map_or(0, |at| at + 1)..].to_vec()
+        lines.await.unwrap_or_else(|| panic!("{target} is never logged"))
     }
 }
 
