@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::sync::watch;
 
+use super::access::AccessLogs;
 use super::apply::{Applier, Origin, rejected};
 use super::certificates::Certificates;
 use super::control::serve_all;
@@ -17,6 +18,7 @@ use super::node::{self, Counts};
 use super::origin::{self, Start};
 use super::served::{Served, serve_head, serve_heads};
 use super::status::{self, Reachable};
+use super::streams;
 use super::tasks::Tasks;
 use super::tls;
 use super::trust;
@@ -34,6 +36,7 @@ use crate::proxy::forward::Transport;
 use crate::proxy::handler::Core;
 use crate::proxy::listener::{ListenSpec, ProxyServer, ServeLimits};
 use crate::proxy::settings::{Network, OwnHeaders, ProxySettings};
+use crate::proxy::stream::StreamServer;
 use crate::proxy::template::{Template, Templates};
 use crate::proxy::upstream::{Pool, PoolLimits};
 use crate::runtime::{CompileError, Handle, Tools};
@@ -41,8 +44,7 @@ use crate::settings::{ClusterProtocol, Database, Settings, TrustedAddress};
 use crate::snapshot::Snapshot;
 use crate::snapshot::file::KongOrigin;
 use crate::snapshot::head::SignedHead;
-use crate::telemetry::access::{AccessGuard, AccessLog, AccessTarget};
-use crate::telemetry::trouble::is_of_disk;
+use crate::telemetry::access::{AccessGuard, AccessLog};
 use crate::wire::content::TlsLink;
 use crate::wire::follow::{Apply, Link, LinkState, follow};
 use crate::wire::frame::{Hello, PROTOCOL, Pin};
@@ -58,9 +60,6 @@ const RETRY: Duration = Duration::from_secs(2);
 /// How often old runtimes are looked after.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How many bytes of access log wait in memory.
-const ACCESS_LOG_BYTES: usize = 4 << 20;
-
 /// How long requests under way may take when the plane stops at once.
 const STOP_DRAIN: Duration = Duration::from_millis(100);
 
@@ -68,13 +67,16 @@ const STOP_DRAIN: Duration = Duration::from_millis(100);
 pub struct Data {
     /// Where the proxy listens.
     pub proxy: Vec<SocketAddr>,
+    /// Where streams come to.
+    pub streams: Vec<SocketAddr>,
     /// Where the status API listens.
     pub status: Vec<SocketAddr>,
     handle: Handle,
     link: watch::Receiver<LinkState>,
     server: ProxyServer,
+    stream_server: Option<StreamServer>,
     /// Dropped last, so that the last lines are written.
-    access: Option<AccessGuard>,
+    access: Vec<AccessGuard>,
     /// Of a node that follows control planes.
     applier: Option<Applier>,
     settings: watch::Sender<Arc<Settings>>,
@@ -129,11 +131,17 @@ impl Data {
         }
         let applier = start.as_ref().map(|(_, applier)| applier.clone());
 
-        let (access_log, access) = open_access_log(&settings.proxy.access_log, settings)?;
+        let mut logs = AccessLogs::new(settings);
+        let access_log = logs.open("proxy_access_log", &settings.proxy.access_log)?;
+        let stream_log = match settings.streams.listen.is_empty() {
+            true => None,
+            false => logs.open("proxy_stream_access_log", &settings.streams.access_log)?,
+        };
         let (live, mut certificates) = Certificates::new(settings, &clock);
         let server = proxy(settings, &handle, access_log, &mut certificates)?;
+        let stream_server = streams::start(settings, &handle, stream_log, &mut certificates)?;
         let mut tasks = Tasks::new();
-        counts.add_traffic(status::traffic(&server));
+        counts.add_traffic(status::traffic(&server, stream_server.as_ref()));
         let database = writer.filter(|_| settings.database != Database::Off);
         let database = database.map(|it| -> Reachable { Arc::new(move || it.reaches_log()) });
         let has_database = database.is_some();
@@ -174,8 +182,20 @@ impl Data {
         tasks.spawn(certificates.follow(tasks.stopped()));
         let proxy = server.addresses().to_vec();
         tracing::info!(config_hash = %handle.load().config_hash, "data plane serves");
-        let (status, settings) = (listening, live);
-        Ok(Self { proxy, status, handle, link, server, access, applier, settings, tasks })
+        let streams = stream_server.as_ref().map(|server| server.addresses().to_vec());
+        Ok(Self {
+            proxy,
+            streams: streams.unwrap_or_default(),
+            status: listening,
+            handle,
+            link,
+            server,
+            stream_server,
+            access: logs.guards,
+            applier,
+            settings: live,
+            tasks,
+        })
     }
 
     /// Returns which config is served.
@@ -198,9 +218,15 @@ impl Data {
         self.quit(STOP_DRAIN).await;
     }
 
-    /// Stops accepting, lets the requests under way finish for so long, then stops everything.
+    /// Stops accepting, lets the requests and streams under way finish for so long, then stops
+    /// everything.
     pub async fn quit(self, deadline: Duration) {
-        self.server.drain(deadline).await;
+        let streams = async {
+            if let Some(server) = self.stream_server {
+                server.drain(deadline).await;
+            }
+        };
+        tokio::join!(self.server.drain(deadline), streams);
         self.tasks.stop().await;
         if let Some(applier) = self.applier {
             applier.close();
@@ -209,40 +235,16 @@ impl Data {
     }
 }
 
-fn open_access_log(
-    target: &str,
-    settings: &Settings,
-) -> anyhow::Result<(Option<AccessLog>, Option<AccessGuard>)> {
-    let target = match target {
-        "off" => return Ok((None, None)),
-        "/dev/stdout" => AccessTarget::Stdout,
-        "/dev/stderr" => AccessTarget::Stderr,
-        path => AccessTarget::File(settings.prefix.join(path)),
-    };
-    match AccessLog::open(target, ACCESS_LOG_BYTES) {
-        Ok((log, guard)) => Ok((Some(log), Some(guard))),
-        Err(error) if is_of_disk(&error) => {
-            tracing::error!(%error, "cannot open proxy_access_log: requests are not logged");
-            Ok((None, None))
-        }
-        Err(error) => Err(error).context("cannot open proxy_access_log"),
-    }
-}
-
 fn proxy_settings(
     settings: &Settings,
     access_log: Option<AccessLog>,
 ) -> anyhow::Result<ProxySettings> {
     let proxy = &settings.proxy;
-    let trusted = proxy.trusted_ips.iter().filter_map(|address| match address {
-        TrustedAddress::Network { ip, bits } => Some(Network { ip: *ip, bits: *bits }),
-        TrustedAddress::Unix => None,
-    });
     let upstream = |name: &str| proxy.headers_upstream.iter().any(|n| n.eq_ignore_ascii_case(name));
     Ok(ProxySettings {
         headers: OwnHeaders::of(&proxy.headers),
         upstream_request_id: upstream("x-kong-request-id"),
-        trusted: trusted.collect(),
+        trusted: trusted(settings),
         real_ip_header: proxy.real_ip_header.to_ascii_lowercase(),
         real_ip_recursive: proxy.real_ip_recursive,
         port_maps: proxy.port_maps.clone(),
@@ -255,6 +257,15 @@ fn proxy_settings(
         access_log,
         access_format: proxy.access_format,
     })
+}
+
+/// The peers whose word about clients is believed.
+pub(super) fn trusted(settings: &Settings) -> Vec<Network> {
+    let network = |address: &TrustedAddress| match address {
+        TrustedAddress::Network { ip, bits } => Some(Network { ip: *ip, bits: *bits }),
+        TrustedAddress::Unix => None,
+    };
+    settings.proxy.trusted_ips.iter().filter_map(network).collect()
 }
 
 fn error_templates(settings: &Settings) -> anyhow::Result<Templates> {
@@ -291,16 +302,7 @@ fn proxy(
             )?),
             false => None,
         };
-        let backlog = wanted.backlog.and_then(|backlog| i32::try_from(backlog).ok());
-        specs.push(ListenSpec {
-            addr: wanted.addr,
-            tls: offered,
-            http2: wanted.http2,
-            proxy_protocol: wanted.proxy_protocol,
-            ipv6only: wanted.ipv6only.unwrap_or(true),
-            keepalive: wanted.keepalive(),
-            backlog: backlog.unwrap_or(16384),
-        });
+        specs.push(ListenSpec { tls: offered, ..listen::spec(wanted) });
     }
     let keepalive = &settings.proxy.upstream_keepalive;
     let limits = PoolLimits {

@@ -7,7 +7,7 @@ use socket2::{Socket, TcpKeepalive};
 use super::bind::ListenSpec;
 
 /// Sets what accepted sockets inherit, and whether an IPv6 socket takes IPv4.
-pub(super) fn set(socket: &Socket, spec: &ListenSpec) -> io::Result<()> {
+pub(in crate::proxy) fn set(socket: &Socket, spec: &ListenSpec) -> io::Result<()> {
     if spec.addr.is_ipv6() {
         socket.set_only_v6(spec.ipv6only)?;
     }
