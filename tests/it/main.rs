@@ -55,6 +55,8 @@ mod several_cps;
 mod snapshot_cli;
 mod source;
 mod status_api;
+mod stream;
+mod stream_tls;
 mod tidy;
 mod unsupported_plugins;
 mod upstream_faults;
