@@ -73,10 +73,7 @@ pub struct Data {
     pub status: Vec<SocketAddr>,
     handle: Handle,
     link: watch::Receiver<LinkState>,
-    server: ProxyServer,
-    stream_server: Option<StreamServer>,
-    /// Dropped last, so that the last lines are written.
-    access: Vec<AccessGuard>,
+    traffic: Traffic,
     /// Of a node that follows control planes.
     applier: Option<Applier>,
     settings: watch::Sender<Arc<Settings>>,
@@ -131,17 +128,10 @@ impl Data {
         }
         let applier = start.as_ref().map(|(_, applier)| applier.clone());
 
-        let mut logs = AccessLogs::new(settings);
-        let access_log = logs.open("proxy_access_log", &settings.proxy.access_log)?;
-        let stream_log = match settings.streams.listen.is_empty() {
-            true => None,
-            false => logs.open("proxy_stream_access_log", &settings.streams.access_log)?,
-        };
         let (live, mut certificates) = Certificates::new(settings, &clock);
-        let server = proxy(settings, &handle, access_log, &mut certificates)?;
-        let stream_server = streams::start(settings, &handle, stream_log, &mut certificates)?;
+        let traffic = Traffic::start(settings, &handle, &mut certificates)?;
         let mut tasks = Tasks::new();
-        counts.add_traffic(status::traffic(&server, stream_server.as_ref()));
+        counts.add_traffic(status::traffic(&traffic.server, traffic.streams.as_ref()));
         let database = writer.filter(|_| settings.database != Database::Off);
         let database = database.map(|it| -> Reachable { Arc::new(move || it.reaches_log()) });
         let has_database = database.is_some();
@@ -180,22 +170,10 @@ impl Data {
             tasks.spawn(serve_heads(served, heads, tools, tasks.stopped()));
         }
         tasks.spawn(certificates.follow(tasks.stopped()));
-        let proxy = server.addresses().to_vec();
+        let (proxy, streams) = traffic.addresses();
         tracing::info!(config_hash = %handle.load().config_hash, "data plane serves");
-        let streams = stream_server.as_ref().map(|server| server.addresses().to_vec());
-        Ok(Self {
-            proxy,
-            streams: streams.unwrap_or_default(),
-            status: listening,
-            handle,
-            link,
-            server,
-            stream_server,
-            access: logs.guards,
-            applier,
-            settings: live,
-            tasks,
-        })
+        let (status, settings) = (listening, live);
+        Ok(Self { proxy, streams, status, handle, link, traffic, applier, settings, tasks })
     }
 
     /// Returns which config is served.
@@ -221,17 +199,50 @@ impl Data {
     /// Stops accepting, lets the requests and streams under way finish for so long, then stops
     /// everything.
     pub async fn quit(self, deadline: Duration) {
-        let streams = async {
-            if let Some(server) = self.stream_server {
-                server.drain(deadline).await;
-            }
-        };
-        tokio::join!(self.server.drain(deadline), streams);
+        let access = self.traffic.drain(deadline).await;
         self.tasks.stop().await;
         if let Some(applier) = self.applier {
             applier.close();
         }
-        drop(self.access);
+        drop(access);
+    }
+}
+
+/// What carries traffic: of HTTP, and below it.
+struct Traffic {
+    server: ProxyServer,
+    streams: Option<StreamServer>,
+    access: Vec<AccessGuard>,
+}
+
+impl Traffic {
+    fn start(
+        settings: &Settings,
+        handle: &Handle,
+        certificates: &mut Certificates,
+    ) -> anyhow::Result<Self> {
+        let mut logs = AccessLogs::new(settings);
+        let access_log = logs.open("proxy_access_log", &settings.proxy.access_log)?;
+        let server = proxy(settings, handle, access_log, certificates)?;
+        let streams = streams::start(settings, handle, &mut logs, certificates)?;
+        Ok(Self { server, streams, access: logs.guards })
+    }
+
+    /// Returns where requests and where streams come to.
+    fn addresses(&self) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
+        let streams = self.streams.as_ref().map(|it| it.addresses().to_vec());
+        (self.server.addresses().to_vec(), streams.unwrap_or_default())
+    }
+
+    /// Ends it; returns the logs, to be dropped last, so that the last lines are written.
+    async fn drain(self, deadline: Duration) -> Vec<AccessGuard> {
+        let streams = async {
+            if let Some(streams) = self.streams {
+                streams.drain(deadline).await;
+            }
+        };
+        tokio::join!(self.server.drain(deadline), streams);
+        self.access
     }
 }
 

@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 
+use super::access::AccessLogs;
 use super::certificates::Certificates;
 use super::listen::{self, Face};
 use super::tls;
@@ -9,19 +10,19 @@ use crate::proxy::listener::ListenSpec;
 use crate::proxy::stream::{StreamServer, StreamSettings, StreamSpec};
 use crate::runtime::Handle;
 use crate::settings::{Listener, Settings};
-use crate::telemetry::access::AccessLog;
 
 /// Starts them, if there is anything to listen on.
 pub(super) fn start(
     settings: &Settings,
     handle: &Handle,
-    access_log: Option<AccessLog>,
+    logs: &mut AccessLogs<'_>,
     certificates: &mut Certificates,
 ) -> anyhow::Result<Option<StreamServer>> {
     let streams = &settings.streams;
     if streams.listen.is_empty() {
         return Ok(None);
     }
+    let access_log = logs.open("proxy_stream_access_log", &streams.access_log)?;
     let spec = |wanted| spec(settings, handle, wanted, certificates);
     let specs = streams.listen.iter().map(spec).collect::<anyhow::Result<_>>()?;
     let stream_settings = StreamSettings {
