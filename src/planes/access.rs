@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 
-use crate::settings::Settings;
+use crate::settings::Prefix;
 use crate::telemetry::access::{AccessGuard, AccessLog, AccessTarget};
 use crate::telemetry::trouble::is_of_disk;
 
@@ -10,16 +10,21 @@ use crate::telemetry::trouble::is_of_disk;
 const BYTES_MAX: usize = 4 << 20;
 
 /// The logs that are open; two that go to the same place are one.
-pub(super) struct AccessLogs<'a> {
-    settings: &'a Settings,
-    open: Vec<(AccessTarget, AccessLog)>,
-    /// What ends them.
-    pub(super) guards: Vec<AccessGuard>,
+/// Dropped, they end, and the last lines are written.
+pub(super) struct AccessLogs {
+    prefix: Prefix,
+    open: Vec<(AccessTarget, AccessLog, AccessGuard)>,
 }
 
-impl<'a> AccessLogs<'a> {
-    pub(super) fn new(settings: &'a Settings) -> Self {
-        Self { settings, open: Vec::new(), guards: Vec::new() }
+impl AccessLogs {
+    /// Returns none yet; files are below the prefix.
+    pub(super) fn new(prefix: &Prefix) -> Self {
+        Self { prefix: prefix.clone(), open: Vec::new() }
+    }
+
+    /// Opens the files again, after logrotate has moved them.
+    pub(super) fn reopen(&self) {
+        self.open.iter().for_each(|(_, log, _)| log.reopen());
     }
 
     /// Opens what a property names: none for `off`, or when the disk takes no writes now.
@@ -32,15 +37,14 @@ impl<'a> AccessLogs<'a> {
             "off" => return Ok(None),
             "/dev/stdout" => AccessTarget::Stdout,
             "/dev/stderr" => AccessTarget::Stderr,
-            path => AccessTarget::File(self.settings.prefix.join(path)),
+            path => AccessTarget::File(self.prefix.join(path)),
         };
-        if let Some((_, log)) = self.open.iter().find(|(known, _)| *known == target) {
+        if let Some((_, log, _)) = self.open.iter().find(|(known, _, _)| *known == target) {
             return Ok(Some(log.clone()));
         }
         match AccessLog::open(target.clone(), BYTES_MAX) {
             Ok((log, guard)) => {
-                self.open.push((target, log.clone()));
-                self.guards.push(guard);
+                self.open.push((target, log.clone(), guard));
                 Ok(Some(log))
             }
             Err(error) if is_of_disk(&error) => {

@@ -1,50 +1,39 @@
 //! The data plane: cache, cluster link, runtime, proxy, status API.
 
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::watch;
 
-use super::access::AccessLogs;
 use super::apply::{Applier, Origin, rejected};
 use super::certificates::Certificates;
-use super::control::serve_all;
+use super::control::{Hall, serve_all};
 use super::kong;
-use super::listen::{self, Face};
+use super::listen::Face;
 use super::node::{self, Counts};
 use super::origin::{self, Start};
 use super::served::{Served, serve_head, serve_heads};
+use super::sockets::Sockets;
 use super::status::{self, Reachable};
-use super::streams;
 use super::tasks::Tasks;
-use super::tls;
+use super::traffic::Traffic;
 use super::trust;
 use crate::admin::Tells;
 use crate::admin::metrics::MetricsSource;
 use crate::admin::status::StatusApi;
-use crate::balancer::Resolver;
 use crate::clock::Clock;
 use crate::domain::hash::ConfigHash;
 use crate::pki::cluster::{LiveIdentity, cluster_client_config};
 use crate::pki::upstream::{TrustStore, UpstreamOptions, upstream_client_config};
 use crate::plugins::state::PluginState;
-use crate::proxy::charset::Charset;
-use crate::proxy::forward::Transport;
-use crate::proxy::handler::Core;
-use crate::proxy::listener::{ListenSpec, ProxyServer, ServeLimits};
-use crate::proxy::settings::{Network, OwnHeaders, ProxySettings};
-use crate::proxy::stream::StreamServer;
-use crate::proxy::template::{Template, Templates};
-use crate::proxy::upstream::{Pool, PoolLimits};
+use crate::proxy::listener::Ending;
 use crate::runtime::{CompileError, Handle, Tools};
-use crate::settings::{ClusterProtocol, Database, Settings, TrustedAddress};
+use crate::settings::{ClusterProtocol, Database, Settings};
 use crate::snapshot::Snapshot;
 use crate::snapshot::file::KongOrigin;
 use crate::snapshot::head::SignedHead;
-use crate::telemetry::access::{AccessGuard, AccessLog};
 use crate::wire::content::TlsLink;
 use crate::wire::follow::{Apply, Link, LinkState, follow};
 use crate::wire::frame::{Hello, PROTOCOL, Pin};
@@ -60,8 +49,11 @@ const RETRY: Duration = Duration::from_secs(2);
 /// How often old runtimes are looked after.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long requests under way may take when the plane stops at once.
-const STOP_DRAIN: Duration = Duration::from_millis(100);
+/// When the plane stops at once.
+const STOP: Ending = Ending { idle: Duration::ZERO, within: Duration::from_millis(100) };
+
+/// How long a connection that waits for a request is kept when the plane ends, at the most.
+const QUIT_IDLE: Duration = Duration::from_secs(1);
 
 /// A running data plane.
 pub struct Data {
@@ -87,7 +79,20 @@ impl Data {
     ///
     /// Whatever keeps it from starting.
     pub async fn start(settings: &Settings, clock: Clock) -> anyhow::Result<Self> {
-        Self::start_from(settings, clock, None, Counts::new()).await
+        Self::start_from(settings, clock, None, (Counts::new(), &Sockets::default())).await
+    }
+
+    /// Does the same on the sockets that it finds open.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps it from starting.
+    pub(super) async fn start_on(
+        settings: &Settings,
+        clock: Clock,
+        place: (Counts, &Sockets),
+    ) -> anyhow::Result<Self> {
+        Self::start_from(settings, clock, None, place).await
     }
 
     /// Builds and starts the data half of a traditional node, which serves what is written.
@@ -99,16 +104,16 @@ impl Data {
         settings: &Settings,
         clock: Clock,
         writer: &Writer,
-        counts: Counts,
+        place: (Counts, &Sockets),
     ) -> anyhow::Result<Self> {
-        Self::start_from(settings, clock, Some(writer.clone()), counts).await
+        Self::start_from(settings, clock, Some(writer.clone()), place).await
     }
 
     async fn start_from(
         settings: &Settings,
         clock: Clock,
         writer: Option<Writer>,
-        counts: Counts,
+        (counts, sockets): (Counts, &Sockets),
     ) -> anyhow::Result<Self> {
         let heads = writer.as_ref().map(Writer::subscribe);
         let catalog = Arc::new(super::catalog(settings)?);
@@ -129,9 +134,9 @@ impl Data {
         let applier = start.as_ref().map(|(_, applier)| applier.clone());
 
         let (live, mut certificates) = Certificates::new(settings, &clock);
-        let traffic = Traffic::start(settings, &handle, &mut certificates)?;
+        let followed = certificates.listeners().clone();
+        let traffic = Traffic::start(settings, &handle, &followed, (&counts, sockets))?;
         let mut tasks = Tasks::new();
-        counts.add_traffic(status::traffic(&traffic.server, traffic.streams.as_ref()));
         let database = writer.filter(|_| settings.database != Database::Off);
         let database = database.map(|it| -> Reachable { Arc::new(move || it.reaches_log()) });
         let has_database = database.is_some();
@@ -160,8 +165,8 @@ impl Data {
             status_api = status_api.with_upstreams(upstreams);
         }
         let status_api = status_api.router();
-        let mut started = (&mut tasks, &mut certificates);
-        let listening = serve_all(&mut started, settings, Face::Status, status_api, &counts)?;
+        let mut hall = Hall { tasks: &mut tasks, certificates: &followed, sockets };
+        let listening = serve_all(&mut hall, settings, Face::Status, status_api, &counts)?;
         tasks.spawn(sweep(handle.clone(), applier.clone(), tasks.stopped()));
         if let (Some((start, applier)), Some(identity)) = (start, identity) {
             let cluster = cluster_link(settings, start, applier, (identity, clock))?;
@@ -186,153 +191,57 @@ impl Data {
         self.link.borrow().last_error.clone()
     }
 
-    /// Takes over the certificates that these settings name.
-    pub fn reload(&self, settings: &Settings) {
+    /// Takes over what these settings say of certificates and of the proxy: connections that are open
+    /// go on as they are. What cannot be taken over is logged, and stays as it was.
+    pub fn reload(&mut self, settings: &Settings) {
         self.settings.send_replace(Arc::new(settings.clone()));
+        match self.traffic.reload(settings) {
+            Ok(()) => (self.proxy, self.streams) = self.traffic.addresses(),
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::error!(
+                    error,
+                    "new settings of the proxy cannot be used, the old ones stay"
+                );
+            }
+        }
+    }
+
+    /// Leaves the prefix to a process that may take the place of this one.
+    pub(super) fn lend(&self) {
+        self.applier.iter().for_each(Applier::lend);
+    }
+
+    /// Goes on, since that process did not come to serve.
+    pub(super) fn take_back(&self) {
+        self.applier.iter().for_each(Applier::take_back);
+    }
+
+    /// Ends after what is under way: another process serves what comes.
+    pub(super) async fn retire(mut self, within: Duration) {
+        self.applier.iter().for_each(Applier::give_up);
+        // Idle connections end by themselves, or with the answer to one more request.
+        let ending = Ending { idle: within, within };
+        tokio::join!(self.traffic.end(ending), self.tasks.stop());
     }
 
     /// Stops everything at once.
     pub async fn stop(self) {
-        self.quit(STOP_DRAIN).await;
+        self.end(STOP).await;
     }
 
-    /// Stops accepting, lets the requests and streams under way finish for so long, then stops
-    /// everything.
-    pub async fn quit(self, deadline: Duration) {
-        let access = self.traffic.drain(deadline).await;
+    /// Stops accepting, lets the requests under way finish for so long, then stops everything.
+    pub async fn quit(self, within: Duration) {
+        self.end(Ending { idle: within.min(QUIT_IDLE), within }).await;
+    }
+
+    async fn end(mut self, ending: Ending) {
+        self.traffic.end(ending).await;
         self.tasks.stop().await;
         if let Some(applier) = self.applier {
             applier.close();
         }
-        drop(access);
     }
-}
-
-/// What carries traffic: of HTTP, and below it.
-struct Traffic {
-    server: ProxyServer,
-    streams: Option<StreamServer>,
-    access: Vec<AccessGuard>,
-}
-
-impl Traffic {
-    fn start(
-        settings: &Settings,
-        handle: &Handle,
-        certificates: &mut Certificates,
-    ) -> anyhow::Result<Self> {
-        let mut logs = AccessLogs::new(settings);
-        let access_log = logs.open("proxy_access_log", &settings.proxy.access_log)?;
-        let server = proxy(settings, handle, access_log, certificates)?;
-        let streams = streams::start(settings, handle, &mut logs, certificates)?;
-        Ok(Self { server, streams, access: logs.guards })
-    }
-
-    /// Returns where requests and where streams come to.
-    fn addresses(&self) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
-        let streams = self.streams.as_ref().map(|it| it.addresses().to_vec());
-        (self.server.addresses().to_vec(), streams.unwrap_or_default())
-    }
-
-    /// Ends it; returns the logs, to be dropped last, so that the last lines are written.
-    async fn drain(self, deadline: Duration) -> Vec<AccessGuard> {
-        let streams = async {
-            if let Some(streams) = self.streams {
-                streams.drain(deadline).await;
-            }
-        };
-        tokio::join!(self.server.drain(deadline), streams);
-        self.access
-    }
-}
-
-fn proxy_settings(
-    settings: &Settings,
-    access_log: Option<AccessLog>,
-) -> anyhow::Result<ProxySettings> {
-    let proxy = &settings.proxy;
-    let upstream = |name: &str| proxy.headers_upstream.iter().any(|n| n.eq_ignore_ascii_case(name));
-    Ok(ProxySettings {
-        headers: OwnHeaders::of(&proxy.headers),
-        upstream_request_id: upstream("x-kong-request-id"),
-        trusted: trusted(settings),
-        real_ip_header: proxy.real_ip_header.to_ascii_lowercase(),
-        real_ip_recursive: proxy.real_ip_recursive,
-        port_maps: proxy.port_maps.clone(),
-        body_bytes_max: proxy.client_max_body_size,
-        body_buffer_bytes: usize::try_from(proxy.client_body_buffer_size).unwrap_or(usize::MAX),
-        error_default_type: proxy.error_default_type.clone(),
-        error_templates: Arc::new(error_templates(settings)?),
-        charset: proxy.charset.as_deref().and_then(Charset::new),
-        debug_header: proxy.allow_debug_header,
-        access_log,
-        access_format: proxy.access_format,
-    })
-}
-
-/// The peers whose word about clients is believed.
-pub(super) fn trusted(settings: &Settings) -> Vec<Network> {
-    let network = |address: &TrustedAddress| match address {
-        TrustedAddress::Network { ip, bits } => Some(Network { ip: *ip, bits: *bits }),
-        TrustedAddress::Unix => None,
-    };
-    settings.proxy.trusted_ips.iter().filter_map(network).collect()
-}
-
-fn error_templates(settings: &Settings) -> anyhow::Result<Templates> {
-    let read = |form: &str| {
-        let path = settings.proxy.error_templates.iter().find(|(known, _)| *known == form);
-        let Some((_, path)) = path else { return Ok(None) };
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read error_template_{form}"))?;
-        let template = Template::parse(&text).with_context(|| format!("error_template_{form}"));
-        template.map(Some)
-    };
-    let (json, plain) = (read("json")?, read("plain")?);
-    Ok(Templates { json, plain, html: read("html")?, xml: read("xml")? })
-}
-
-fn proxy(
-    settings: &Settings,
-    handle: &Handle,
-    access_log: Option<AccessLog>,
-    certificates: &mut Certificates,
-) -> anyhow::Result<ProxyServer> {
-    tls::warn_of_what_is_left_out(settings);
-    let clock = certificates.clock().clone();
-    let mut specs = Vec::new();
-    for wanted in &settings.proxy.listen {
-        let names = Some(tls::names(handle));
-        let offered = match wanted.ssl {
-            true => Some(listen::tls_with_names(
-                settings,
-                Face::Proxy,
-                wanted.http2,
-                names,
-                certificates,
-            )?),
-            false => None,
-        };
-        specs.push(ListenSpec { tls: offered, ..listen::spec(wanted) });
-    }
-    let keepalive = &settings.proxy.upstream_keepalive;
-    let limits = PoolLimits {
-        idle_max: keepalive.pool_size as usize,
-        requests_max: keepalive.max_requests,
-        idle_timeout: keepalive.idle_timeout,
-    };
-    let proxy_settings = proxy_settings(settings, access_log)?;
-    let handle = handle.clone();
-    let make = move |_core: usize| {
-        let pool = Pool::new(limits);
-        tokio::task::spawn_local(pool.clone().sweep_until_dropped());
-        let transport = Transport { pool, resolver: Resolver::default() };
-        let core = Rc::new(Core::new(&handle, proxy_settings.clone(), transport, clock.clone()));
-        move |request, info| core.clone().handle(request, info)
-    };
-    let cores = settings.worker_processes;
-    let server = ProxyServer::start(cores, specs, ServeLimits::default(), make);
-    server.context("cannot start the proxy")
 }
 
 /// The authorities that upstreams are verified by.
@@ -430,8 +339,9 @@ fn forward_proxy(settings: &Settings, clock: &Clock) -> anyhow::Result<Option<Fo
 fn apply(applier: Applier) -> Apply {
     Arc::new(move |snapshot: Arc<Snapshot>, head: SignedHead, pin: Pin| {
         let applier = applier.clone();
-        let work = move || applier.apply(&snapshot, Origin::Signed(head, pin));
         Box::pin(async move {
+            applier.turn().await;
+            let work = move || applier.apply(&snapshot, Origin::Signed(head, pin));
             let done = run(work).await;
             done.map_err(|error| rejected(head.config_hash, &error))
         })
@@ -442,8 +352,11 @@ fn apply(applier: Applier) -> Apply {
 fn apply_unsigned(applier: Applier) -> ApplyUnsigned {
     Arc::new(move |snapshot: Arc<Snapshot>, origin: KongOrigin| {
         let applier = applier.clone();
-        let work = move || applier.apply(&snapshot, Origin::Kong(origin));
-        Box::pin(async move { run(work).await.map_err(|error| error.to_string()) })
+        Box::pin(async move {
+            applier.turn().await;
+            let work = move || applier.apply(&snapshot, Origin::Kong(origin));
+            run(work).await.map_err(|error| error.to_string())
+        })
     })
 }
 

@@ -350,3 +350,52 @@ async fn datagrams_of_a_client_are_one_session() {
     let long = lines.iter().filter(|line| line["bytes_received"].as_u64() > Some(9000)).count();
     assert_eq!(long, 2, "{lines:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_serves_the_same_addresses_and_ends_no_session() {
+    let (up, (upstream, clients)) = (echo("up").await, udp_echo("udp").await);
+    let listen = "127.0.0.1:0, 127.0.0.1:0 udp";
+    let mut cluster = cluster(listen, &[]).await;
+    let addresses = [at(&cluster, 0), at(&cluster, 1)];
+    service(&cluster, "tcp", up, json!({})).await;
+    service(&cluster, "udp", upstream, json!({"protocol": "udp"})).await;
+    route(&cluster, "tcp", "tcp", port(addresses[0])).await;
+    let mut datagrams = port(addresses[1]);
+    datagrams["protocols"] = json!(["udp"]);
+    route(&cluster, "udp", "udp", datagrams).await;
+    cluster.converge().await;
+    let mut kept = TcpStream::connect(addresses[0]).await.unwrap();
+    hear(&mut kept, "up:").await;
+    let client = udp_client(addresses[1]).await;
+    assert_eq!(datagram(&client, b"one", PATIENCE).await.unwrap(), b"udp:one");
+
+    let mut reload = |listen: &str| {
+        let settings = [
+            ("KONG_ROLE", "data_plane"),
+            ("KONG_DATABASE", "off"),
+            ("KONG_PROXY_LISTEN", "127.0.0.1:0"),
+            ("KONG_STREAM_LISTEN", listen),
+            ("KONG_PROXY_STREAM_ACCESS_LOG", "stream.log json"),
+            ("KONG_NGINX_WORKER_PROCESSES", "2"),
+        ];
+        let settings = cluster.settings("dp", &settings);
+        let data = cluster.data.as_mut().unwrap();
+        data.reload(&settings);
+        data.streams.clone()
+    };
+    assert_eq!(reload(listen), addresses);
+    assert_eq!(ask(addresses[0], "ping").await, "up:pingbye");
+    // Until the cores before have heard of it, they take datagrams, too.
+    for _ in 0..10 {
+        assert_eq!(datagram(&client, b"two", PATIENCE).await.unwrap(), b"udp:two");
+    }
+    assert!(clients.load(Ordering::SeqCst) <= 2);
+    assert_eq!(reload("off"), []);
+    let closed = poll(async || TcpStream::connect(addresses[0]).await.is_err().then_some(()));
+    assert!(closed.await.is_some());
+    assert_eq!(say(kept, "kept").await.unwrap(), "keptbye");
+    let lines = lines(&mut cluster).await;
+    let connections = lines.iter().filter(|line| line["protocol"] == "TCP");
+    assert!(connections.clone().all(|line| line["status"] == 200), "{lines:?}");
+    assert_eq!(connections.count(), 2);
+}

@@ -30,4 +30,5 @@ pub(in crate::proxy) use http1::Http1BodyError;
 pub(in crate::proxy) use request::UpgradedClient;
 pub use request::{ClientBody, ClientRequest};
 pub use serve::ServeLimits;
-pub use server::ProxyServer;
+pub use server::{Ending, ProxyServer};
+pub(in crate::proxy) use server::{after, next_order};

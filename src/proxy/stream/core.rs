@@ -13,6 +13,7 @@ use crate::balancer::Resolver;
 use crate::clock::Clock;
 use crate::domain::hash::ConfigHash;
 use crate::domain::kinds::route::Route;
+use crate::proxy::listener::Ending;
 use crate::proxy::settings::outside_port;
 use crate::proxy::upstream::Buffers;
 use crate::router::{NetView, Protocol};
@@ -27,7 +28,7 @@ pub(super) struct Core {
     pub(super) lines: Option<Lines>,
     pub(super) counters: Arc<CoreCounters>,
     /// `None` while serving.
-    pub(super) stop: watch::Receiver<Option<Duration>>,
+    pub(super) stop: watch::Receiver<Option<Ending>>,
     /// Told when the last session has ended.
     pub(super) emptied: Notify,
     runtime: Reader,
@@ -73,7 +74,7 @@ impl Core {
         settings: StreamSettings,
         clock: Clock,
         counters: Arc<CoreCounters>,
-        stop: watch::Receiver<Option<Duration>>,
+        stop: watch::Receiver<Option<Ending>>,
     ) -> Self {
         let log = settings.access_log.clone();
         let lines = log.map(|log| Lines::new(log, settings.access_format));

@@ -3,13 +3,14 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot::{self, error::TryRecvError};
+use tokio::sync::watch;
 use tokio::task::LocalSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until};
 use tokio_rustls::TlsAcceptor;
 
 use super::bind::{StreamSocket, StreamSpec, bind_all};
@@ -17,17 +18,17 @@ use super::core::Core;
 use super::settings::StreamSettings;
 use super::{tcp, udp};
 use crate::clock::Clock;
-use crate::proxy::listener::{BindError, Counter};
+use crate::proxy::listener::{BindError, Counter, Ending, after, next_order};
 use crate::runtime::Handle;
 
-/// Running cores. Dropped without [`StreamServer::drain`], they stop at once.
+/// Running cores. Dropped, they stop at once.
 #[derive(Debug)]
 pub struct StreamServer {
     addresses: Vec<SocketAddr>,
     counters: Vec<Arc<CoreCounters>>,
     sockets: Vec<StreamSocket>,
-    /// `None` while serving; then how long sessions may go on.
-    stop: watch::Sender<Option<Duration>>,
+    /// `None` while serving.
+    stop: watch::Sender<Option<Ending>>,
     ended: Vec<oneshot::Receiver<()>>,
 }
 
@@ -61,7 +62,7 @@ struct Bench {
     index: usize,
     counters: Arc<CoreCounters>,
     sockets: Vec<(Bound, SocketAddr)>,
-    stop: watch::Receiver<Option<Duration>>,
+    stop: watch::Receiver<Option<Ending>>,
 }
 
 impl StreamServer {
@@ -144,16 +145,28 @@ impl StreamServer {
         }
     }
 
-    /// Takes no new sessions, lets those that are there go on, and returns when the last has ended
-    /// or `deadline` has passed.
-    pub async fn drain(mut self, deadline: Duration) {
+    /// Takes no new sessions, except connections that wait already, and lets those that are there go
+    /// on for as long as `ending` says: none of them waits for a request. A later call takes the place
+    /// of an earlier one.
+    pub fn retire(&mut self, ending: Ending) {
         // A socket that is open anywhere goes on taking connections.
         self.sockets.clear();
-        self.stop.send_replace(Some(deadline));
-        for ended in self.ended {
+        self.stop.send_replace(Some(ending));
+    }
+
+    /// Returns when every core has ended.
+    pub async fn ended(&mut self) {
+        while let Some(core) = self.ended.last_mut() {
             // A core that panicked has ended too.
-            let _ended = ended.await;
+            let _ended = core.await;
+            self.ended.pop();
         }
+    }
+
+    /// Returns whether every core has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.ended.retain_mut(|core| matches!(core.try_recv(), Err(TryRecvError::Empty)));
+        self.ended.is_empty()
     }
 }
 
@@ -200,9 +213,8 @@ async fn run(
             }
         });
     }
-    // A dropped server is a drain without patience.
-    let deadline = stop.wait_for(Option::is_some).await.ok().and_then(|order| *order);
-    let emptied = async {
+    let mut ending = next_order(&mut stop).await;
+    let mut emptied = pin!(async {
         for task in taking {
             // One that panicked takes nothing either.
             let _ended = task.await;
@@ -210,8 +222,14 @@ async fn run(
         while core.counters.active.value() > 0 {
             core.emptied.notified().await;
         }
-    };
-    // Past the deadline what is left is cut off when the runtime goes.
-    let _in_time = timeout(deadline.unwrap_or_default(), emptied).await;
-    Ok(())
+    });
+    let mut since = Instant::now();
+    loop {
+        tokio::select! {
+            () = &mut emptied => return Ok(()),
+            // What is left is cut off when the runtime goes.
+            () = sleep_until(after(since, ending.within)) => return Ok(()),
+            order = next_order(&mut stop) => (ending, since) = (order, Instant::now()),
+        }
+    }
 }
