@@ -23,6 +23,7 @@ use super::trust;
 use crate::admin::Tells;
 use crate::admin::metrics::MetricsSource;
 use crate::admin::status::StatusApi;
+use crate::balancer::dns::resolver::resolver;
 use crate::clock::Clock;
 use crate::domain::hash::ConfigHash;
 use crate::pki::cluster::{LiveIdentity, cluster_client_config};
@@ -119,7 +120,9 @@ impl Data {
         let catalog = Arc::new(super::catalog(settings)?);
         let plugin_state = PluginState::default();
         let (tls, flavour) = (trust::node_tls(settings)?, settings.router_flavour);
-        let tools = Tools { plugin_state, tls, clock: clock.clone(), flavour };
+        let (resolver, resolving) = resolver(&settings.dns);
+        let names = resolver.clone();
+        let tools = Tools { plugin_state, tls, clock: clock.clone(), flavour, resolver };
         let served = Served::nothing();
         let handle = served.handle.clone();
         let mut start = None;
@@ -135,8 +138,9 @@ impl Data {
 
         let (live, mut certificates) = Certificates::new(settings, &clock);
         let followed = certificates.listeners().clone();
-        let traffic = Traffic::start(settings, &handle, &followed, (&counts, sockets))?;
+        let traffic = Traffic::start(settings, (&handle, &names), &followed, (&counts, sockets))?;
         let mut tasks = Tasks::new();
+        tasks.spawn(resolving.run(tasks.stopped()));
         let database = writer.filter(|_| settings.database != Database::Off);
         let database = database.map(|it| -> Reachable { Arc::new(move || it.reaches_log()) });
         let has_database = database.is_some();

@@ -8,6 +8,7 @@ use super::listen::{self, Face};
 use super::sockets::{Kind, OpenSocket, Sockets};
 use super::tls;
 use super::traffic::trusted;
+use crate::balancer::dns::resolver::Resolver;
 use crate::proxy::listener::ListenSpec;
 use crate::proxy::stream::{StreamServer, StreamSettings, StreamSpec};
 use crate::runtime::Handle;
@@ -16,7 +17,7 @@ use crate::settings::{Listener, Settings};
 /// Starts them on the sockets that they find open and on new ones, if there is anything to listen on.
 pub(super) fn start(
     settings: &Settings,
-    handle: &Handle,
+    (handle, names): (&Handle, &Resolver),
     logs: &mut AccessLogs,
     followed: &Listeners,
     sockets: &Sockets,
@@ -35,7 +36,7 @@ pub(super) fn start(
         access_format: streams.access_format,
     };
     let (cores, clock) = (settings.worker_processes, followed.clock());
-    let server = StreamServer::start(cores, specs, handle, &stream_settings, clock);
+    let server = StreamServer::start(cores, specs, (handle, names), &stream_settings, clock);
     let mut server = server.context("cannot start the proxy of streams")?;
     for socket in server.take_sockets() {
         let kind = kind(socket.udp);

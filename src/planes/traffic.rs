@@ -15,7 +15,8 @@ use super::listen::{self, Face};
 use super::node::Counts;
 use super::sockets::{Kind, OpenSocket, Sockets};
 use super::{status, streams, tls};
-use crate::balancer::Resolver;
+use crate::balancer::dns::core::CoreResolver;
+use crate::balancer::dns::resolver::Resolver;
 use crate::proxy::charset::Charset;
 use crate::proxy::forward::Transport;
 use crate::proxy::handler::Core;
@@ -39,6 +40,7 @@ pub(super) struct Traffic {
     now: Serving,
     former: Vec<Serving>,
     handle: Handle,
+    names: Resolver,
     followed: Listeners,
     counts: Counts,
     sockets: Sockets,
@@ -83,17 +85,18 @@ impl Traffic {
     /// Starts the proxy on the sockets that it finds open and on new ones.
     pub(super) fn start(
         settings: &Settings,
-        handle: &Handle,
+        (handle, names): (&Handle, &Resolver),
         followed: &Listeners,
         (counts, sockets): (&Counts, &Sockets),
     ) -> anyhow::Result<Self> {
         let made_from = Made::of(settings);
-        let now = serve(settings, handle, followed, sockets)?;
+        let now = serve(settings, (handle, names), followed, sockets)?;
         counts.add(status::traffic(&now.server, now.streams.as_ref()));
         Ok(Self {
             now,
             former: Vec::new(),
             handle: handle.clone(),
+            names: names.clone(),
             followed: followed.clone(),
             counts: counts.clone(),
             sockets: sockets.clone(),
@@ -119,7 +122,7 @@ impl Traffic {
             return Ok(());
         }
         let sockets = self.sockets.for_next(&KINDS)?;
-        let next = serve(settings, &self.handle, &self.followed, &sockets)?;
+        let next = serve(settings, (&self.handle, &self.names), &self.followed, &sockets)?;
         self.counts.add(status::traffic(&next.server, next.streams.as_ref()));
         self.sockets.replace(&KINDS, &sockets);
         drop(sockets);
@@ -155,7 +158,7 @@ impl Made {
 
 fn serve(
     settings: &Settings,
-    handle: &Handle,
+    (handle, names): (&Handle, &Resolver),
     followed: &Listeners,
     sockets: &Sockets,
 ) -> anyhow::Result<Serving> {
@@ -174,11 +177,13 @@ fn serve(
         idle_timeout: keepalive.idle_timeout,
     };
     let proxy_settings = proxy_settings(settings, access_log)?;
-    let (of_cores, clock) = (handle.clone(), followed.clock().clone());
+    let (of_cores, own_names) = (handle.clone(), names.clone());
+    let clock = followed.clock().clone();
     let make = move |_core: usize| {
         let pool = Pool::new(limits);
         tokio::task::spawn_local(pool.clone().sweep_until_dropped());
-        let transport = Transport { pool, resolver: Resolver::default() };
+        let resolver = CoreResolver::new(own_names.clone());
+        let transport = Transport { pool, resolver, clock: clock.clone() };
         let core = Rc::new(Core::new(&of_cores, proxy_settings.clone(), transport, clock.clone()));
         move |request, info| core.clone().handle(request, info)
     };
@@ -188,7 +193,7 @@ fn serve(
     for (asked, socket) in server.take_sockets() {
         sockets.put([OpenSocket { kind: Kind::Proxy, asked, fd: socket.into() }]);
     }
-    let streams = streams::start(settings, handle, &mut logs, followed, sockets)?;
+    let streams = streams::start(settings, (handle, names), &mut logs, followed, sockets)?;
     Ok(Serving { server, streams, logs })
 }
 

@@ -20,4 +20,5 @@ pub mod settings;
 pub mod stream;
 mod tail;
 pub mod template;
+mod tries;
 pub mod upstream;

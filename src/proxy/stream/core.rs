@@ -9,10 +9,12 @@ use tokio::sync::{Notify, watch};
 use super::access::Lines;
 use super::server::CoreCounters;
 use super::settings::StreamSettings;
-use crate::balancer::Resolver;
+use crate::balancer::dns::core::CoreResolver;
+use crate::balancer::dns::resolver::Resolver;
 use crate::clock::Clock;
 use crate::domain::hash::ConfigHash;
 use crate::domain::kinds::route::Route;
+use crate::proxy::forward::TIMEOUT_MS;
 use crate::proxy::listener::Ending;
 use crate::proxy::settings::outside_port;
 use crate::proxy::upstream::Buffers;
@@ -22,7 +24,7 @@ use crate::runtime::{Handle, Reader, ServiceTarget};
 /// One core.
 pub(super) struct Core {
     pub(super) settings: StreamSettings,
-    pub(super) resolver: Resolver,
+    pub(super) resolver: CoreResolver,
     pub(super) clock: Clock,
     pub(super) buffers: Buffers,
     pub(super) lines: Option<Lines>,
@@ -57,9 +59,6 @@ impl Target {
     }
 }
 
-/// How long a step may take when a service does not say, in milliseconds.
-pub(super) const TIMEOUT_MS: u64 = 60_000;
-
 /// What a session is matched by.
 pub(super) struct Wanted<'a> {
     pub(super) protocol: Protocol,
@@ -70,7 +69,7 @@ pub(super) struct Wanted<'a> {
 
 impl Core {
     pub(super) fn new(
-        handle: &Handle,
+        (handle, names): (&Handle, Resolver),
         settings: StreamSettings,
         clock: Clock,
         counters: Arc<CoreCounters>,
@@ -78,8 +77,8 @@ impl Core {
     ) -> Self {
         let log = settings.access_log.clone();
         let lines = log.map(|log| Lines::new(log, settings.access_format));
-        let (resolver, buffers, emptied) = Default::default();
-        let runtime = handle.reader();
+        let (buffers, emptied) = Default::default();
+        let (runtime, resolver) = (handle.reader(), CoreResolver::new(names));
         Self { settings, resolver, clock, buffers, lines, counters, stop, emptied, runtime }
     }
 

@@ -1,109 +1,96 @@
 //! The way upstream of a session: a peer, an address, a try, and another one as long as nothing was
 //! sent.
 
-use std::net::SocketAddr;
-
 use rustls::pki_types::ServerName;
 
-use super::core::{Core, TIMEOUT_MS, Target};
+use super::core::{Core, Target};
 use super::session::{Session, status};
-use crate::balancer::Peer;
+use crate::balancer::address::Lease;
 use crate::plugins::exchange::without_port;
-use crate::proxy::upstream::{PeerAddress, PeerTls, Stream, Timeouts, connect};
+use crate::plugins::reply::ReplyBody;
+use crate::proxy::forward::{RETRIES, timeouts};
+use crate::proxy::tries::{Chosen, Tries};
+use crate::proxy::upstream::{PeerAddress, PeerTls, Stream, connect};
 use crate::runtime::{Channel, Host, ServiceTarget};
 
-/// How many tries follow the first when a service does not say.
-const RETRIES: u32 = 5;
+/// Begins the tries of a session.
+pub(super) fn tries<'r>(session: &Session, target: &'r Target) -> Tries<'r> {
+    let client = session.client.ip();
+    Tries::at(&target.service.host, |balancer| balancer.hashing().hash_stream(client))
+}
 
-/// Connects to a peer of the target, through its TLS where it speaks that. Says in the session and
-/// the log why that is not possible.
+/// Connects to a peer of the target, through its TLS where it speaks that; what comes with the
+/// stream is kept as long as it. Says in the session and the log why that is not possible.
 pub(super) async fn connect_tcp(
     core: &Core,
     session: &mut Session,
     target: &Target,
-) -> Option<Stream> {
+) -> Option<(Stream, Option<Lease>)> {
     let service = &target.service.service;
-    let timeouts = Timeouts {
-        connect_ms: service.connect_timeout.unwrap_or(TIMEOUT_MS),
-        write_ms: service.write_timeout.unwrap_or(TIMEOUT_MS),
-        read_ms: service.read_timeout.unwrap_or(TIMEOUT_MS),
-    };
-    let mut tried = Vec::new();
+    let timeouts = timeouts(service);
+    let mut tries = tries(session, target);
     for attempt in 0..=service.retries.unwrap_or(RETRIES) {
-        let Some((peer, addr)) = pick(core, session, &target.service, &tried, attempt).await else {
+        if attempt > 0 && !tries.may_retry() {
             break;
-        };
-        if let Host::Upstream(_) = target.service.host {
-            tried.push(peer.index);
         }
-        session.status = status::BAD_GATEWAY;
-        session.upstream = Some(addr);
-        session.tries += 1;
-        let address = PeerAddress { addr, tls: tls(&target.service, peer)?, http2: false };
+        let chosen = choose(core, session, target, &mut tries).await?;
+        let host = tries.host(&chosen, 0);
+        let tls = tls(&target.service, without_port(&host))?;
+        let address = PeerAddress { addr: chosen.socket, tls, http2: false };
         match connect(&address, &timeouts).await {
             Ok(stream) => {
                 session.status = status::OK;
-                return Some(stream);
+                return Some((stream, chosen.joined()));
             }
-            Err(error) => tracing::warn!(
-                upstream = %addr, client = %session.client, %error,
-                cause = std::error::Error::source(&error), "upstream failed"
-            ),
+            Err(error) => {
+                tracing::warn!(
+                    upstream = %address.addr, client = %session.client, %error,
+                    cause = std::error::Error::source(&error), "upstream failed"
+                );
+                chosen.failed(&error);
+            }
         }
     }
     None
 }
 
-/// Returns the next peer to try and its address. When everyone was tried, the last failure says more
+/// Returns who gets the next try, and notes it. When everyone was tried, the last failure says more
 /// than that nobody is left.
-pub(super) async fn pick<'s>(
+pub(super) async fn choose<'r>(
     core: &Core,
     session: &mut Session,
-    service: &'s ServiceTarget,
-    tried: &[usize],
-    attempt: u32,
-) -> Option<(&'s Peer, SocketAddr)> {
-    let peer = match &service.host {
-        Host::Peer(peer) => Some(peer),
-        Host::Upstream(upstream) => upstream.balancer.pick(tried),
-    };
-    let Some(peer) = peer else {
-        if tried.is_empty() {
-            session.status = status::UNAVAILABLE;
-            tracing::error!(
-                service = %service.service.id, "failure to get a peer from the ring-balancer"
-            );
+    target: &Target,
+    tries: &mut Tries<'r>,
+) -> Option<Chosen<'r>> {
+    match tries.next(&core.resolver).await {
+        Ok(chosen) => {
+            session.status = status::BAD_GATEWAY;
+            session.upstream = Some(chosen.socket);
+            session.tries += 1;
+            Some(chosen)
         }
-        return None;
-    };
-    if let Some(ip) = peer.ip {
-        return Some((peer, SocketAddr::new(ip, peer.port)));
+        Err(reply) => {
+            if session.tries == 0 {
+                session.status = reply.status.as_u16();
+                if let (ReplyBody::Error(text), Host::Upstream(_)) =
+                    (&reply.body, &target.service.host)
+                {
+                    let (client, service) = (session.client, target.service.service.id);
+                    tracing::error!(%client, %service, "{text}");
+                }
+            }
+            None
+        }
     }
-    let addresses = match Box::pin(core.resolver.resolve(&peer.host)).await {
-        Ok(addresses) => addresses,
-        Err(error) => {
-            session.status = status::UNAVAILABLE;
-            tracing::error!(%error, "name resolution failed");
-            return None;
-        }
-    };
-    let turn = attempt as usize % addresses.len().max(1);
-    addresses.get(turn).map(|ip| (peer, SocketAddr::new(*ip, peer.port)))
 }
 
-/// Returns how TLS is spoken, if it is; nothing at all where it cannot be spoken as the service
-/// asks. The name is that of the upstream's `host_header`, else of the peer.
-fn tls(service: &ServiceTarget, peer: &Peer) -> Option<Option<PeerTls>> {
+/// Returns how TLS is spoken, if it is; nothing at all where it cannot be spoken as the service asks.
+fn tls(service: &ServiceTarget, host: &str) -> Option<Option<PeerTls>> {
     let config = match &service.channel {
         Channel::Plain => return Some(None),
         Channel::Tls(config) => config.clone(),
         Channel::Unusable => return None,
     };
-    let host = match &service.host {
-        Host::Upstream(upstream) => upstream.host_header.as_deref().map(without_port),
-        Host::Peer(_) => None,
-    };
-    let host = host.unwrap_or(&peer.host);
     let name = host.trim_start_matches('[').trim_end_matches(']');
     match ServerName::try_from(name.to_owned()) {
         Ok(server_name) => Some(Some(PeerTls { config, server_name })),

@@ -17,6 +17,7 @@ use super::bind::{StreamSocket, StreamSpec, bind_all};
 use super::core::Core;
 use super::settings::StreamSettings;
 use super::{tcp, udp};
+use crate::balancer::dns::resolver::Resolver;
 use crate::clock::Clock;
 use crate::proxy::listener::{BindError, Counter, Ending, after, next_order};
 use crate::runtime::Handle;
@@ -75,7 +76,7 @@ impl StreamServer {
     pub fn start(
         cores: usize,
         listeners: Vec<StreamSpec>,
-        handle: &Handle,
+        (handle, names): (&Handle, &Resolver),
         settings: &StreamSettings,
         clock: &Clock,
     ) -> Result<Self, BindError> {
@@ -117,7 +118,8 @@ impl StreamServer {
         let first = addresses.first().copied().unwrap_or_else(|| ([0, 0, 0, 0], 0).into());
         let mut ended = Vec::with_capacity(cores);
         for bench in benches {
-            let receiver = spawn(bench, handle.clone(), settings.clone(), clock.clone());
+            let receiver =
+                spawn(bench, (handle.clone(), names.clone()), settings.clone(), clock.clone());
             ended.push(receiver.map_err(|error| BindError::new(first, error))?);
         }
         Ok(Self { addresses, counters, sockets: held, stop, ended })
@@ -172,7 +174,7 @@ impl StreamServer {
 
 fn spawn(
     bench: Bench,
-    handle: Handle,
+    (handle, names): (Handle, Resolver),
     settings: StreamSettings,
     clock: Clock,
 ) -> io::Result<oneshot::Receiver<()>> {
@@ -181,7 +183,8 @@ fn spawn(
     let name = format!("stream-{}", bench.index);
     std::thread::Builder::new().name(name).spawn(move || {
         let (local, index) = (LocalSet::new(), bench.index);
-        if let Err(error) = local.block_on(&runtime, run(bench, &handle, settings, clock)) {
+        if let Err(error) = local.block_on(&runtime, run(bench, (&handle, names), settings, clock))
+        {
             tracing::error!(core = index, %error, "a core of streams could not start");
         }
         drop(local);
@@ -193,12 +196,12 @@ fn spawn(
 
 async fn run(
     bench: Bench,
-    handle: &Handle,
+    (handle, names): (&Handle, Resolver),
     settings: StreamSettings,
     clock: Clock,
 ) -> io::Result<()> {
     let Bench { counters, sockets, mut stop, .. } = bench;
-    let core = Rc::new(Core::new(handle, settings, clock, counters, stop.clone()));
+    let core = Rc::new(Core::new((handle, names), settings, clock, counters, stop.clone()));
     let mut taking = Vec::with_capacity(sockets.len());
     for (socket, local) in sockets {
         taking.push(match socket {

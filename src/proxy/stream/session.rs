@@ -19,8 +19,6 @@ pub(super) mod status {
     pub(in crate::proxy::stream) const INTERNAL: u16 = 500;
     /// No upstream was reached.
     pub(in crate::proxy::stream) const BAD_GATEWAY: u16 = 502;
-    /// There is no upstream to try.
-    pub(in crate::proxy::stream) const UNAVAILABLE: u16 = 503;
 }
 
 /// A session. It counts as open, and is logged, when this is dropped.

@@ -174,7 +174,7 @@ where
 {
     let Some(target) = session.target.clone() else { return };
     let upstream = Box::pin(connect_tcp(core, &mut session, &target)).await;
-    let Some(upstream) = upstream else { return };
+    let Some((upstream, _lease)) = upstream else { return };
     let (idle, moved) = (target.idle(), &session.moved);
     let ended = match upstream {
         Stream::Tcp(upstream) => splice(client, upstream, idle, &core.buffers, moved).await,

@@ -13,8 +13,10 @@ use tokio::sync::mpsc::{self, Receiver, Sender, error::TrySendError};
 use tokio::time::{Instant, sleep_until};
 
 use super::core::{Core, Target};
-use super::peer::pick;
+use super::peer::{choose, tries};
 use super::session::{Session, status};
+use crate::balancer::address::Lease;
+use crate::proxy::upstream::{UpstreamError, UpstreamErrorKind};
 use crate::router::Protocol;
 use crate::runtime::Channel;
 use crate::telemetry::trouble::Trouble;
@@ -94,7 +96,8 @@ impl Drop for Known {
 
 async fn serve(core: Rc<Core>, mut session: Session, known: Known, inbox: Receiver<Bytes>) {
     let Some(target) = session.route(Protocol::Udp) else { return };
-    let Some(upstream) = connect(&core, &mut session, &target).await else { return };
+    let upstream = Box::pin(connect(&core, &mut session, &target)).await;
+    let Some((upstream, _lease)) = upstream else { return };
     session.status = status::OK;
     if let Err(error) = exchange(&core, &session, &known, inbox, &upstream, &target).await {
         session.status = status::BAD_GATEWAY;
@@ -102,16 +105,20 @@ async fn serve(core: Rc<Core>, mut session: Session, known: Known, inbox: Receiv
     }
 }
 
-/// Opens a socket towards a peer of the target.
-async fn connect(core: &Core, session: &mut Session, target: &Target) -> Option<UdpSocket> {
+/// Opens a socket towards a peer of the target; what comes with it is kept as long as it.
+async fn connect(
+    core: &Core,
+    session: &mut Session,
+    target: &Target,
+) -> Option<(UdpSocket, Option<Lease>)> {
     if !matches!(target.service.channel, Channel::Plain) {
         let service = &target.service.service;
         tracing::error!(service = %service.id, protocol = service.protocol, "no TLS is spoken over UDP");
         return None;
     }
-    let (_, address) = Box::pin(pick(core, session, &target.service, &[], 0)).await?;
-    session.upstream = Some(address);
-    session.tries = 1;
+    let mut tries = tries(session, target);
+    let chosen = choose(core, session, target, &mut tries).await?;
+    let address = chosen.socket;
     let any = match address {
         SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
@@ -122,10 +129,10 @@ async fn connect(core: &Core, session: &mut Session, target: &Target) -> Option<
         Ok::<_, io::Error>(socket)
     };
     match opening.await {
-        Ok(socket) => Some(socket),
+        Ok(socket) => Some((socket, chosen.joined())),
         Err(error) => {
-            session.status = status::BAD_GATEWAY;
             tracing::warn!(upstream = %address, client = %session.client, %error, "upstream failed");
+            chosen.failed(&UpstreamError::caused(UpstreamErrorKind::Connect, false, error));
             None
         }
     }
