@@ -66,7 +66,7 @@ pub struct Data {
     pub status: Vec<SocketAddr>,
     handle: Handle,
     link: watch::Receiver<LinkState>,
-    traffic: Traffic,
+    traffic: Box<Traffic>,
     /// Of a node that follows control planes.
     applier: Option<Applier>,
     settings: watch::Sender<Arc<Settings>>,
@@ -139,6 +139,7 @@ impl Data {
         let (live, mut certificates) = Certificates::new(settings, &clock);
         let followed = certificates.listeners().clone();
         let traffic = Traffic::start(settings, (&handle, &names), &followed, (&counts, sockets))?;
+        let traffic = Box::new(traffic);
         let mut tasks = Tasks::new();
         tasks.spawn(resolving.run(tasks.stopped()));
         let database = writer.filter(|_| settings.database != Database::Off);
