@@ -60,11 +60,13 @@ const QUIT_IDLE: Duration = Duration::from_secs(1);
 pub struct Data {
     /// Where the proxy listens.
     pub proxy: Vec<SocketAddr>,
+    /// Where streams come to.
+    pub streams: Vec<SocketAddr>,
     /// Where the status API listens.
     pub status: Vec<SocketAddr>,
     handle: Handle,
     link: watch::Receiver<LinkState>,
-    traffic: Traffic,
+    traffic: Box<Traffic>,
     /// Of a node that follows control planes.
     applier: Option<Applier>,
     settings: watch::Sender<Arc<Settings>>,
@@ -180,11 +182,11 @@ impl Data {
         tasks.spawn(certificates.follow(tasks.stopped()));
         // Last: a process that cannot start must not have accepted a connection.
         let by = (handle.clone(), names, followed);
-        let traffic = Traffic::start(settings, by, (&counts, sockets))?;
-        let (proxy, names) = (traffic.addresses(), looking_up);
+        let traffic = Box::new(Traffic::start(settings, by, (&counts, sockets))?);
+        let ((proxy, streams), names) = (traffic.addresses(), looking_up);
         tracing::info!(config_hash = %handle.load().config_hash, "data plane serves");
         let (status, settings) = (listening, live);
-        Ok(Self { proxy, status, handle, link, traffic, applier, settings, tasks, names })
+        Ok(Self { proxy, streams, status, handle, link, traffic, applier, settings, tasks, names })
     }
 
     /// Returns which config is served.
@@ -202,7 +204,7 @@ impl Data {
     pub fn reload(&mut self, settings: &Settings) {
         self.settings.send_replace(Arc::new(settings.clone()));
         match self.traffic.reload(settings) {
-            Ok(()) => self.proxy = self.traffic.addresses(),
+            Ok(()) => (self.proxy, self.streams) = self.traffic.addresses(),
             Err(error) => {
                 let error = format!("{error:#}");
                 tracing::error!(

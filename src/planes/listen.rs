@@ -18,6 +18,7 @@ use crate::pki::listener::{Clients, ListenerOptions, ListenerTls};
 use crate::pki::names::NameLookup;
 use crate::pki::pair::CertifiedPair;
 use crate::pki::upstream::TrustStore;
+use crate::proxy::listener::ListenSpec;
 use crate::settings::{Listener, Pem, PemPair, Prefix, Settings};
 use crate::telemetry::trouble::is_of_disk;
 
@@ -59,6 +60,20 @@ fn open(listener: &Listener) -> std::io::Result<StdListener> {
 /// Returns where a bound listener is.
 pub(super) fn address(listener: &TcpListener) -> anyhow::Result<SocketAddr> {
     listener.local_addr().context("a bound listener has no address")
+}
+
+/// Returns how a listener of the proxy is bound and begins, without TLS.
+pub(super) fn spec(wanted: &Listener) -> ListenSpec {
+    let backlog = wanted.backlog.unwrap_or(BACKLOG);
+    ListenSpec {
+        addr: wanted.addr,
+        tls: None,
+        http2: wanted.http2,
+        proxy_protocol: wanted.proxy_protocol,
+        ipv6only: wanted.ipv6only.unwrap_or(true),
+        keepalive: wanted.keepalive(),
+        backlog: i32::try_from(backlog).unwrap_or(i32::MAX),
+    }
 }
 
 /// Which of the node's faces a certificate is for.

@@ -1,6 +1,7 @@
 //! The planes: where everything is built, started, and stopped. Nobody else starts tasks of their
 //! own, but for those that one connection needs.
 
+mod access;
 mod apply;
 mod certificates;
 pub mod control;
@@ -19,6 +20,7 @@ pub mod remote;
 mod served;
 mod sockets;
 mod status;
+mod streams;
 mod tasks;
 mod tls;
 mod traffic;

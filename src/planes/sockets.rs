@@ -9,6 +9,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use socket2::SockRef;
+
 /// What is served on a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -16,14 +18,19 @@ pub(super) enum Kind {
     Admin,
     Status,
     Cluster,
+    /// Connections below HTTP.
+    Stream,
+    Datagrams,
 }
 
 /// Every kind, with its name between processes.
-const NAMES: [(Kind, &str); 4] = [
+const NAMES: [(Kind, &str); 6] = [
     (Kind::Proxy, "proxy"),
     (Kind::Admin, "admin"),
     (Kind::Status, "status"),
     (Kind::Cluster, "cluster"),
+    (Kind::Stream, "stream"),
+    (Kind::Datagrams, "datagrams"),
 ];
 
 impl Kind {
@@ -73,6 +80,11 @@ impl Sockets {
 
     /// Takes what was open for an address: several sockets, where several cores had one each.
     pub(super) fn claim(&self, kind: Kind, asked: SocketAddr) -> Vec<TcpListener> {
+        self.claim_open(kind, asked).into_iter().map(TcpListener::from).collect()
+    }
+
+    /// Takes what was open for an address, be it for connections or for datagrams.
+    pub(super) fn claim_open(&self, kind: Kind, asked: SocketAddr) -> Vec<OwnedFd> {
         let mut held = self.lock();
         let (mut claimed, mut left) = (Vec::new(), Vec::new());
         let mut real = None;
@@ -81,14 +93,13 @@ impl Sockets {
                 left.push(socket);
                 continue;
             }
-            let listener = TcpListener::from(socket.fd);
-            let at = listener.local_addr().ok();
+            let at = SockRef::from(&socket.fd).local_addr().ok().and_then(|it| it.as_socket());
             // Port 0 may be asked for more than once, and is another one each time.
             if at.is_some() && (real.is_none() || real == at) {
                 real = at;
-                claimed.push(listener);
+                claimed.push(socket.fd);
             } else if at.is_some() {
-                left.push(OpenSocket { kind, asked, fd: listener.into() });
+                left.push(socket);
             }
         }
         held.found = left;
@@ -113,16 +124,16 @@ impl Sockets {
     }
 
     /// Returns what would be found by a part of this node that takes the place of another.
-    pub(super) fn for_next(&self, kind: Kind) -> io::Result<Self> {
-        let copies = self.copies()?.into_iter().filter(|it| it.kind == kind);
+    pub(super) fn for_next(&self, kinds: &[Kind]) -> io::Result<Self> {
+        let copies = self.copies()?.into_iter().filter(|it| kinds.contains(&it.kind));
         Ok(Self::found(copies.collect()))
     }
 
     /// Notes what is served by a part that has taken the place of another.
-    pub(super) fn replace(&self, kind: Kind, next: &Self) {
+    pub(super) fn replace(&self, kinds: &[Kind], next: &Self) {
         let open = std::mem::take(&mut next.lock().open);
         let mut held = self.lock();
-        held.open.retain(|it| it.kind != kind);
+        held.open.retain(|it| !kinds.contains(&it.kind));
         held.open.extend(open);
     }
 
@@ -176,10 +187,10 @@ mod tests {
         let of = |kind| OpenSocket::of(kind, at, &open).unwrap();
         let sockets = Sockets::default();
         sockets.put([of(Kind::Proxy), of(Kind::Admin)]);
-        let next = sockets.for_next(Kind::Proxy).unwrap();
+        let next = sockets.for_next(&[Kind::Proxy]).unwrap();
         assert_eq!(next.claim(Kind::Proxy, at).len(), 1);
         next.put([of(Kind::Proxy), of(Kind::Proxy)]);
-        sockets.replace(Kind::Proxy, &next);
+        sockets.replace(&[Kind::Proxy], &next);
         let kinds: Vec<_> = sockets.copies().unwrap().iter().map(|it| it.kind).collect();
         assert_eq!(kinds, [Kind::Admin, Kind::Proxy, Kind::Proxy]);
         sockets.close();

@@ -10,6 +10,7 @@ use crate::admin::status::{StatusSource, Unready, Upstreams};
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::proxy::listener::ProxyServer;
+use crate::proxy::stream::StreamServer;
 use crate::settings::Settings;
 use crate::telemetry::counter;
 
@@ -19,15 +20,17 @@ const NO_CONFIG: &str = "00000000000000000000000000000000";
 /// Tells whether a node's database answers.
 pub(super) type Reachable = Arc<dyn Fn() -> bool + Send + Sync>;
 
-/// Returns what counts the traffic of the proxy.
-pub(super) fn traffic(server: &ProxyServer) -> CountsReader {
+/// Returns what counts the traffic of the proxy. As nginx, it counts streams among connections, but
+/// neither as reading, writing nor waiting.
+pub(super) fn traffic(server: &ProxyServer, streams: Option<&StreamServer>) -> CountsReader {
     let counts = server.counts_reader();
+    let streams = streams.map(StreamServer::counts_reader);
     Box::new(move || {
-        let counts = counts();
+        let (counts, streams) = (counts(), streams.as_ref().map(|it| it()).unwrap_or_default());
         counter::Snapshot {
-            connections_accepted: counts.accepted,
-            connections_handled: counts.handled,
-            connections_active: counts.active,
+            connections_accepted: counts.accepted + streams.accepted,
+            connections_handled: counts.handled + streams.handled,
+            connections_active: counts.active + streams.active,
             connections_reading: 0,
             connections_writing: counts.writing,
             connections_waiting: counts.active.saturating_sub(counts.writing),

@@ -9,11 +9,12 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 
+use super::access::AccessLogs;
 use super::certificates::Listeners;
 use super::listen::{self, Face};
 use super::node::Counts;
 use super::sockets::{Kind, OpenSocket, Sockets};
-use super::{status, tls};
+use super::{status, streams, tls};
 use crate::balancer::dns::core::CoreResolver;
 use crate::balancer::dns::resolver::Resolver;
 use crate::proxy::charset::Charset;
@@ -21,15 +22,15 @@ use crate::proxy::forward::Transport;
 use crate::proxy::handler::Core;
 use crate::proxy::listener::{Ending, ListenSpec, ProxyServer, ServeLimits};
 use crate::proxy::settings::{Network, OwnHeaders, ProxySettings};
+use crate::proxy::stream::StreamServer;
 use crate::proxy::template::{Template, Templates};
 use crate::proxy::upstream::{Pool, PoolLimits};
 use crate::runtime::Handle;
 use crate::settings::{Listener, Settings, TrustedAddress};
-use crate::telemetry::access::{AccessGuard, AccessLog, AccessTarget};
-use crate::telemetry::trouble::is_of_disk;
+use crate::telemetry::access::AccessLog;
 
-/// How many bytes of access log wait in memory.
-const ACCESS_LOG_BYTES: usize = 4 << 20;
+/// What is served here.
+const KINDS: [Kind; 3] = [Kind::Proxy, Kind::Stream, Kind::Datagrams];
 
 /// What becomes of a proxy that another takes the place of: its connections end when they end.
 const REPLACED: Ending = Ending { idle: Duration::MAX, within: Duration::MAX };
@@ -50,9 +51,27 @@ pub(super) type By = (Handle, Resolver, Listeners);
 
 struct Serving {
     server: ProxyServer,
-    access: Option<AccessLog>,
+    streams: Option<StreamServer>,
     /// Dropped last, so that the last lines are written.
-    _writer: Option<AccessGuard>,
+    logs: AccessLogs,
+}
+
+impl Serving {
+    fn retire(&mut self, ending: Ending) {
+        self.server.retire(ending);
+        self.streams.iter_mut().for_each(|it| it.retire(ending));
+    }
+
+    async fn ended(&mut self) {
+        self.server.ended().await;
+        if let Some(streams) = &mut self.streams {
+            streams.ended().await;
+        }
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.server.has_ended() && self.streams.as_mut().is_none_or(StreamServer::has_ended)
+    }
 }
 
 /// What makes a proxy another one.
@@ -72,7 +91,7 @@ impl Traffic {
     ) -> anyhow::Result<Self> {
         let made_from = Made::of(settings);
         let now = serve(settings, &by, sockets)?;
-        counts.add(status::traffic(&now.server));
+        counts.add(status::traffic(&now.server, now.streams.as_ref()));
         Ok(Self {
             now,
             former: Vec::new(),
@@ -83,29 +102,30 @@ impl Traffic {
         })
     }
 
-    /// Returns where it listens.
-    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
-        self.now.server.addresses().to_vec()
+    /// Returns where requests and where streams come to.
+    pub(super) fn addresses(&self) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
+        let streams = self.now.streams.as_ref().map(|it| it.addresses().to_vec());
+        (self.now.server.addresses().to_vec(), streams.unwrap_or_default())
     }
 
     /// Puts a proxy by other settings in the place of this one, if they make another. Addresses that
     /// stay are served without a gap. The log files are opened again in any case.
     pub(super) fn reload(&mut self, settings: &Settings) -> anyhow::Result<()> {
-        self.former.retain_mut(|it| !it.server.has_ended());
+        self.former.retain_mut(|it| !it.has_ended());
         for serving in std::iter::once(&self.now).chain(&self.former) {
-            serving.access.iter().for_each(AccessLog::reopen);
+            serving.logs.reopen();
         }
         let made_from = Made::of(settings);
         if made_from == self.made_from {
             return Ok(());
         }
-        let sockets = self.sockets.for_next(Kind::Proxy)?;
+        let sockets = self.sockets.for_next(&KINDS)?;
         let next = serve(settings, &self.by, &sockets)?;
-        self.counts.add(status::traffic(&next.server));
-        self.sockets.replace(Kind::Proxy, &sockets);
+        self.counts.add(status::traffic(&next.server, next.streams.as_ref()));
+        self.sockets.replace(&KINDS, &sockets);
         drop(sockets);
         let mut before = std::mem::replace(&mut self.now, next);
-        before.server.retire(REPLACED);
+        before.retire(REPLACED);
         self.former.push(before);
         self.made_from = made_from;
         tracing::info!("the proxy serves by its new settings");
@@ -116,9 +136,9 @@ impl Traffic {
     pub(super) async fn end(&mut self, ending: Ending) {
         self.sockets.close();
         let mut all: Vec<_> = std::iter::once(&mut self.now).chain(&mut self.former).collect();
-        all.iter_mut().for_each(|it| it.server.retire(ending));
+        all.iter_mut().for_each(|it| it.retire(ending));
         for serving in all {
-            serving.server.ended().await;
+            serving.ended().await;
         }
     }
 }
@@ -145,21 +165,22 @@ fn serve(
         let spec = spec(settings, wanted, handle, followed)?;
         listeners.push((spec, sockets.claim(Kind::Proxy, wanted.addr)));
     }
-    let (access_log, writer) = open_access_log(&settings.proxy.access_log, settings)?;
+    let mut logs = AccessLogs::new(&settings.prefix);
+    let access_log = logs.open("proxy_access_log", &settings.proxy.access_log)?;
     let keepalive = &settings.proxy.upstream_keepalive;
     let limits = PoolLimits {
         idle_max: keepalive.pool_size as usize,
         requests_max: keepalive.max_requests,
         idle_timeout: keepalive.idle_timeout,
     };
-    let proxy_settings = proxy_settings(settings, access_log.clone())?;
-    let (handle, names, clock) = (handle.clone(), names.clone(), followed.clock().clone());
+    let proxy_settings = proxy_settings(settings, access_log)?;
+    let (of_cores, own_names, clock) = (handle.clone(), names.clone(), followed.clock().clone());
     let make = move |_core: usize| {
         let pool = Pool::new(limits);
         tokio::task::spawn_local(pool.clone().sweep_until_dropped());
-        let resolver = CoreResolver::new(names.clone());
+        let resolver = CoreResolver::new(own_names.clone());
         let transport = Transport { pool, resolver, clock: clock.clone() };
-        let core = Rc::new(Core::new(&handle, proxy_settings.clone(), transport, clock.clone()));
+        let core = Rc::new(Core::new(&of_cores, proxy_settings.clone(), transport, clock.clone()));
         move |request, info| core.clone().handle(request, info)
     };
     let cores = settings.worker_processes;
@@ -168,7 +189,8 @@ fn serve(
     for (asked, socket) in server.take_sockets() {
         sockets.put([OpenSocket { kind: Kind::Proxy, asked, fd: socket.into() }]);
     }
-    Ok(Serving { server, access: access_log, _writer: writer })
+    let streams = streams::start(settings, (handle, names), &mut logs, followed, sockets)?;
+    Ok(Serving { server, streams, logs })
 }
 
 fn spec(
@@ -183,36 +205,16 @@ fn spec(
         true => Some(listen::tls_with_names(settings, face, http2, names, followed)?),
         false => None,
     };
-    let backlog = wanted.backlog.and_then(|backlog| i32::try_from(backlog).ok());
-    Ok(ListenSpec {
-        addr: wanted.addr,
-        tls: offered,
-        http2,
-        proxy_protocol: wanted.proxy_protocol,
-        ipv6only: wanted.ipv6only.unwrap_or(true),
-        keepalive: wanted.keepalive(),
-        backlog: backlog.unwrap_or(16384),
-    })
+    Ok(ListenSpec { tls: offered, ..listen::spec(wanted) })
 }
 
-fn open_access_log(
-    target: &str,
-    settings: &Settings,
-) -> anyhow::Result<(Option<AccessLog>, Option<AccessGuard>)> {
-    let target = match target {
-        "off" => return Ok((None, None)),
-        "/dev/stdout" => AccessTarget::Stdout,
-        "/dev/stderr" => AccessTarget::Stderr,
-        path => AccessTarget::File(settings.prefix.join(path)),
+/// The peers whose word about clients is believed.
+pub(super) fn trusted(settings: &Settings) -> Vec<Network> {
+    let network = |address: &TrustedAddress| match address {
+        TrustedAddress::Network { ip, bits } => Some(Network { ip: *ip, bits: *bits }),
+        TrustedAddress::Unix => None,
     };
-    match AccessLog::open(target, ACCESS_LOG_BYTES) {
-        Ok((log, guard)) => Ok((Some(log), Some(guard))),
-        Err(error) if is_of_disk(&error) => {
-            tracing::error!(%error, "cannot open proxy_access_log: requests are not logged");
-            Ok((None, None))
-        }
-        Err(error) => Err(error).context("cannot open proxy_access_log"),
-    }
+    settings.proxy.trusted_ips.iter().filter_map(network).collect()
 }
 
 fn proxy_settings(
@@ -220,15 +222,11 @@ fn proxy_settings(
     access_log: Option<AccessLog>,
 ) -> anyhow::Result<ProxySettings> {
     let proxy = &settings.proxy;
-    let trusted = proxy.trusted_ips.iter().filter_map(|address| match address {
-        TrustedAddress::Network { ip, bits } => Some(Network { ip: *ip, bits: *bits }),
-        TrustedAddress::Unix => None,
-    });
     let upstream = |name: &str| proxy.headers_upstream.iter().any(|n| n.eq_ignore_ascii_case(name));
     Ok(ProxySettings {
         headers: OwnHeaders::of(&proxy.headers),
         upstream_request_id: upstream("x-kong-request-id"),
-        trusted: trusted.collect(),
+        trusted: trusted(settings),
         real_ip_header: proxy.real_ip_header.to_ascii_lowercase(),
         real_ip_recursive: proxy.real_ip_recursive,
         port_maps: proxy.port_maps.clone(),

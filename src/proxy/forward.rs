@@ -24,10 +24,10 @@ use crate::router::{Matched, PathHandling, upstream_path};
 use crate::runtime::{Channel, ServiceTarget};
 
 /// How many tries follow the first when a service does not say.
-const RETRIES: u32 = 5;
+pub(super) const RETRIES: u32 = 5;
 
 /// How long a step may take when a service does not say, in milliseconds.
-const TIMEOUT_MS: u64 = 60_000;
+pub(super) const TIMEOUT_MS: u64 = 60_000;
 
 /// The connections of one core to its upstreams.
 pub struct Transport {
@@ -99,7 +99,7 @@ pub(super) async fn send(
         if attempt > 0 && !tries.may_retry() {
             break;
         }
-        let chosen = match tries.next(transport).await {
+        let chosen = match tries.next(&transport.resolver).await {
             Ok(chosen) => chosen,
             // Everyone was tried: the last failure says more than that nobody is left.
             Err(_) if last.is_some() => break,
@@ -143,7 +143,7 @@ pub(super) async fn send(
     Err(failure::of_tries(last.as_ref()).into())
 }
 
-fn timeouts(service: &Service) -> Timeouts {
+pub(super) fn timeouts(service: &Service) -> Timeouts {
     Timeouts {
         connect_ms: service.connect_timeout.unwrap_or(TIMEOUT_MS),
         write_ms: service.write_timeout.unwrap_or(TIMEOUT_MS),

@@ -20,7 +20,7 @@ use super::listener::{ClientRequest, ConnectionInfo, ProxyBody, UpgradedClient};
 use super::reply::{Rendered, Wish, render};
 use super::settings::ProxySettings;
 use super::tail::{Tail, Watched};
-use super::upstream::UpstreamResponse;
+use super::upstream::{Buffers, Moved, UpstreamResponse, splice};
 use crate::clock::Clock;
 use crate::domain::kinds::typedef::normalise_path;
 use crate::plugins::exchange::{
@@ -38,6 +38,7 @@ pub struct Core {
     pub(super) settings: ProxySettings,
     pub(super) access: Option<Lines>,
     pub(super) clock: Clock,
+    buffers: Buffers,
     ids: Ids,
 }
 
@@ -98,7 +99,8 @@ impl Core {
         let ids = Ids { seed: [clock.random(), clock.random()], drawn: Cell::new(0) };
         let log = settings.access_log.clone();
         let access = log.map(|log| Lines::new(log, settings.access_format));
-        Self { runtime: handle.reader(), transport, settings, access, clock, ids }
+        let (runtime, buffers) = (handle.reader(), Buffers::default());
+        Self { runtime, transport, settings, access, clock, buffers, ids }
     }
 
     /// Answers a request.
@@ -253,10 +255,11 @@ impl Core {
         let mut body = ProxyBody::from(body);
         if let (Some(stream), Some(upgrade)) = (upgraded, upgrade) {
             let (idle, held) = (forwarding.read_timeout(), exchange.held.take());
+            let (buffers, moved) = (self.buffers.clone(), Moved::default());
             head.headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
             tokio::task::spawn_local(async move {
                 if let Ok(client) = upgrade.await
-                    && let Err(error) = super::upstream::splice(client, stream, idle).await
+                    && let Err(error) = splice(client, stream, idle, &buffers, &moved).await
                 {
                     tracing::debug!(%error, "upgraded connection ended");
                 }

@@ -17,6 +17,7 @@ mod headers;
 pub mod listener;
 mod reply;
 pub mod settings;
+pub mod stream;
 mod tail;
 pub mod template;
 mod tries;

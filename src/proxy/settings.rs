@@ -48,8 +48,13 @@ pub struct ProxySettings {
 impl ProxySettings {
     /// Returns the port that clients see for one that we listen on.
     pub fn outside_port(&self, port: u16) -> u16 {
-        self.port_maps.iter().find(|(ours, _)| *ours == port).map_or(port, |(_, seen)| *seen)
+        outside_port(&self.port_maps, port)
     }
+}
+
+/// Returns the port that clients see for one that we listen on, by maps of the latter to the former.
+pub(super) fn outside_port(maps: &[(u16, u16)], port: u16) -> u16 {
+    maps.iter().find(|(ours, _)| *ours == port).map_or(port, |(_, seen)| *seen)
 }
 
 /// Which headers of our own an answer gets (the setting `headers`).

@@ -12,7 +12,7 @@ use super::failure;
 use super::forward::{Forwarding, Transport};
 use super::upstream::{UpstreamError, UpstreamErrorKind};
 use crate::balancer::address::{Address, Lease, Moment};
-use crate::balancer::dns::core::Resolved;
+use crate::balancer::dns::core::{CoreResolver, Resolved};
 use crate::balancer::health::Outcome;
 use crate::balancer::{Algorithm, Ask, Balancer, Peer, Tried};
 use crate::plugins::exchange::{Exchange, without_port};
@@ -47,10 +47,8 @@ impl<'r> Tries<'r> {
         exchange: &mut Exchange,
         forwarding: &Forwarding<'r>,
     ) -> Self {
-        let upstream = match &forwarding.service.host {
-            Host::Peer(peer) => return Self::Host { peer, resolved: None, count: 0 },
-            Host::Upstream(upstream) => upstream,
-        };
+        let host = &forwarding.service.host;
+        let Host::Upstream(upstream) = host else { return Self::at(host, |_| 0) };
         let balancer = &upstream.balancer;
         let mut hash = 0;
         if let Algorithm::Hashing { .. } = balancer.algorithm() {
@@ -61,6 +59,21 @@ impl<'r> Tries<'r> {
                 exchange.added.push((header::SET_COOKIE, cookie));
             }
         }
+        Self::at(host, |_| hash)
+    }
+
+    /// Begins the tries of a request or stream; what consistent hashing goes by is asked for where
+    /// that is.
+    pub(super) fn at(host: &'r Host, hash: impl FnOnce(&Balancer) -> u64) -> Self {
+        let upstream = match host {
+            Host::Peer(peer) => return Self::Host { peer, resolved: None, count: 0 },
+            Host::Upstream(upstream) => upstream,
+        };
+        let balancer = &upstream.balancer;
+        let hash = match balancer.algorithm() {
+            Algorithm::Hashing { .. } => hash(balancer),
+            _ => 0,
+        };
         balancer.retries.count_request(Instant::now());
         Self::Upstream { upstream, hash, tried: Tried::default() }
     }
@@ -80,7 +93,7 @@ impl<'r> Tries<'r> {
     }
 
     /// Returns who gets the next try; the error is the answer for the client.
-    pub(super) async fn next(&mut self, transport: &Transport) -> Result<Chosen<'r>, Box<Reply>> {
+    pub(super) async fn next(&mut self, resolver: &CoreResolver) -> Result<Chosen<'r>, Box<Reply>> {
         match self {
             Self::Host { peer, resolved, count } => {
                 let turn = std::mem::replace(count, *count + 1);
@@ -88,7 +101,7 @@ impl<'r> Tries<'r> {
                     return Ok(Chosen::of_host(SocketAddr::new(ip, peer.port)));
                 }
                 if resolved.is_none() {
-                    let found = Box::pin(transport.resolver.resolve(&peer.host)).await;
+                    let found = Box::pin(resolver.resolve(&peer.host)).await;
                     *resolved = Some(found.map_err(|error| {
                         tracing::error!(%error, "name resolution failed");
                         unresolved()
@@ -163,6 +176,15 @@ impl<'r> Chosen<'r> {
         if let Some((balancer, address)) = &self.member {
             self.note_latency(balancer, address, self.started.elapsed());
             balancer.report(address, Outcome::Status(status));
+        }
+        self.lease
+    }
+
+    /// Tells that a stream was joined to it, which says nothing of its health. What is returned is kept
+    /// until the stream is over.
+    pub(super) fn joined(self) -> Option<Lease> {
+        if let Some((balancer, address)) = &self.member {
+            self.note_latency(balancer, address, self.started.elapsed());
         }
         self.lease
     }

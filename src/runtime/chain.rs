@@ -56,6 +56,15 @@ pub(super) struct Scoped {
     pub(super) service: Option<Uuid>,
     pub(super) consumer: Option<Uuid>,
     pub(super) instance: Arc<dyn Plugin>,
+    /// Which of both it takes part in: requests, streams.
+    pub(super) on: On,
+}
+
+/// What a plugin takes part in, by its protocols.
+#[derive(Clone, Copy)]
+pub(super) struct On {
+    pub(super) requests: bool,
+    pub(super) streams: bool,
 }
 
 impl Scoped {

@@ -104,7 +104,7 @@ impl<'a> ChannelMaker<'a> {
         service: &Service,
         of_upstream: Option<Uuid>,
     ) -> Result<Channel, CompileError> {
-        if !matches!(service.protocol.as_str(), "https" | "grpcs") {
+        if !matches!(service.protocol.as_str(), "https" | "tls" | "grpcs") {
             return Ok(Channel::Plain);
         }
         let named = self.named(service, of_upstream)?;

@@ -136,5 +136,6 @@ fn destination(
         }
     };
     let chain = instances.chain(Some(route.id), service_id);
-    Ok(Some(Destination { route, service, chain }))
+    let has_stream_plugins = instances.any_on_streams(route.id, service_id);
+    Ok(Some(Destination { route, service, chain, has_stream_plugins }))
 }

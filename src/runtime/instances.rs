@@ -6,7 +6,7 @@ use std::sync::Arc;
 use imbl::HashMap as Persistent;
 use uuid::Uuid;
 
-use super::chain::{self, Chain, Scoped};
+use super::chain::{self, Chain, On, Scoped};
 use super::changes::{Changes, decode, fault};
 use super::{CompileError, Tools};
 use crate::domain::entity::Entity;
@@ -85,12 +85,22 @@ impl Instances {
         chain
     }
 
+    /// Returns whether a plugin applies to the streams of a route and service. Nobody knows the
+    /// consumer of a stream, so those for one do not.
+    pub(super) fn any_on_streams(&self, route: Uuid, service: Option<Uuid>) -> bool {
+        let route = Some(route);
+        let scopes = [(route, service), (route, None), (None, service), (None, None)];
+        let mut lists = scopes.iter().filter_map(|scope| self.by_scope.get(scope));
+        lists.any(|list| list.iter().any(|it| it.on.streams && it.consumer.is_none()))
+    }
+
     fn build(&self, route: Option<Uuid>, service: Option<Uuid>) -> Chain {
         let scopes: BTreeSet<Scope> =
             [(route, service), (route, None), (None, service), (None, None)].into();
         let lists = scopes.iter().filter_map(|scope| self.by_scope.get(scope));
         let mut scoped: Vec<&Scoped> =
             lists.flat_map(|list| list.iter().map(|scoped| &**scoped)).collect();
+        scoped.retain(|scoped| scoped.on.requests);
         scoped.sort_by_key(|scoped| (std::cmp::Reverse(scoped.priority), scoped.name, scoped.id));
         chain::build(&scoped)
     }
@@ -101,15 +111,25 @@ impl Instances {
     }
 }
 
-/// Builds the instance of a plugin, unless it is off or not for HTTP.
+/// Builds the instance of a plugin, unless it is off.
 fn scoped(entity: &Entity, tools: &Tools) -> Result<Option<Scoped>, CompileError> {
     let plugin: plugin::Plugin = decode(entity)?;
-    if !plugin.enabled || !runs_on_http(&plugin) {
+    if !plugin.enabled {
         return Ok(None);
     }
+    let on = takes_part(&plugin);
     let kind = plugins::find(&plugin.name)
         .ok_or_else(|| fault(entity.key(), format!("plugin '{}' is not installed", plugin.name)))?;
-    let instance = build(&plugin, kind, tools).map_err(|error| fault(entity.key(), error))?;
+    if on.streams {
+        tracing::warn!(
+            plugin = kind.name,
+            id = %plugin.id,
+            "no plugin runs on streams in this version: those that it applies to are closed"
+        );
+    }
+    let instance =
+        if on.requests { build(&plugin, kind, tools) } else { Ok(unhandled::instance()) };
+    let instance = instance.map_err(|error| fault(entity.key(), error))?;
     let priority = match kind.handler {
         Some(_) => kind.priority,
         None => unhandled::priority(kind.priority, plugin.consumer.is_some()),
@@ -122,13 +142,17 @@ fn scoped(entity: &Entity, tools: &Tools) -> Result<Option<Scoped>, CompileError
         service: plugin.service.map(|service| service.id),
         consumer: plugin.consumer.map(|consumer| consumer.id),
         instance,
+        on,
     }))
 }
 
 /// A plugin takes no part in what none of its protocols is for (reference gateway-4, section F.1).
-fn runs_on_http(plugin: &plugin::Plugin) -> bool {
-    let http = ["http", "https", "grpc", "grpcs"];
-    plugin.protocols.iter().any(|protocol| http.contains(&protocol.as_str()))
+fn takes_part(plugin: &plugin::Plugin) -> On {
+    let any = |of: [&str; 4]| plugin.protocols.iter().any(|it| of.contains(&it.as_str()));
+    On {
+        requests: any(["http", "https", "grpc", "grpcs"]),
+        streams: any(["tcp", "tls", "tls_passthrough", "udp"]),
+    }
 }
 
 fn build(

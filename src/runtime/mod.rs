@@ -76,6 +76,8 @@ pub struct Destination {
     pub service: Option<Arc<ServiceTarget>>,
     /// Its plugins.
     pub chain: Chain,
+    /// Whether plugins apply to streams of it, which no handler here runs on.
+    pub has_stream_plugins: bool,
 }
 
 /// A service and what its host stands for.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::error::SettingsError;
 use super::layout::{
     AccessFormat, Admin, Cluster, ClusterMtls, ClusterProtocol, Database, Declarative, Dns,
-    LogLevel, Ocsp, Proxy, ProxyServer, SnapshotKeep, Status, Tls, UpstreamKeepalive,
+    LogLevel, Ocsp, Proxy, ProxyServer, SnapshotKeep, Status, StreamFormat, Streams, Tls,
+    UpstreamKeepalive,
 };
 use super::listener::{self, Listener};
 use super::pem::{self, PemPair};
@@ -56,6 +57,7 @@ impl Settings {
             vault_env_prefix: values.text("vault_env_prefix").map(str::to_owned),
             cluster: reader.cluster(listeners.cluster),
             proxy: reader.proxy(listeners.proxy),
+            streams: reader.streams(listeners.streams),
             admin: reader.admin(listeners.admin),
             status: reader.status(listeners.status),
             tls: reader.tls(),
@@ -79,6 +81,7 @@ impl Settings {
         self.proxy.port_maps = checked.port_maps;
         self.proxy.client_max_body_size = checked.client_max_body_size;
         self.proxy.access_format = checked.access_format;
+        self.streams.access_format = checked.stream_access_format;
         self.proxy.client_body_buffer_size = checked.client_body_buffer_size;
         self.admin.clients = checked.admin_clients;
         self.admin.client_max_body_size = checked.admin_max_body_size;
@@ -103,12 +106,18 @@ struct Listeners {
     admin: Vec<Listener>,
     status: Vec<Listener>,
     cluster: Vec<Listener>,
+    streams: Vec<Listener>,
 }
 
 impl Listeners {
     fn read(values: &Values, errors: &mut Vec<String>) -> Self {
         let mut read = |name| {
-            listener::parse(name, values.list(name)).unwrap_or_else(|message| {
+            let entries = values.list(name);
+            let parsed = match name {
+                "stream_listen" => listener::parse_streams(name, entries),
+                name => listener::parse(name, entries),
+            };
+            parsed.unwrap_or_else(|message| {
                 errors.push(message);
                 Vec::new()
             })
@@ -118,6 +127,7 @@ impl Listeners {
             admin: read("admin_listen"),
             status: read("status_listen"),
             cluster: read("cluster_listen"),
+            streams: read("stream_listen"),
         }
     }
 }
@@ -253,6 +263,11 @@ impl Reader<'_> {
             access_format: AccessFormat::default(),
             error_log: self.owned("proxy_error_log"),
         }
+    }
+
+    fn streams(&self, listen: Vec<Listener>) -> Streams {
+        let access_log = first_word(self.text("proxy_stream_access_log"));
+        Streams { listen, access_log, access_format: StreamFormat::default() }
     }
 
     fn admin(&self, listen: Vec<Listener>) -> Admin {

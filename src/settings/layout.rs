@@ -243,6 +243,27 @@ pub enum AccessFormat {
     Json,
 }
 
+/// Streams: what is proxied below HTTP.
+#[derive(Clone, Debug)]
+pub struct Streams {
+    /// Where they arrive.
+    pub listen: Vec<Listener>,
+    /// A path below the prefix, an absolute one, or `off`.
+    pub access_log: String,
+    /// How lines of it look.
+    pub access_format: StreamFormat,
+}
+
+/// How lines of the access log of streams look; the word behind its path.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum StreamFormat {
+    /// Kong's `basic`.
+    #[default]
+    Basic,
+    /// One JSON object a line.
+    Json,
+}
+
 /// The connections kept open to upstreams.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct UpstreamKeepalive {

@@ -11,6 +11,8 @@ use super::time;
 pub struct Listener {
     /// Where to listen.
     pub addr: SocketAddr,
+    /// Whether datagrams are taken instead of connections; for streams alone.
+    pub udp: bool,
     /// Whether connections begin with a TLS handshake.
     pub ssl: bool,
     /// Whether HTTP/2 is offered.
@@ -51,6 +53,7 @@ impl Listener {
     fn at(addr: SocketAddr) -> Self {
         Self {
             addr,
+            udp: false,
             ssl: false,
             http2: false,
             proxy_protocol: false,
@@ -98,6 +101,7 @@ impl fmt::Display for Listener {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}", self.addr)?;
         let flags = [
+            (self.udp, " udp"),
             (self.ssl, " ssl"),
             (self.http2, " http2"),
             (self.proxy_protocol, " proxy_protocol"),
@@ -133,6 +137,53 @@ pub(super) fn parse(name: &str, entries: &[String]) -> Result<Vec<Listener>, Str
         )
     };
     entries.iter().map(|it| entry(it).ok_or_else(refused)).collect()
+}
+
+/// Does the same for streams, which know other flags.
+///
+/// # Errors
+/// As [`parse`]; and flags that contradict each other.
+pub(super) fn parse_streams(name: &str, entries: &[String]) -> Result<Vec<Listener>, String> {
+    if is_off(entries) {
+        return Ok(Vec::new());
+    }
+    let refused = || {
+        format!(
+            "{name} must be of form: [off] | <ip>:<port> [udp] [ssl] [proxy_protocol] [bind] \
+             [reuseport] [backlog=%d+] [ipv6only=on] [ipv6only=off] [so_keepalive=on] \
+             [so_keepalive=off] [so_keepalive=%w*:%w*:%d*], [... next entry ...]"
+        )
+    };
+    let mut listeners = Vec::with_capacity(entries.len());
+    for text in entries {
+        let listener = stream_entry(text).ok_or_else(refused)?;
+        let of_connections = [
+            ("ssl", listener.ssl),
+            ("proxy_protocol", listener.proxy_protocol),
+            ("backlog", listener.backlog.is_some()),
+            ("so_keepalive", listener.so_keepalive.is_some()),
+        ];
+        let set = of_connections.iter().find(|(_, set)| *set && listener.udp);
+        if let Some((flag, _)) = set {
+            return Err(format!("{name}: '{flag}' is incompatible with 'udp' in '{text}'"));
+        }
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+fn stream_entry(text: &str) -> Option<Listener> {
+    let mut words = text.split_whitespace();
+    let mut listener = Listener::at(address(words.next()?)?);
+    let mut take = |flag: &str| match flag {
+        "udp" => {
+            listener.udp = true;
+            true
+        }
+        "http2" | "deferred" => false,
+        flag => listener.take(flag),
+    };
+    words.all(&mut take).then_some(listener)
 }
 
 /// Returns whether a listener property asks for no listener at all.
@@ -215,6 +266,29 @@ mod tests {
             let message = read(text).unwrap_err();
             assert!(message.starts_with("proxy_listen must be of form: [off] | <ip>:<port> [ssl]"));
             assert!(message.ends_with("[so_keepalive=%w*:%w*:%d*], [... next entry ...]"));
+        }
+    }
+
+    #[test]
+    fn streams_know_other_flags() {
+        let read = |text: &str| {
+            let entries: Vec<String> = text.split(',').map(|it| it.trim().to_owned()).collect();
+            parse_streams("stream_listen", &entries)
+        };
+        assert_eq!(read("off"), Ok(vec![]));
+        let found = read("127.0.0.1:53 udp reuseport, [::]:9443 ssl proxy_protocol").unwrap();
+        assert!(found[0].udp && !found[0].ssl && found[1].ssl && found[1].proxy_protocol);
+        assert_eq!(found[0].to_string(), "127.0.0.1:53 udp reuseport");
+        for text in ["0.0.0.0:80 http2", "0.0.0.0:80 deferred", "0.0.0.0 udp"] {
+            let message = read(text).unwrap_err();
+            assert!(
+                message.starts_with("stream_listen must be of form: [off] | <ip>:<port> [udp]")
+            );
+        }
+        for flag in ["ssl", "proxy_protocol", "backlog=5", "so_keepalive=on"] {
+            let name = flag.split('=').next().unwrap();
+            let message = read(&format!("0.0.0.0:53 udp {flag}")).unwrap_err();
+            assert!(message.contains(&format!("'{name}' is incompatible with 'udp'")), "{message}");
         }
     }
 

@@ -37,8 +37,8 @@ use std::io;
 pub use self::error::SettingsError;
 pub use self::layout::{
     AccessFormat, Admin, AdminClients, Cluster, ClusterMtls, ClusterProtocol, Database,
-    Declarative, Dns, LogLevel, Ocsp, Proxy, ProxyServer, Role, SnapshotKeep, Status, Tls,
-    TrustedAddress, UpstreamKeepalive,
+    Declarative, Dns, LogLevel, Ocsp, Proxy, ProxyServer, Role, SnapshotKeep, Status, StreamFormat,
+    Streams, Tls, TrustedAddress, UpstreamKeepalive,
 };
 pub use self::listener::{Keepalive, Listener};
 pub use self::pem::{Pem, PemPair};
@@ -90,6 +90,8 @@ pub struct Settings {
     pub cluster: Cluster,
     /// The proxy's side.
     pub proxy: Proxy,
+    /// What is proxied below HTTP.
+    pub streams: Streams,
     /// The Admin API.
     pub admin: Admin,
     /// The Status API.
@@ -161,11 +163,14 @@ impl Settings {
             all.insert(name.to_owned(), listeners.iter().map(listener_json).collect());
         }
         let ssl = |listeners: &[Listener]| listeners.iter().any(|listener| listener.ssl);
-        let derived: [(&str, serde_json::Value); 7] = [
-            // Neither is served, so there are none.
+        let streams: serde_json::Value =
+            self.streams.listen.iter().map(stream_listener_json).collect();
+        let derived: [(&str, serde_json::Value); 8] = [
+            // It is not served, so there are none.
             ("admin_gui_listeners", serde_json::json!([])),
-            ("stream_listeners", serde_json::json!([])),
+            ("stream_listeners", streams),
             ("proxy_ssl_enabled", ssl(&self.proxy.listen).into()),
+            ("stream_proxy_ssl_enabled", ssl(&self.streams.listen).into()),
             ("admin_ssl_enabled", ssl(&self.admin.listen).into()),
             ("status_ssl_enabled", ssl(&self.status.listen).into()),
             ("kong_env", self.prefix.join(".kong_env").display().to_string().into()),
@@ -299,6 +304,21 @@ fn listener_json(it: &Listener) -> serde_json::Value {
         "http2": it.http2,
         "proxy_protocol": it.proxy_protocol,
         "deferred": it.deferred,
+        "bind": it.bind,
+        "reuseport": it.reuseport,
+        "backlog=%d+": it.backlog.is_some(),
+    })
+}
+
+/// Streams know other flags than HTTP.
+fn stream_listener_json(it: &Listener) -> serde_json::Value {
+    serde_json::json!({
+        "listener": it.to_string(),
+        "ip": it.addr.ip().to_string(),
+        "port": it.addr.port(),
+        "udp": it.udp,
+        "ssl": it.ssl,
+        "proxy_protocol": it.proxy_protocol,
         "bind": it.bind,
         "reuseport": it.reuseport,
         "backlog=%d+": it.backlog.is_some(),

@@ -56,7 +56,7 @@ pub const ALL: &[Property] = &[
     // Logs.
     Property::new("proxy_access_log", Text, Some("logs/access.log")),
     Property::new("proxy_error_log", Text, Some("logs/error.log")),
-    Property::new("proxy_stream_access_log", Text, Some("logs/access.log basic")).missing(),
+    Property::new("proxy_stream_access_log", Text, Some("logs/access.log basic")),
     Property::new("proxy_stream_error_log", Text, Some("logs/error.log")).missing(),
     Property::new("admin_access_log", Text, Some("logs/admin_access.log")).missing(),
     Property::new("admin_error_log", Text, Some("logs/error.log")),
@@ -80,7 +80,7 @@ pub const ALL: &[Property] = &[
         ),
     ),
     Property::new("status_listen", List, Some("127.0.0.1:8007 reuseport backlog=16384")),
-    Property::new("stream_listen", List, Some("off")).missing(),
+    Property::new("stream_listen", List, Some("off")),
     Property::new("cluster_listen", List, Some("0.0.0.0:8005")),
     Property::new("admin_gui_listen", List, Some("0.0.0.0:8002, 0.0.0.0:8445 ssl")).missing(),
     Property::new("admin_gui_url", List, None),

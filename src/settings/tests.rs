@@ -81,10 +81,10 @@ fn an_empty_variable_unsets_file_and_default() {
 #[test]
 fn unknown_properties_are_dropped_and_missing_ones_warn_once() {
     let text = "no_such_thing = 1\ncluster_telemetry_listen = x\nwasm = on\nnginx_http_gzip = on\n";
-    let settings = load_file(text, &[("KONG_STREAM_LISTEN", "0.0.0.0:9000")]).unwrap();
+    let settings = load_file(text, &[("KONG_CLUSTER_RPC", "on")]).unwrap();
     let warned = |name: &str| settings.warnings.iter().filter(|it| it.starts_with(name)).count();
     assert_eq!(settings.warnings.len(), 3, "{:?}", settings.warnings);
-    assert_eq!((warned("wasm "), warned("nginx_http_gzip "), warned("stream_listen ")), (1, 1, 1));
+    assert_eq!((warned("wasm "), warned("nginx_http_gzip "), warned("cluster_rpc ")), (1, 1, 1));
 }
 
 #[test]

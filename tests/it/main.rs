@@ -61,6 +61,8 @@ mod smuggling;
 mod snapshot_cli;
 mod source;
 mod status_api;
+mod stream;
+mod stream_tls;
 mod tidy;
 mod unsupported_plugins;
 mod upgrade;

@@ -1,6 +1,7 @@
 //! What consistent hashing goes by (reference gateway-3, section E.1, "Hash input").
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use http::{HeaderName, HeaderValue, header};
 use uuid::Uuid;
@@ -102,6 +103,17 @@ impl Hashing {
                 Hashed { hash, cookie: HeaderValue::try_from(text).ok() }
             }
             _ => Hashed { hash: hash::of(b""), cookie: None },
+        }
+    }
+}
+
+impl Hashing {
+    /// Hashes a stream, of which nothing but the client's address is known.
+    pub fn hash_stream(&self, client: IpAddr) -> u64 {
+        let by_client = [&self.on, &self.fallback].iter().any(|it| matches!(it, Source::Ip));
+        match by_client {
+            true => hash::of(client.to_string().as_bytes()),
+            false => hash::of(b""),
         }
     }
 }

@@ -39,7 +39,7 @@ pub struct BindError {
 }
 
 impl BindError {
-    pub(super) fn new(addr: SocketAddr, source: io::Error) -> Self {
+    pub(in crate::proxy) fn new(addr: SocketAddr, source: io::Error) -> Self {
         Self { addr, source }
     }
 }

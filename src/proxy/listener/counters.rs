@@ -28,19 +28,20 @@ pub(super) struct CoreCounters {
     pub(super) requests: Counter,
 }
 
+/// A number that one core writes and anybody reads.
 #[derive(Debug, Default)]
-pub(super) struct Counter(AtomicU64);
+pub(in crate::proxy) struct Counter(AtomicU64);
 
 impl Counter {
-    pub(super) fn add(&self) {
+    pub(in crate::proxy) fn add(&self) {
         self.0.store(self.value().wrapping_add(1), Ordering::Relaxed);
     }
 
-    pub(super) fn subtract(&self) {
+    pub(in crate::proxy) fn subtract(&self) {
         self.0.store(self.value().saturating_sub(1), Ordering::Relaxed);
     }
 
-    pub(super) fn value(&self) -> u64 {
+    pub(in crate::proxy) fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }

@@ -7,7 +7,7 @@ use socket2::{Socket, TcpKeepalive};
 use super::bind::ListenSpec;
 
 /// Sets what accepted sockets inherit.
-pub(super) fn set(socket: &Socket, spec: &ListenSpec) -> io::Result<()> {
+pub(in crate::proxy) fn set(socket: &Socket, spec: &ListenSpec) -> io::Result<()> {
     // Inherited, which saves a system call for each connection.
     socket.set_tcp_nodelay(true)?;
     // One that is taken over may have it.

@@ -255,7 +255,7 @@ where
 }
 
 /// Waits for the order to end; a server that was dropped has no patience.
-async fn next_order(stop: &mut watch::Receiver<Option<Ending>>) -> Ending {
+pub(in crate::proxy) async fn next_order(stop: &mut watch::Receiver<Option<Ending>>) -> Ending {
     loop {
         if stop.changed().await.is_err() {
             return Ending::NOW;
@@ -267,7 +267,7 @@ async fn next_order(stop: &mut watch::Receiver<Option<Ending>>) -> Ending {
 }
 
 /// A time that is too far to be written is never.
-fn after(since: Instant, span: Duration) -> Instant {
+pub(in crate::proxy) fn after(since: Instant, span: Duration) -> Instant {
     const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
     since + span.min(NEVER)
 }

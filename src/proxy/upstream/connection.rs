@@ -21,6 +21,27 @@ const READ_MIN: usize = 8 * 1024;
 /// Room for one receive of a long body.
 const READ_MAX: usize = 64 * 1024;
 
+/// Opens a stream to a peer, through the TLS handshake where it speaks TLS.
+pub(in crate::proxy) async fn connect(
+    peer: &PeerAddress,
+    timeouts: &Timeouts,
+) -> Result<Stream, UpstreamError> {
+    let late = |_| UpstreamError::new(UpstreamErrorKind::Timeout(Step::Connect), false);
+    let failed = |error| UpstreamError::caused(UpstreamErrorKind::Connect, false, error);
+    let tcp = timeout(timeouts.connect(), TcpStream::connect(peer.addr))
+        .await
+        .map_err(late)?
+        .map_err(failed)?;
+    tcp.set_nodelay(true).map_err(failed)?;
+    let Some(tls) = &peer.tls else { return Ok(Stream::Tcp(tcp)) };
+    let connector = TlsConnector::from(tls.config.clone());
+    let stream = timeout(timeouts.connect(), connector.connect(tls.server_name.clone(), tcp))
+        .await
+        .map_err(late)?
+        .map_err(|error| UpstreamError::caused(UpstreamErrorKind::Tls, false, error))?;
+    Ok(Stream::Tls(Box::new(stream)))
+}
+
 /// A connection that is either idle in a pool or owned by one exchange.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -35,33 +56,13 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects to a peer, through the TLS handshake where it speaks TLS.
+    /// Connects to a peer.
     pub(super) async fn open(
         peer: &PeerAddress,
         key: PeerKey,
         timeouts: &Timeouts,
     ) -> Result<Self, UpstreamError> {
-        let late = |_| UpstreamError::new(UpstreamErrorKind::Timeout(Step::Connect), false);
-        let failed = |error| UpstreamError::caused(UpstreamErrorKind::Connect, false, error);
-        let tcp = timeout(timeouts.connect(), TcpStream::connect(peer.addr))
-            .await
-            .map_err(late)?
-            .map_err(failed)?;
-        tcp.set_nodelay(true).map_err(failed)?;
-        let stream = match &peer.tls {
-            None => Stream::Tcp(tcp),
-            Some(tls) => {
-                let connector = TlsConnector::from(tls.config.clone());
-                let stream =
-                    timeout(timeouts.connect(), connector.connect(tls.server_name.clone(), tcp))
-                        .await
-                        .map_err(late)?
-                        .map_err(|error| {
-                            UpstreamError::caused(UpstreamErrorKind::Tls, false, error)
-                        })?;
-                Stream::Tls(Box::new(stream))
-            }
-        };
+        let stream = connect(peer, timeouts).await?;
         let (buffer, timer) = (BytesMut::new(), LazyTimer::default());
         Ok(Self { stream, buffer, spans: Vec::new(), timer, requests: 0, key })
     }

@@ -30,10 +30,12 @@ pub(super) mod timer;
 mod tests;
 
 pub use body::UpstreamBody;
+pub(in crate::proxy) use connection::connect;
 pub use error::{BoxError, Step, UpstreamError, UpstreamErrorKind};
 pub use head::UpstreamHead;
 pub(in crate::proxy) use head::push_last_chunk;
 pub use peer::{PeerAddress, PeerTls, PoolLimits, Timeouts};
 pub use pool::{Pool, UpstreamResponse};
 pub use request::RequestBody;
-pub(in crate::proxy) use splice::splice;
+pub(in crate::proxy) use splice::{Buffers, Moved, splice};
+pub(in crate::proxy) use stream::Stream;

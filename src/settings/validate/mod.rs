@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::layout::{AccessFormat, AdminClients, Role, TrustedAddress};
+use super::layout::{AccessFormat, AdminClients, Role, StreamFormat, TrustedAddress};
 use super::pem::{self, Holds, Pem, PemPair};
 use super::values::Values;
 
@@ -43,6 +43,7 @@ pub(super) struct Checked {
     pub(super) trusted: Vec<Option<Pem>>,
     pub(super) session_timeout: Duration,
     pub(super) access_format: AccessFormat,
+    pub(super) stream_access_format: StreamFormat,
 }
 
 /// Runs every rule.
@@ -57,9 +58,9 @@ pub(super) fn check(
         Some("data_plane") => Role::DataPlane,
         _ => Role::Traditional,
     };
-    let proxy_pairs = rules.pairs("", "proxy_listen");
-    let admin_pairs = rules.pairs("admin_", "admin_listen");
-    let status_pairs = rules.pairs("status_", "status_listen");
+    let proxy_pairs = rules.pairs("", &["proxy_listen", "stream_listen"]);
+    let admin_pairs = rules.pairs("admin_", &["admin_listen"]);
+    let status_pairs = rules.pairs("status_", &["status_listen"]);
     let client_pair = rules.client_pair();
     let pg_pair = rules.pg_pair();
     let mut trusted = rules.trusted_certificates();
@@ -105,6 +106,7 @@ pub(super) fn check(
         trusted,
         session_timeout: rules.time("ssl_session_timeout"),
         access_format: rules.access_format(),
+        stream_access_format: rules.stream_access_format(),
     }
 }
 
@@ -149,11 +151,11 @@ impl Rules<'_> {
     }
 
     /// The certificates of one kind of listener, checked only if one of them speaks TLS.
-    fn pairs(&mut self, prefix: &str, listen: &str) -> Vec<PemPair> {
+    fn pairs(&mut self, prefix: &str, listens: &[&str]) -> Vec<PemPair> {
         let (cert_name, key_name) = (format!("{prefix}ssl_cert"), format!("{prefix}ssl_cert_key"));
         let values = self.values;
         let ssl = |it: &String| it.split_whitespace().any(|flag| flag == "ssl");
-        if !values.list(listen).iter().any(ssl) {
+        if !listens.iter().any(|listen| values.list(listen).iter().any(ssl)) {
             return Vec::new();
         }
         let (certs, keys) = (values.list(&cert_name), values.list(&key_name));

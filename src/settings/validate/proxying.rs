@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::super::layout::{AccessFormat, TrustedAddress};
+use super::super::layout::{AccessFormat, StreamFormat, TrustedAddress};
 use super::super::time;
 
 use super::Rules;
@@ -117,6 +117,23 @@ impl Rules<'_> {
                 _ => self.warnings.push(format!(
                     "proxy_access_log: '{word}' is not supported by this release, which writes \
                      kong_log_format, combined or json"
+                )),
+            }
+        }
+        format
+    }
+
+    /// Reads the words behind the path of the access log of streams.
+    pub(super) fn stream_access_format(&mut self) -> StreamFormat {
+        let text = self.values.text("proxy_stream_access_log").unwrap_or_default();
+        let mut format = StreamFormat::default();
+        for word in text.split_whitespace().skip(1) {
+            match word {
+                "basic" => format = StreamFormat::Basic,
+                "json" => format = StreamFormat::Json,
+                _ => self.warnings.push(format!(
+                    "proxy_stream_access_log: '{word}' is not supported by this release, which \
+                     writes basic or json"
                 )),
             }
         }
