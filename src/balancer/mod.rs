@@ -1,193 +1,268 @@
-//! Which peer of an upstream gets a request, and which addresses a host name has.
-//!
-//! Weighted round-robin for now; hashing, least connections and health checks come on this seam
+//! Which address of an upstream gets a request, and which addresses a host name has
 //! (behaviour: reference gateway-3, section E).
 //!
 //! Invariants:
 //! - picking takes no lock and allocates nothing;
-//! - over as many picks as the weights add up to, each target gets exactly its weight;
-//! - the position carries over when targets change, so a change does not favour the first target.
+//! - over as many picks as the weights add up to, round-robin gives each target exactly its weight;
+//! - what is known of an address (health, connections, latency) is kept by its identity: a change of
+//!   other targets, of weights or of the config leaves it;
+//! - names are resolved off the proxy cores, once at a time each; a failure leaves the old addresses.
+//!
+//! To add an algorithm: a variant of [`Algorithm`] and of the choice of a [`Generation`].
 
+pub mod address;
+pub mod budget;
+pub mod dns;
+mod generation;
+pub mod hash;
 pub mod health;
-mod resolver;
+pub mod key;
+mod peer;
+mod slots;
+pub mod target;
+mod tried;
+mod wheel;
 
-use std::net::IpAddr;
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
-use crate::domain::kinds::target::{Target, WEIGHT};
-use crate::domain::kinds::typedef;
-use crate::domain::kinds::upstream::Upstream;
-pub use resolver::{ResolveError, Resolver};
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+use uuid::Uuid;
 
-/// One peer to try.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// Its place among the targets; what `tried` lists.
-    pub index: usize,
-    /// A host name or an address.
-    pub host: Arc<str>,
-    /// The address that `host` is, if it is one.
-    pub ip: Option<IpAddr>,
-    /// The port.
-    pub port: u16,
-    authority: Arc<str>,
+use crate::domain::kinds::target::Target;
+use crate::domain::kinds::upstream::{Healthchecks, Upstream};
+use address::{Address, Identity, Member};
+use budget::RetryBudget;
+use dns::Records;
+pub use generation::{Ask, Generation};
+use key::Hashing;
+pub use peer::Peer;
+use target::Endpoint;
+pub use tried::Tried;
+
+/// How many points a ring has when its upstream does not say.
+const SLOTS: u32 = 10_000;
+
+/// How an address is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// Each in turn, by weight.
+    RoundRobin,
+    /// The same one for the same key.
+    Hashing {
+        /// How finely keys are told apart.
+        slots: usize,
+    },
+    /// Who has the fewest requests under way, by weight.
+    LeastConnections,
+    /// Who answered fastest of late, by weight.
+    Latency,
 }
 
-impl Peer {
-    /// Makes a peer; `host` is a name or an address, an IPv6 one with or without brackets.
-    pub fn new(index: usize, host: &str, port: u16) -> Self {
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let authority = match bare.contains(':') {
-            true => format!("[{bare}]:{port}"),
-            false => format!("{bare}:{port}"),
-        };
-        Self { index, host: bare.into(), ip: bare.parse().ok(), port, authority: authority.into() }
-    }
-
-    /// Returns host and port as a Host header has them: without the port if it is `default`.
-    pub fn authority(&self, default: u16) -> &str {
-        let end = self.authority.rfind(':').filter(|_| self.port == default);
-        end.and_then(|end| self.authority.get(..end)).unwrap_or(&self.authority)
-    }
-}
-
-/// The targets of an upstream in turn, each as often as its weight says.
+/// The balancer of one upstream. A change of the upstream or its targets makes another one, which
+/// takes over what this one knows; a change of addresses changes its generation.
 #[derive(Debug)]
 pub struct Balancer {
-    peers: Vec<Peer>,
-    /// Of each peer, as its target has it.
-    weights: Vec<u32>,
-    /// The sum of the weights up to and with each peer, in steps of their common divisor.
-    ends: Vec<u64>,
-    /// A step that has no divisor in common with the sum, so that it visits every position.
-    stride: u64,
+    /// The upstream.
+    pub id: Uuid,
+    /// Its name.
+    pub name: String,
+    /// How many retries it may get.
+    pub retries: Arc<RetryBudget>,
+    /// What is checked.
+    pub checks: Healthchecks,
+    algorithm: Algorithm,
+    hashing: Hashing,
+    uses_srv_name: bool,
+    generation: ArcSwap<Generation>,
     position: AtomicU64,
+    /// Read and written where configs are compiled and names resolved, never on a proxy core.
+    known: Mutex<Known>,
+    is_resolved: watch::Sender<bool>,
+}
+
+/// What generations are made of.
+#[derive(Debug)]
+struct Known {
+    targets: Vec<(Endpoint, u32)>,
+    /// The addresses of the names among the targets; none until the first answer, empty when there
+    /// is no address.
+    names: HashMap<Arc<str>, Option<Records>>,
 }
 
 impl Balancer {
     /// Builds the balancer of an upstream; `old` is the one that it replaces.
-    ///
-    /// Only round-robin is balanced here so far: [`unsupported`] names what else an upstream asks.
-    pub fn build(targets: &[Target], old: Option<&Self>) -> Self {
-        let mut peers = Vec::with_capacity(targets.len());
-        let mut weights = Vec::with_capacity(targets.len());
-        for target in targets.iter().filter(|target| weight(target) > 0) {
-            let Ok((host, port)) = typedef::split_host_port(&target.target) else { continue };
-            let index = peers.len();
-            peers.push(Peer::new(index, host, port.unwrap_or(8000)));
-            weights.push(weight(target));
-        }
-        let divisor = weights.iter().map(|weight| u64::from(*weight)).fold(0, gcd).max(1);
-        let mut total = 0;
-        let mut end = |weight: &u32| {
-            total += u64::from(*weight) / divisor;
-            total
+    pub fn build(upstream: &Upstream, targets: &[Target], old: Option<&Self>) -> Self {
+        let targets = target::endpoints(targets);
+        let hosts = targets.iter().map(|(target, _)| target);
+        let hosts = hosts.filter(|it| it.ip().is_none()).map(|it| it.host.clone());
+        let names = {
+            let old = old.map(|old| old.known());
+            let known = |name: &Arc<str>| old.as_ref()?.names.get(name)?.clone();
+            hosts.map(|host| (host.clone(), known(&host))).collect()
         };
-        let ends: Vec<u64> = weights.iter().map(&mut end).collect();
-        let position = old.map_or(0, |old| old.position.load(Ordering::Relaxed));
-        Self { peers, weights, ends, stride: stride(total), position: AtomicU64::new(position) }
+        let slots = upstream.slots.unwrap_or(SLOTS) as usize;
+        let algorithm = match upstream.algorithm.as_deref() {
+            Some("consistent-hashing") => Algorithm::Hashing { slots },
+            Some("least-connections") => Algorithm::LeastConnections,
+            Some("latency") => Algorithm::Latency,
+            _ => Algorithm::RoundRobin,
+        };
+        let before = old.map(Self::generation);
+        let known = Known { targets, names };
+        let generation = known.generation(algorithm, before.as_deref());
+        let budget = || Arc::new(RetryBudget::new());
+        Self {
+            id: upstream.id,
+            name: upstream.name.clone(),
+            retries: old.map_or_else(budget, |old| old.retries.clone()),
+            checks: upstream.healthchecks.clone(),
+            algorithm,
+            hashing: Hashing::of(upstream),
+            uses_srv_name: upstream.use_srv_name.unwrap_or(false),
+            generation: ArcSwap::from_pointee(generation),
+            position: AtomicU64::new(old.map_or(0, |old| old.position.load(Ordering::Relaxed))),
+            is_resolved: watch::Sender::new(known.is_resolved()),
+            known: Mutex::new(known),
+        }
     }
 
-    /// Returns the next peer that is not among `tried`; none when all were, or there are none.
-    pub fn pick(&self, tried: &[usize]) -> Option<&Peer> {
-        let total = *self.ends.last()?;
-        let position = self.position.fetch_add(1, Ordering::Relaxed) % total;
-        // Fits: both are below 2^32 for as many targets of the largest weight as anyone has.
-        let at = position.wrapping_mul(self.stride) % total;
-        let first = self.ends.partition_point(|end| *end <= at);
-        let order = self.peers.iter().cycle().skip(first).take(self.peers.len());
-        order.into_iter().find(|peer| !tried.contains(&peer.index))
+    /// Returns the next address: none when all were tried or are unavailable, or there are none.
+    pub fn pick(&self, ask: &Ask<'_>) -> Option<Arc<Address>> {
+        if !(self.admits() || matches!(self.algorithm, Algorithm::Hashing { .. })) {
+            return None;
+        }
+        self.generation.load().pick(ask, &self.position).cloned()
     }
 
-    /// Returns the peers that get traffic.
-    pub fn peers(&self) -> &[Peer] {
-        &self.peers
+    /// Returns the present members.
+    pub fn generation(&self) -> Arc<Generation> {
+        self.generation.load_full()
+    }
+
+    /// Returns every address with its weight.
+    pub fn addresses(&self) -> Vec<Member> {
+        self.generation.load().members().to_vec()
+    }
+
+    /// Returns how an address is chosen.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// Returns what is hashed of a request.
+    pub fn hashing(&self) -> &Hashing {
+        &self.hashing
+    }
+
+    /// Returns host and port as a Host header has them, without the port if it is `usual`.
+    pub fn authority<'a>(&self, address: &'a Address, usual: u16) -> &'a str {
+        address.authority(self.uses_srv_name, usual)
+    }
+
+    /// Returns whether anyone checks the addresses (reference gateway-3, section E.2).
+    pub fn is_checked(&self) -> bool {
+        let (active, counts) = (&self.checks.active, &self.checks.passive.unhealthy);
+        let intervals = [active.healthy.interval, active.unhealthy.interval];
+        intervals.iter().flatten().any(|seconds| *seconds > 0.0)
+            || [counts.tcp_failures, counts.timeouts, counts.http_failures]
+                .iter()
+                .flatten()
+                .any(|count| *count > 0)
+    }
+
+    /// Returns the names whose addresses it wants to be told.
+    pub fn names(&self) -> Vec<Arc<str>> {
+        self.known().names.keys().cloned().collect()
+    }
+
+    /// Returns whether a name was not asked for to the end yet.
+    pub fn is_pending(&self) -> bool {
+        !*self.is_resolved.borrow()
+    }
+
+    /// Waits until every name was asked for.
+    pub async fn resolved(&self) {
+        // It cannot fail: the sender is here.
+        let _ = self.is_resolved.subscribe().wait_for(|done| *done).await;
+    }
+
+    /// Takes over what a name stands for now; nothing stands for no address.
+    pub fn publish(&self, name: &str, records: Records) {
+        let mut known = self.known();
+        let Some(place) = known.names.get_mut(name) else { return };
+        let is_same = place.as_ref().is_some_and(|old| *old == records);
+        *place = Some(records);
+        if !is_same {
+            let generation = known.generation(self.algorithm, Some(&self.generation.load()));
+            self.generation.store(Arc::new(generation));
+        }
+        if known.is_resolved() && self.is_pending() {
+            self.is_resolved.send_replace(true);
+        }
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Returns what an upstream asks for that no balancer does yet, for a warning at compile time.
-pub fn unsupported(upstream: &Upstream) -> Option<String> {
-    let algorithm = upstream.algorithm.as_deref().unwrap_or("round-robin");
-    let checks = &upstream.healthchecks;
-    let counts = &checks.passive.unhealthy;
-    let passive = [counts.tcp_failures, counts.timeouts, counts.http_failures];
-    let intervals = [checks.active.healthy.interval, checks.active.unhealthy.interval];
-    if algorithm != "round-robin" {
-        return Some(format!("algorithm {algorithm} is balanced as round-robin"));
+impl Known {
+    fn is_resolved(&self) -> bool {
+        self.names.values().all(Option::is_some)
     }
-    let checked = intervals.iter().flatten().any(|seconds| *seconds > 0.0)
-        || passive.iter().flatten().any(|count| *count > 0);
-    checked.then(|| "health checks do not run yet".to_owned())
-}
 
-fn weight(target: &Target) -> u32 {
-    target.weight.unwrap_or(WEIGHT)
-}
+    /// Makes the generation of what is known; addresses that `old` has are taken over.
+    fn generation(&self, algorithm: Algorithm, old: Option<&Generation>) -> Generation {
+        let mut weights: std::collections::BTreeMap<Identity, u32> = Default::default();
+        for (target, weight) in &self.targets {
+            for (identity, weight) in self.identities(target, *weight) {
+                let sum = weights.entry(identity).or_default();
+                *sum = sum.saturating_add(weight);
+            }
+        }
+        let kept: HashMap<Identity, &Arc<Address>> = old
+            .into_iter()
+            .flat_map(Generation::members)
+            .map(|member| (member.address.identity(), &member.address))
+            .collect();
+        // A new address is believed to be as fast as the others.
+        let now = Instant::now();
+        let sum: f64 = kept.values().map(|address| address.latency_ms(now)).sum();
+        let mean = sum / kept.len().max(1) as f64;
+        let members = weights.into_iter().map(|(identity, weight)| {
+            let address = match kept.get(&identity) {
+                Some(address) => Arc::clone(address),
+                None => Arc::new(Address::new(identity, mean)),
+            };
+            Member { address, weight }
+        });
+        let targets = self.targets.iter().map(|(target, _)| target.clone()).collect();
+        Generation::new(targets, members.collect(), algorithm, old)
+    }
 
-fn gcd(a: u64, b: u64) -> u64 {
-    if b == 0 { a } else { gcd(b, a % b) }
-}
-
-/// Steps of about 0.618 of the whole spread consecutive picks evenly.
-fn stride(total: u64) -> u64 {
-    let wanted = (total as f64 * 0.618_033_988_75) as u64;
-    (wanted.max(1)..).find(|step| gcd(*step, total.max(1)) == 1).unwrap_or(1)
+    fn identities(&self, target: &Endpoint, weight: u32) -> Vec<(Identity, u32)> {
+        let identity = |host: &Arc<str>, ip, port| {
+            let (target, host) = (target.clone(), host.clone());
+            Identity { target, host, ip, port }
+        };
+        if let Some(ip) = target.ip() {
+            return vec![(identity(&target.host, ip, target.port), weight)];
+        }
+        let records = self.names.get(&target.host).and_then(Option::as_ref);
+        let records = records.into_iter().flat_map(|records| records.iter()).map(|record| {
+            let host = record.srv_name.as_ref().unwrap_or(&target.host);
+            let port = record.port.unwrap_or(target.port);
+            // The weights of SRV records stand for that of the target, unless it is to be left out.
+            let weight = if weight == 0 { 0 } else { record.weight.unwrap_or(weight) };
+            (identity(host, record.ip, port), weight)
+        });
+        records.collect()
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use serde_json::json;
-
-    fn targets(weights: &[u32]) -> Vec<Target> {
-        let target = |(i, weight): (usize, &u32)| {
-            let document = json!({
-                "id": uuid::Uuid::from_u128(i as u128), "created_at": 1.0, "updated_at": 1.0,
-                "upstream": {"id": uuid::Uuid::nil()}, "target": format!("h{i}:80"), "weight": weight,
-            });
-            serde_json::from_value(document).unwrap()
-        };
-        weights.iter().enumerate().map(target).collect()
-    }
-
-    proptest! {
-        #[test]
-        fn each_target_gets_its_weight(weights in prop::collection::vec(0_u32..50, 0..8)) {
-            let balancer = Balancer::build(&targets(&weights), None);
-            let wanted: Vec<u64> = weights.iter().filter(|w| **w > 0).map(|w| u64::from(*w)).collect();
-            let divisor = wanted.iter().copied().fold(0, gcd).max(1);
-            let mut seen = vec![0; wanted.len()];
-            for _ in 0..wanted.iter().sum::<u64>() / divisor {
-                seen[balancer.pick(&[]).unwrap().index] += divisor;
-            }
-            prop_assert_eq!(seen, wanted);
-        }
-    }
-
-    #[test]
-    fn a_retry_goes_to_a_target_not_tried() {
-        let balancer = Balancer::build(&targets(&[1, 1000]), None);
-        for _ in 0..10 {
-            assert_eq!(balancer.pick(&[1]).map(|peer| peer.index), Some(0));
-        }
-        assert_eq!(balancer.pick(&[0, 1]), None);
-        assert_eq!(Balancer::build(&[], None).pick(&[]), None);
-    }
-
-    #[test]
-    fn consecutive_picks_are_spread() {
-        let balancer = Balancer::build(&targets(&[2, 2]), None);
-        let picks: Vec<_> = (0..4).map(|_| balancer.pick(&[]).unwrap().index).collect();
-        assert_eq!(picks, [0, 1, 0, 1]);
-    }
-
-    #[test]
-    fn the_position_carries_over() {
-        let old = Balancer::build(&targets(&[1, 1]), None);
-        let first = old.pick(&[]).unwrap().index;
-        let new = Balancer::build(&targets(&[1, 1]), Some(&old));
-        assert_ne!(new.pick(&[]).unwrap().index, first);
-    }
-}
+mod tests;

@@ -1,9 +1,10 @@
-//! How targets do, as the status API tells it (reference gateway-3, section E.3). The one place
-//! that health checks fill: until they run, nobody checks anything.
+//! How targets do, as the status API tells it (reference gateway-3, section E.3).
 
 use std::net::IpAddr;
 
-use super::Balancer;
+use crate::balancer::Balancer;
+use crate::balancer::address::Member;
+use crate::balancer::target::Endpoint;
 
 /// How a target, or one of its addresses, does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub enum Health {
 
 /// One address of a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AddressHealth {
+pub struct AddressReport {
     /// The address.
     pub ip: IpAddr,
     /// The port.
@@ -37,7 +38,7 @@ pub struct TargetHealth {
     /// How it does: well if one of its addresses does.
     pub health: Health,
     /// The addresses, as far as they are known.
-    pub addresses: Vec<AddressHealth>,
+    pub addresses: Vec<AddressReport>,
 }
 
 impl Health {
@@ -67,12 +68,25 @@ impl TargetHealth {
 impl Balancer {
     /// Returns how the target at this host and port does.
     pub fn health(&self, host: &str, port: u16) -> TargetHealth {
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let at = self.peers.iter().position(|it| it.port == port && &*it.host == bare);
-        let Some((at, ip)) = at.and_then(|at| Some((at, self.peers[at].ip?))) else {
-            return TargetHealth::unchecked();
+        let target = Endpoint::new(host, port);
+        let generation = self.generation();
+        let members = generation.members().iter().filter(|it| it.address.target == target);
+        let addresses: Vec<_> = members.map(|it| self.address_report(it)).collect();
+        let health = match addresses.iter().find(|it| it.health.is_available()).or(addresses.first()) {
+            Some(address) => address.health,
+            None if generation.lists(&target) => Health::DnsError,
+            None => return TargetHealth::unchecked(),
         };
-        let (weight, health) = (self.weights[at], Health::Off);
-        TargetHealth { health, addresses: vec![AddressHealth { ip, port, weight, health }] }
+        TargetHealth { health, addresses }
+    }
+
+    fn address_report(&self, member: &Member) -> AddressReport {
+        let Member { address, weight } = member;
+        let health = match (self.is_checked(), address.health.available()) {
+            (false, _) => Health::Off,
+            (true, true) => Health::Healthy,
+            (true, false) => Health::Unhealthy,
+        };
+        AddressReport { ip: address.ip, port: address.port, weight: *weight, health }
     }
 }
