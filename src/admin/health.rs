@@ -122,7 +122,9 @@ fn whole(config: &Config, upstream: &Entity, checked: Option<&Checked>) -> Value
     let available = targets.iter().map(Seen::available).sum();
     let is_healthy = available > 0;
     let balancer_health = if is_healthy { Health::Healthy } else { Health::Unhealthy };
-    let is_checked = targets.iter().any(|target| target.health.health != Health::Off);
+    let is_checked = targets
+        .iter()
+        .any(|target| matches!(target.health.health, Health::Healthy | Health::Unhealthy));
     let health = if is_checked { balancer_health } else { Health::Off };
     json!({
         "id": upstream.id(),

@@ -56,7 +56,10 @@ impl RetryBudget {
         let window = now.saturating_duration_since(self.origin).as_secs() / WINDOW_SECONDS;
         let old = self.window.load(Ordering::Relaxed);
         let turns = old != window
-            && self.window.compare_exchange(old, window, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+            && self
+                .window
+                .compare_exchange(old, window, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
         if turns {
             self.requests.store(0, Ordering::Relaxed);
             self.retries.store(0, Ordering::Relaxed);
@@ -72,7 +75,8 @@ mod tests {
     #[test]
     fn retries_are_a_fifth_of_requests_above_a_floor() {
         let budget = RetryBudget::new();
-        let allowed = |budget: &RetryBudget, now| (0..10_000).filter(|_| budget.allow_retry(now)).count();
+        let allowed =
+            |budget: &RetryBudget, now| (0..10_000).filter(|_| budget.allow_retry(now)).count();
         assert_eq!(allowed(&budget, budget.origin), 100);
         for _ in 0..1_000 {
             budget.count_request(budget.origin);

@@ -143,9 +143,8 @@ impl Generation {
         let turns = turns.by_ref().take(TURNS_MAX as usize);
         let drawn = turns.filter_map(|turn| self.serving.get(wheel.at(turn)?));
         let fit = drawn.filter(|member| is_fit(member, ask)).take(SAMPLE);
-        lowest(fit, &score).or_else(|| {
-            lowest(self.serving.iter().filter(|member| is_fit(member, ask)), &score)
-        })
+        lowest(fit, &score)
+            .or_else(|| lowest(self.serving.iter().filter(|member| is_fit(member, ask)), &score))
     }
 
     fn in_order(&self, first: usize) -> impl Iterator<Item = &Member> {

@@ -23,7 +23,7 @@ pub mod target;
 mod tried;
 mod wheel;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -90,7 +90,7 @@ struct Known {
     targets: Vec<(Endpoint, u32)>,
     /// The addresses of the names among the targets; none until the first answer, empty when there
     /// is no address.
-    names: HashMap<Arc<str>, Option<Records>>,
+    names: BTreeMap<Arc<str>, Option<Records>>,
 }
 
 impl Balancer {
@@ -217,7 +217,7 @@ impl Known {
 
     /// Makes the generation of what is known; addresses that `old` has are taken over.
     fn generation(&self, algorithm: Algorithm, old: Option<&Generation>) -> Generation {
-        let mut weights: std::collections::BTreeMap<Identity, u32> = Default::default();
+        let mut weights: BTreeMap<Identity, u32> = BTreeMap::new();
         for (target, weight) in &self.targets {
             for (identity, weight) in self.identities(target, *weight) {
                 let sum = weights.entry(identity).or_default();

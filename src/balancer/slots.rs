@@ -28,9 +28,14 @@ impl Slots {
         let old = old.filter(|old| old.owners.len() == count);
         let place = |wanted: &(u64, u32)| keys.iter().position(|it| it == wanted);
         // Where each old member is now.
-        let moved: Vec<Option<u32>> = old.iter().flat_map(|old| &old.members).map(place)
-            .map(|at| at.and_then(|at| u32::try_from(at).ok())).collect();
-        let is_new = |it: &&(usize, &(u64, u32))| !old.is_some_and(|old| old.members.contains(it.1));
+        let moved: Vec<Option<u32>> = old
+            .iter()
+            .flat_map(|old| &old.members)
+            .map(place)
+            .map(|at| at.and_then(|at| u32::try_from(at).ok()))
+            .collect();
+        let is_new =
+            |it: &&(usize, &(u64, u32))| !old.is_some_and(|old| old.members.contains(it.1));
         let everyone: Vec<_> = keys.iter().enumerate().collect();
         let newcomers: Vec<_> = everyone.iter().filter(is_new).copied().collect();
         let (mut owners, mut scores) = (Vec::with_capacity(count), Vec::with_capacity(count));

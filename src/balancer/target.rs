@@ -54,11 +54,15 @@ impl fmt::Display for Endpoint {
 /// Returns the endpoints of targets with their weights, in a fixed order. Of several targets that
 /// are written alike the newest counts.
 pub(super) fn endpoints(targets: &[Target]) -> Vec<(Endpoint, u32)> {
-    let parsed = targets.iter().filter_map(|target| Some((Endpoint::parse(&target.target)?, target)));
+    let parsed =
+        targets.iter().filter_map(|target| Some((Endpoint::parse(&target.target)?, target)));
     let mut parsed: Vec<_> = parsed.collect();
     parsed.sort_by(|(a, old), (b, new)| a.cmp(b).then(new.created_at.total_cmp(&old.created_at)));
     parsed.dedup_by(|(a, _), (b, _)| a == b);
-    parsed.into_iter().map(|(endpoint, target)| (endpoint, target.weight.unwrap_or(WEIGHT))).collect()
+    parsed
+        .into_iter()
+        .map(|(endpoint, target)| (endpoint, target.weight.unwrap_or(WEIGHT)))
+        .collect()
 }
 
 #[cfg(test)]

@@ -23,7 +23,8 @@ use super::trust;
 use crate::admin::Tells;
 use crate::admin::metrics::MetricsSource;
 use crate::admin::status::StatusApi;
-use crate::balancer::Resolver;
+use crate::balancer::dns::core::CoreResolver;
+use crate::balancer::dns::resolver::{Resolver, resolver};
 use crate::clock::Clock;
 use crate::domain::hash::ConfigHash;
 use crate::pki::cluster::{LiveIdentity, cluster_client_config};
@@ -115,7 +116,9 @@ impl Data {
         let catalog = Arc::new(super::catalog(settings)?);
         let plugin_state = PluginState::default();
         let (tls, flavour) = (trust::node_tls(settings)?, settings.router_flavour);
-        let tools = Tools { plugin_state, tls, clock: clock.clone(), flavour };
+        let (resolver, resolving) = resolver(&settings.dns);
+        let names = resolver.clone();
+        let tools = Tools { plugin_state, tls, clock: clock.clone(), flavour, resolver };
         let served = Served::nothing();
         let handle = served.handle.clone();
         let mut start = None;
@@ -131,8 +134,9 @@ impl Data {
 
         let (access_log, access) = open_access_log(&settings.proxy.access_log, settings)?;
         let (live, mut certificates) = Certificates::new(settings, &clock);
-        let server = proxy(settings, &handle, access_log, &mut certificates)?;
+        let server = proxy(settings, &handle, names, access_log, &mut certificates)?;
         let mut tasks = Tasks::new();
+        tasks.spawn(resolving.run(tasks.stopped()));
         counts.add_traffic(status::traffic(&server));
         let database = writer.filter(|_| settings.database != Database::Off);
         let database = database.map(|it| -> Reachable { Arc::new(move || it.reaches_log()) });
@@ -273,6 +277,7 @@ fn error_templates(settings: &Settings) -> anyhow::Result<Templates> {
 fn proxy(
     settings: &Settings,
     handle: &Handle,
+    names: Resolver,
     access_log: Option<AccessLog>,
     certificates: &mut Certificates,
 ) -> anyhow::Result<ProxyServer> {
@@ -313,7 +318,8 @@ fn proxy(
     let make = move |_core: usize| {
         let pool = Pool::new(limits);
         tokio::task::spawn_local(pool.clone().sweep_until_dropped());
-        let transport = Transport { pool, resolver: Resolver::default() };
+        let resolver = CoreResolver::new(names.clone());
+        let transport = Transport { pool, resolver, clock: clock.clone() };
         let core = Rc::new(Core::new(&handle, proxy_settings.clone(), transport, clock.clone()));
         move |request, info| core.clone().handle(request, info)
     };

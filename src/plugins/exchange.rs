@@ -180,6 +180,8 @@ pub struct Exchange {
     pub credential: Option<Arc<Credential>>,
     /// Headers of the answer, whoever will make it.
     pub added: Vec<(HeaderName, HeaderValue)>,
+    /// What lives until the answer is over.
+    pub held: Option<Box<dyn Any>>,
     /// The answer once there is one.
     pub response: Option<ResponseHead>,
     /// The normalised path, when it differs from the one sent.
@@ -212,6 +214,7 @@ impl Exchange {
             caller: None,
             credential: None,
             added: Vec::new(),
+            held: None,
             response: None,
             normal_path,
             query: None,

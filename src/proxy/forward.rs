@@ -1,25 +1,26 @@
 //! The way upstream: a peer, an address, a try, and another one where that is safe
 //! (reference gateway-3, section D.4).
 
-use std::borrow::Cow;
-use std::net::{IpAddr, SocketAddr};
+use std::any::Any;
 use std::time::{Duration, Instant};
 
-use http::{StatusCode, header};
+use http::header;
 use http_body::Body as _;
 use rustls::pki_types::ServerName;
 
 use super::failure;
 use super::headers::{Line, request_head};
 use super::settings::ProxySettings;
+use super::tries::Tries;
 use super::upstream::{PeerAddress, PeerTls, Pool, RequestBody, Timeouts, UpstreamResponse};
-use crate::balancer::{Peer, Resolver};
+use crate::balancer::dns::core::CoreResolver;
+use crate::clock::Clock;
 use crate::domain::kinds::route::Route;
 use crate::plugins::body::RequestBody as ExchangeBody;
 use crate::plugins::exchange::{Exchange, without_port};
 use crate::plugins::reply::Reply;
-use crate::router::{PathHandling, upstream_path};
-use crate::runtime::{Channel, Host, ServiceTarget};
+use crate::router::{Matched, PathHandling, upstream_path};
+use crate::runtime::{Channel, ServiceTarget};
 
 /// How many tries follow the first when a service does not say.
 const RETRIES: u32 = 5;
@@ -32,13 +33,17 @@ pub struct Transport {
     /// Kept connections.
     pub pool: Pool,
     /// Names to addresses.
-    pub resolver: Resolver,
+    pub resolver: CoreResolver,
+    /// Where ids come from.
+    pub clock: Clock,
 }
 
 /// Where a request goes.
 pub(super) struct Forwarding<'r> {
     pub(super) route: &'r Route,
     pub(super) service: &'r ServiceTarget,
+    /// How it was found.
+    pub(super) matched: Option<Matched<'r>>,
     /// How much of the path the route matched.
     pub(super) prefix_len: usize,
     /// How the route's path and the service's are joined.
@@ -46,6 +51,12 @@ pub(super) struct Forwarding<'r> {
 }
 
 impl Forwarding<'_> {
+    /// Returns what a group of the route's pattern matched, by name or number.
+    pub(super) fn capture(&self, exchange: &Exchange, group: &str) -> Option<String> {
+        let captures = self.matched?.captures(exchange.path())?;
+        captures.get(group).map(str::to_owned)
+    }
+
     /// Returns how long a pause in receiving may be.
     pub(super) fn read_timeout(&self) -> Duration {
         Duration::from_millis(self.service.service.read_timeout.unwrap_or(TIMEOUT_MS))
@@ -60,9 +71,11 @@ pub(super) async fn send(
     forwarding: &Forwarding<'_>,
 ) -> Result<UpstreamResponse, Box<Reply>> {
     let service = &forwarding.service.service;
-    let http2 = match service.protocol.as_str() {
-        "http" | "https" => false,
-        "grpc" | "grpcs" => true,
+    let (http2, encrypted) = match service.protocol.as_str() {
+        "http" => (false, false),
+        "https" => (false, true),
+        "grpc" => (true, false),
+        "grpcs" => (true, true),
         protocol => {
             tracing::error!(service = %service.id, protocol, "the service is none of HTTP");
             return Err(Reply::failure().into());
@@ -83,37 +96,45 @@ pub(super) async fn send(
         ExchangeBody::Bytes(bytes) => RequestBody::Bytes(bytes),
         stream => RequestBody::Boxed(Box::pin(Erased(stream))),
     };
-    let mut tried = Vec::new();
+    let mut tries = Tries::new(transport, exchange, forwarding);
     let mut last = None;
     for attempt in 0..=service.retries.unwrap_or(RETRIES) {
-        let (peer, address) = match pick(transport, forwarding.service, &tried, attempt).await {
-            Ok(picked) => picked,
+        if attempt > 0 && !tries.may_retry() {
+            break;
+        }
+        let chosen = match tries.next(transport).await {
+            Ok(chosen) => chosen,
             // Everyone was tried: the last failure says more than that nobody is left.
             Err(_) if last.is_some() => break,
             Err(reply) => return Err(reply),
         };
-        if let Host::Upstream(_) = forwarding.service.host {
-            tried.push(peer.index);
-        }
-        let host = upstream_host(exchange, forwarding, peer);
+        let now = Instant::now();
+        exchange.times.sent.get_or_insert(now);
+        exchange.tries.begin(chosen.socket, now);
+        let host = match forwarding.route.preserve_host {
+            true => exchange.authority().into(),
+            false => tries.host(&chosen, if encrypted { 443 } else { 80 }),
+        };
         let prefix =
             forwarding.route.strip_path.then(|| exchange.path().get(..forwarding.prefix_len));
         let prefix = prefix.flatten().filter(|prefix| !prefix.is_empty());
         let line = Line { target: &target, host: &host, prefix };
         let head = request_head(settings, exchange, &line);
-        let tls = tls(forwarding.service, &host)?;
-        let peer = PeerAddress { addr: address, tls, http2 };
-        let now = Instant::now();
-        exchange.times.sent.get_or_insert(now);
-        exchange.tries.begin(address, now);
+        let tls = channel(forwarding.service, &host)?;
+        let peer = PeerAddress { addr: chosen.socket, tls, http2 };
         match transport.pool.send(&peer, &head, &mut body, timeouts).await {
-            Ok(answer) => return Ok(answer),
+            Ok(answer) => {
+                let lease = chosen.answered(answer.status);
+                exchange.held = lease.map(|lease| Box::new(lease) as Box<dyn Any>);
+                return Ok(answer);
+            }
             Err(error) => {
                 tracing::warn!(
                     upstream = %peer.addr, request_id = exchange.id.as_str(), %error,
                     cause = std::error::Error::source(&error), "upstream failed"
                 );
                 exchange.tries.fail(failure::status(&error));
+                chosen.failed(&error);
                 let again = error.may_retry(head.is_idempotent()) && body.is_replayable();
                 last = Some(error);
                 if !again {
@@ -159,57 +180,8 @@ fn target(exchange: &Exchange, forwarding: &Forwarding<'_>) -> String {
     target
 }
 
-async fn pick<'s>(
-    transport: &Transport,
-    service: &'s ServiceTarget,
-    tried: &[usize],
-    attempt: u32,
-) -> Result<(&'s Peer, SocketAddr), Box<Reply>> {
-    let peer = match &service.host {
-        Host::Peer(peer) => peer,
-        Host::Upstream(upstream) => upstream.balancer.pick(tried).ok_or_else(|| {
-            let message = "failure to get a peer from the ring-balancer";
-            Box::new(Reply::error(StatusCode::SERVICE_UNAVAILABLE, message))
-        })?,
-    };
-    if let Some(ip) = peer.ip {
-        return Ok((peer, SocketAddr::new(ip, peer.port)));
-    }
-    let addresses = Box::pin(transport.resolver.resolve(&peer.host)).await.map_err(|error| {
-        tracing::error!(%error, "name resolution failed");
-        Box::new(Reply::error(StatusCode::SERVICE_UNAVAILABLE, "name resolution failed"))
-    })?;
-    let turn = attempt as usize % addresses.len().max(1);
-    let ip: IpAddr = addresses.get(turn).copied().ok_or_else(|| {
-        Box::new(Reply::error(StatusCode::SERVICE_UNAVAILABLE, "name resolution failed"))
-    })?;
-    Ok((peer, SocketAddr::new(ip, peer.port)))
-}
-
-/// Returns the Host that goes upstream (reference gateway-3, section D.1).
-fn upstream_host<'a>(
-    exchange: &'a Exchange,
-    forwarding: &Forwarding<'a>,
-    peer: &'a Peer,
-) -> Cow<'a, str> {
-    if forwarding.route.preserve_host {
-        return exchange.authority().into();
-    }
-    let tls = matches!(forwarding.service.service.protocol.as_str(), "https" | "grpcs");
-    let usual = if tls { 443 } else { 80 };
-    if let Host::Upstream(upstream) = &forwarding.service.host
-        && let Some(host) = &upstream.host_header
-    {
-        return match without_port(host) == host && peer.port != usual {
-            true => format!("{host}:{}", peer.port).into(),
-            false => host.into(),
-        };
-    }
-    peer.authority(usual).into()
-}
-
 /// Returns how TLS is spoken; the name is that of the Host, without its port.
-fn tls(service: &ServiceTarget, host: &str) -> Result<Option<PeerTls>, Box<Reply>> {
+fn channel(service: &ServiceTarget, host: &str) -> Result<Option<PeerTls>, Box<Reply>> {
     let config = match &service.channel {
         Channel::Plain => return Ok(None),
         Channel::Tls(config) => config.clone(),

@@ -28,7 +28,7 @@ use crate::plugins::exchange::{
 };
 use crate::plugins::reply::Reply;
 use crate::plugins::{Flow, Phases, Plugin, Scope, Step};
-use crate::router::{NetView, Protocol, RequestView};
+use crate::router::{Matched, NetView, Protocol, RequestView};
 use crate::runtime::{Chain, Destination, Handle, Reader, Runtime};
 
 /// What one proxy core serves with.
@@ -71,6 +71,7 @@ struct Plan<'r> {
     slot: Option<usize>,
     chain: &'r Chain,
     prefix_len: usize,
+    matched: Option<Matched<'r>>,
 }
 
 impl<'r> Plan<'r> {
@@ -182,6 +183,7 @@ impl Core {
                 slot: Some(matched.slot),
                 chain: &destination.chain,
                 prefix_len: matched.prefix_len,
+                matched: Some(matched),
             },
             None => global(runtime),
         }
@@ -220,7 +222,8 @@ impl Core {
         };
         let route = &destination.route;
         let path_handling = plan.runtime.router.path_handling(route);
-        Ok(Forwarding { route, service, prefix_len: plan.prefix_len, path_handling })
+        let (prefix_len, matched) = (plan.prefix_len, plan.matched);
+        Ok(Forwarding { route, service, matched, prefix_len, path_handling })
     }
 
     /// Sends the request upstream and answers with what comes back.
@@ -248,7 +251,7 @@ impl Core {
         }
         let mut body = ProxyBody::from(body);
         if let (Some(stream), Some(upgrade)) = (upgraded, upgrade) {
-            let idle = forwarding.read_timeout();
+            let (idle, held) = (forwarding.read_timeout(), exchange.held.take());
             head.headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
             tokio::task::spawn_local(async move {
                 if let Ok(client) = upgrade.await
@@ -257,7 +260,7 @@ impl Core {
                     tracing::debug!(%error, "upgraded connection ended");
                 }
                 // Held until here, so that a drain waits for the connection.
-                drop(info);
+                drop((info, held));
             });
         }
         if plan.chain.has(Phases::RESPONSE) {
@@ -336,7 +339,10 @@ impl Core {
                 .insert(headers::X_KONG_UPSTREAM_STATUS, HeaderValue::from(head.status.as_u16()));
         }
         for (name, value) in exchange.added.drain(..) {
-            head.headers.insert(name, value);
+            match name == header::SET_COOKIE {
+                true => drop(head.headers.append(name, value)),
+                false => drop(head.headers.insert(name, value)),
+            }
         }
         if self.settings.debug_header {
             add_debug(&exchange, plan, &mut head);
@@ -357,7 +363,8 @@ impl Core {
             head.headers.remove(header::CONTENT_LENGTH);
         }
         let status = head.status;
-        let watched = filters || chain.has(Phases::LOG) || self.access.is_some();
+        let is_logged = chain.has(Phases::LOG) || self.access.is_some();
+        let watched = filters || is_logged || exchange.held.is_some();
         let headers = match watched {
             true => head.headers.clone(),
             false => std::mem::take(&mut head.headers),
@@ -377,7 +384,8 @@ impl Core {
 }
 
 fn global(runtime: &Runtime) -> Plan<'_> {
-    Plan { runtime, destination: None, slot: None, chain: &runtime.global, prefix_len: 0 }
+    let chain = &runtime.global;
+    Plan { runtime, destination: None, slot: None, chain, prefix_len: 0, matched: None }
 }
 
 /// Returns the consumer that an exchange was found to be of.

@@ -19,4 +19,5 @@ mod reply;
 pub mod settings;
 mod tail;
 pub mod template;
+mod tries;
 pub mod upstream;

@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::balancer::dns::resolver::Resolver;
 use crate::balancer::health::TargetHealth;
 use crate::balancer::{Balancer, Peer};
 use crate::clock::Clock;
@@ -114,7 +115,7 @@ pub struct UpstreamTarget {
     /// The certificate that its targets are shown.
     pub client_certificate: Option<Uuid>,
     /// Who gets the next request.
-    pub balancer: Balancer,
+    pub balancer: Arc<Balancer>,
 }
 
 /// What compiling needs beside the config.
@@ -128,6 +129,8 @@ pub struct Tools {
     pub clock: Clock,
     /// How routes are read.
     pub flavour: Flavour,
+    /// Who tells balancers what names stand for.
+    pub resolver: Resolver,
 }
 
 /// Why a config cannot be served.

@@ -9,7 +9,8 @@ use uuid::Uuid;
 use super::changes::{Changes, Ids, decode};
 use super::channel::ChannelMaker;
 use super::{CompileError, Host, ServiceTarget, UpstreamTarget};
-use crate::balancer::{self, Balancer, Peer};
+use crate::balancer::dns::resolver::Resolver;
+use crate::balancer::{Balancer, Peer};
 use crate::domain::entity::{Entity, Key};
 use crate::domain::kinds::{ca_certificate, certificate, service, target, upstream};
 
@@ -34,6 +35,7 @@ impl Upstreams {
     pub(super) fn follow(
         &mut self,
         changes: &Changes<'_>,
+        resolver: &Resolver,
     ) -> Result<BTreeSet<Arc<str>>, CompileError> {
         let mut ids: Ids = changes.of(upstream::KIND).iter().map(|changed| changed.id).collect();
         for changed in changes.of(target::KIND) {
@@ -51,7 +53,7 @@ impl Upstreams {
             }
             let key = Key { kind: upstream::KIND, id };
             if let Some(entity) = changes.config.find(key) {
-                renewed.push(build_upstream(entity, old.map(|(_, old)| old), changes)?);
+                renewed.push(build_upstream(entity, old.map(|(_, old)| old), changes, resolver)?);
             }
         }
         for (name, target) in renewed {
@@ -67,16 +69,17 @@ fn build_upstream(
     entity: &Entity,
     old: Option<Arc<UpstreamTarget>>,
     changes: &Changes<'_>,
+    resolver: &Resolver,
 ) -> Result<(Arc<str>, Arc<UpstreamTarget>), CompileError> {
     let upstream: upstream::Upstream = decode(entity)?;
-    if old.is_none()
-        && let Some(what) = balancer::unsupported(&upstream)
-    {
-        tracing::warn!(upstream = upstream.name, "{what}");
-    }
     let targets = changes.referring(entity.key(), target::KIND, "upstream");
     let targets = targets.map(decode).collect::<Result<Vec<target::Target>, _>>()?;
-    let balancer = Balancer::build(&targets, old.as_ref().map(|old| &old.balancer));
+    let balancer = Balancer::build(&upstream, &targets, old.as_ref().map(|old| &*old.balancer));
+    if old.is_none() && balancer.is_checked() {
+        tracing::warn!(upstream = upstream.name, "health checks do not run yet");
+    }
+    let balancer = Arc::new(balancer);
+    resolver.follow(&balancer);
     let (id, host_header) = (upstream.id, upstream.host_header);
     let client_certificate = upstream.client_certificate.map(|reference| reference.id);
     let target = UpstreamTarget { id, host_header, client_certificate, balancer };
@@ -147,7 +150,7 @@ fn build(
     if !service.enabled {
         return Ok(None);
     }
-    let peer = Peer::new(0, &service.host, service.port);
+    let peer = Peer::new(&service.host, service.port);
     let host = match upstreams.by_name.get(service.host.as_str()) {
         Some(upstream) if peer.ip.is_none() => Host::Upstream(upstream.clone()),
         _ => Host::Peer(peer),

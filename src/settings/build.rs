@@ -293,19 +293,27 @@ impl Reader<'_> {
         }
     }
 
+    /// The settings of Kong's newer DNS client, where that is switched on, or else of the older one.
     fn dns(&self) -> Dns {
-        let valid_ttl = match self.values.value("dns_valid_ttl") {
-            Value::Number(_) => Some(self.seconds("dns_valid_ttl")),
+        let is_new = self.values.flag("new_dns_client");
+        let name = |old: &'static str, new: &'static str| if is_new { new } else { old };
+        let valid_ttl = name("dns_valid_ttl", "resolver_valid_ttl");
+        let valid_ttl = match self.values.value(valid_ttl) {
+            Value::Number(_) => Some(self.seconds(valid_ttl)),
             _ => None,
         };
+        let order = self.values.list(name("dns_order", "resolver_family"));
+        let cache_size = self.seconds(name("dns_cache_size", "resolver_lru_cache_size"));
         Dns {
-            resolver: self.values.list("dns_resolver").to_vec(),
-            hosts_file: PathBuf::from(self.text("dns_hostsfile")),
-            order: self.values.list("dns_order").iter().map(|it| it.to_uppercase()).collect(),
+            resolver: self.values.list(name("dns_resolver", "resolver_address")).to_vec(),
+            hosts_file: PathBuf::from(self.text(name("dns_hostsfile", "resolver_hosts_file"))),
+            order: order.iter().map(|it| it.to_uppercase()).collect(),
             valid_ttl,
-            stale_ttl: self.seconds("dns_stale_ttl"),
-            not_found_ttl: self.seconds("dns_not_found_ttl"),
-            error_ttl: self.seconds("dns_error_ttl"),
+            stale_ttl: self.seconds(name("dns_stale_ttl", "resolver_stale_ttl")),
+            not_found_ttl: self.seconds(name("dns_not_found_ttl", "resolver_error_ttl")),
+            error_ttl: self.seconds(name("dns_error_ttl", "resolver_error_ttl")),
+            cache_size: usize::try_from(cache_size.as_secs()).unwrap_or(usize::MAX).max(1),
+            srv_by_form: is_new,
         }
     }
 }

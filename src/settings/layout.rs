@@ -355,4 +355,8 @@ pub struct Dns {
     pub not_found_ttl: Duration,
     /// How long a failure is kept.
     pub error_ttl: Duration,
+    /// How many names are remembered.
+    pub cache_size: usize,
+    /// Whether only names such as `_http._tcp.a` are asked for by SRV.
+    pub srv_by_form: bool,
 }

@@ -111,7 +111,11 @@ pub(crate) struct Upstream {
 impl Upstream {
     /// Starts an upstream that answers `{"name": …, "request": …, "headers": {…}, "body": …}`.
     pub(crate) async fn start(name: &'static str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_on(name, TcpListener::bind("127.0.0.1:0").await.unwrap())
+    }
+
+    /// Starts one that listens there.
+    pub(crate) fn start_on(name: &'static str, listener: TcpListener) -> Self {
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(AtomicUsize::new(0));
         let counter = requests.clone();

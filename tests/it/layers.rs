@@ -39,7 +39,7 @@ const WITHIN_LAYER: &[(&str, &[&str])] = &[
 /// Each library that has a door, and the modules that may use it. Test code may use any:
 /// a test of the proxy makes its own certificates.
 const DOORS: &[(&str, &[&str])] = &[
-    ("arc_swap", &["runtime", "pki", "planes"]),
+    ("arc_swap", &["balancer", "runtime", "pki", "planes"]),
     ("atc_router", &["router"]),
     ("axum", &["admin"]),
     // The chain of the log is of the same hash as the tree of a snapshot.

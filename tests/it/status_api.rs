@@ -18,7 +18,11 @@ async fn get(cluster: &Cluster, path: &str) -> Value {
 
 /// A data plane with an upstream of two targets, one of them with two rows of history.
 async fn with_upstream() -> Cluster {
-    let cluster = Cluster::start().await;
+    let mut cluster = Cluster::without_data().await;
+    let hosts = cluster.directory.path().join("hosts");
+    std::fs::write(&hosts, "127.0.0.1 name.test\n").unwrap();
+    let hosts = hosts.display().to_string();
+    cluster.start_data_in("dp", &[("KONG_DNS_HOSTSFILE", &hosts)]).await;
     cluster.put("/upstreams/u.test", json!({})).await;
     for (target, weight) in [("127.0.0.1:9001", 10), ("name.test:9002", 30)] {
         let body = json!({"target": target, "weight": weight});

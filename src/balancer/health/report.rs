@@ -72,11 +72,12 @@ impl Balancer {
         let generation = self.generation();
         let members = generation.members().iter().filter(|it| it.address.target == target);
         let addresses: Vec<_> = members.map(|it| self.address_report(it)).collect();
-        let health = match addresses.iter().find(|it| it.health.is_available()).or(addresses.first()) {
-            Some(address) => address.health,
-            None if generation.lists(&target) => Health::DnsError,
-            None => return TargetHealth::unchecked(),
-        };
+        let health =
+            match addresses.iter().find(|it| it.health.is_available()).or(addresses.first()) {
+                Some(address) => address.health,
+                None if generation.lists(&target) && !self.is_pending() => Health::DnsError,
+                None => return TargetHealth::unchecked(),
+            };
         TargetHealth { health, addresses }
     }
 

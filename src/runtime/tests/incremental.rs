@@ -121,12 +121,12 @@ fn told(runtime: &Runtime, config: &Config) -> Vec<String> {
         let it = runtime.destination(slot).unwrap();
         let service = it.service.as_ref().map(|target| match &target.host {
             Host::Peer(peer) => format!("{} {}", target.service.id, peer.host),
-            Host::Upstream(upstream) => format!(
-                "{} {} {:?}",
-                target.service.id,
-                upstream.id,
-                upstream.balancer.peers().iter().map(|peer| &peer.host).collect::<Vec<_>>()
-            ),
+            Host::Upstream(upstream) => {
+                let members = upstream.balancer.addresses();
+                let members = members.iter().map(|it| (it.address.target.to_string(), it.weight));
+                let (members, names) = (members.collect::<Vec<_>>(), upstream.balancer.names());
+                format!("{} {} {members:?} {names:?}", target.service.id, upstream.id)
+            }
         });
         format!("{} {:?} {:?} {}", it.route.id, it.route.paths, service, chain(&it.chain))
     };

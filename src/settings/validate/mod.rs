@@ -4,6 +4,7 @@
 
 mod admin;
 mod cluster;
+mod dns;
 mod postgres;
 mod proxying;
 #[cfg(test)]
@@ -72,6 +73,7 @@ pub(super) fn check(
         .extend(of_cluster.filter(|it| !trusted.contains(&Some((*it).clone()))).cloned().map(Some));
     let admin_clients = rules.admin_access(role);
     rules.limits();
+    rules.dns();
     rules.database();
     let [client_max_body_size, client_body_buffer_size, admin_max_body_size] = [
         "nginx_http_client_max_body_size",

@@ -14,6 +14,7 @@ mod growth;
 mod idle;
 mod kong_export;
 mod load;
+mod pick;
 mod process;
 mod propagation;
 mod proxy;
@@ -47,6 +48,8 @@ enum Bench {
     Growth(growth::Args),
     /// Measure what a lookup and one changed route cost, by the number of routes
     Routes(routes::Args),
+    /// Measure what choosing a target costs, by algorithm and number of targets
+    Pick(pick::Args),
     /// Measure a control plane with a thousand data planes: a change, a restart, some that do not read
     Fleet(fleet::Args),
     /// Measure how long a configuration takes to become a message for data planes of Kong
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Bench::Admin(args) => admin::run(&args),
         Bench::Growth(args) => growth::run(&args),
         Bench::Routes(args) => routes::run(&args),
+        Bench::Pick(args) => pick::run(&args),
         Bench::Fleet(args) => fleet::run(&args),
         Bench::KongExport(args) => kong_export::run(&args),
         Bench::Upstream(args) => upstream::run(&args),

@@ -7,6 +7,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use anyhow::Context as _;
+use hybridctl::balancer::dns::resolver::Resolver;
 use hybridctl::clock::Clock;
 use hybridctl::domain::canonical::Document;
 use hybridctl::domain::catalog::Catalog;
@@ -152,7 +153,8 @@ fn measure(shape: &Shape, count: usize) -> anyhow::Result<()> {
     let hash = ConfigHash([0; 32]);
     let flavour = shape.flavour;
     let (plugin_state, tls) = (PluginState::default(), NodeTls::default());
-    let tools = Tools { plugin_state, tls, clock: Clock::System, flavour };
+    let resolver = Resolver::nowhere();
+    let tools = Tools { plugin_state, tls, clock: Clock::System, flavour, resolver };
     let mut config = Config::default();
     for number in 0..count {
         config.apply(&catalog, &Change::Upserted(entity(&catalog, shape, number, "a")?));

@@ -1,0 +1,193 @@
+//! Who gets each try of a request, and what is told of how it went (reference gateway-3, sections
+//! D.4, E.1 and E.2).
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{StatusCode, header};
+
+use super::failure;
+use super::forward::{Forwarding, Transport};
+use super::upstream::{UpstreamError, UpstreamErrorKind};
+use crate::balancer::address::{Address, Lease};
+use crate::balancer::dns::core::Resolved;
+use crate::balancer::health::Outcome;
+use crate::balancer::{Algorithm, Ask, Balancer, Peer, Tried};
+use crate::plugins::exchange::{Exchange, without_port};
+use crate::plugins::reply::Reply;
+use crate::runtime::{Host, UpstreamTarget};
+
+/// What a failed try counts as at the least, so that who fails fast does not look fast.
+const FAILURE_MIN: Duration = Duration::from_secs(1);
+
+/// The tries of one request.
+pub(super) enum Tries<'r> {
+    /// At a host that is no upstream.
+    Host { peer: &'r Peer, resolved: Option<Resolved>, count: usize },
+    /// At addresses of an upstream.
+    Upstream { upstream: &'r UpstreamTarget, hash: u64, tried: Tried },
+}
+
+/// Who gets a try.
+pub(super) struct Chosen<'r> {
+    /// Where to connect to.
+    pub(super) socket: SocketAddr,
+    /// Of an upstream.
+    member: Option<(&'r Balancer, Arc<Address>)>,
+    lease: Option<Lease>,
+    started: Instant,
+}
+
+impl<'r> Tries<'r> {
+    /// Begins the tries of a request.
+    pub(super) fn new(
+        transport: &Transport,
+        exchange: &mut Exchange,
+        forwarding: &Forwarding<'r>,
+    ) -> Self {
+        let upstream = match &forwarding.service.host {
+            Host::Peer(peer) => return Self::Host { peer, resolved: None, count: 0 },
+            Host::Upstream(upstream) => upstream,
+        };
+        let balancer = &upstream.balancer;
+        let mut hash = 0;
+        if let Algorithm::Hashing { .. } = balancer.algorithm() {
+            let capture = |group: &str| forwarding.capture(exchange, group).map(Cow::Owned);
+            let hashed = balancer.hashing().hash(exchange, capture, || transport.clock.id());
+            hash = hashed.hash;
+            if let Some(cookie) = hashed.cookie {
+                exchange.added.push((header::SET_COOKIE, cookie));
+            }
+        }
+        balancer.retries.count_request(Instant::now());
+        Self::Upstream { upstream, hash, tried: Tried::default() }
+    }
+
+    /// Returns whether one more try is within what the upstream may get.
+    pub(super) fn may_retry(&self) -> bool {
+        match self {
+            Self::Host { .. } => true,
+            Self::Upstream { upstream, .. } => {
+                let allowed = upstream.balancer.retries.allow_retry(Instant::now());
+                if !allowed {
+                    tracing::debug!(upstream = upstream.balancer.name, "too many retries: no more");
+                }
+                allowed
+            }
+        }
+    }
+
+    /// Returns who gets the next try; the error is the answer for the client.
+    pub(super) async fn next(&mut self, transport: &Transport) -> Result<Chosen<'r>, Box<Reply>> {
+        match self {
+            Self::Host { peer, resolved, count } => {
+                let turn = std::mem::replace(count, *count + 1);
+                if let Some(ip) = peer.ip {
+                    return Ok(Chosen::of_host(SocketAddr::new(ip, peer.port)));
+                }
+                if resolved.is_none() {
+                    let found = Box::pin(transport.resolver.resolve(&peer.host)).await;
+                    *resolved = Some(found.map_err(|error| {
+                        tracing::error!(%error, "name resolution failed");
+                        unresolved()
+                    })?);
+                }
+                let record = resolved.as_ref().and_then(|found| found.nth(turn));
+                let record = record.ok_or_else(unresolved)?;
+                let port = record.port.unwrap_or(peer.port);
+                Ok(Chosen::of_host(SocketAddr::new(record.ip, port)))
+            }
+            Self::Upstream { upstream, hash, tried } => {
+                let balancer = &*upstream.balancer;
+                let now = Instant::now();
+                let mut picked = balancer.pick(&Ask { hash: *hash, tried, now });
+                if picked.is_none() && balancer.is_pending() {
+                    // Its names are being asked for, for the first time.
+                    Box::pin(balancer.resolved()).await;
+                    picked = balancer.pick(&Ask { hash: *hash, tried, now });
+                }
+                let Some(address) = picked else {
+                    let message = "failure to get a peer from the ring-balancer";
+                    return Err(Reply::error(StatusCode::SERVICE_UNAVAILABLE, message).into());
+                };
+                tried.add(&address);
+                Ok(Chosen::of_upstream(balancer, address))
+            }
+        }
+    }
+
+    /// Returns the Host that goes with a try (reference gateway-3, section D.1).
+    pub(super) fn host<'h>(&self, chosen: &'h Chosen<'r>, usual: u16) -> Cow<'h, str>
+    where
+        'r: 'h,
+    {
+        let (upstream, address) = match (self, &chosen.member) {
+            (Self::Upstream { upstream, .. }, Some((_, address))) => (upstream, address),
+            (Self::Host { peer, .. }, _) if peer.port == chosen.socket.port() => {
+                return peer.authority(usual).into();
+            }
+            (Self::Host { peer, .. }, _) => {
+                return Peer::new(&peer.host, chosen.socket.port())
+                    .authority(usual)
+                    .to_owned()
+                    .into();
+            }
+            (Self::Upstream { .. }, None) => return Cow::Borrowed(""),
+        };
+        match &upstream.host_header {
+            Some(host) if without_port(host) == host && address.port != usual => {
+                format!("{host}:{}", address.port).into()
+            }
+            Some(host) => host.into(),
+            None => upstream.balancer.authority(address, usual).into(),
+        }
+    }
+}
+
+impl<'r> Chosen<'r> {
+    fn of_host(socket: SocketAddr) -> Self {
+        Self { socket, member: None, lease: None, started: Instant::now() }
+    }
+
+    fn of_upstream(balancer: &'r Balancer, address: Arc<Address>) -> Self {
+        let counts = balancer.algorithm() == Algorithm::LeastConnections;
+        let lease = counts.then(|| address.lease());
+        let (socket, started) = (address.socket(), Instant::now());
+        Self { socket, member: Some((balancer, address)), lease, started }
+    }
+
+    /// Tells that it answered. What is returned is kept until the answer is over.
+    pub(super) fn answered(self, status: StatusCode) -> Option<Lease> {
+        if let Some((balancer, address)) = &self.member {
+            self.note_latency(balancer, address, self.started.elapsed());
+            balancer.report(address, Outcome::Status(status));
+        }
+        self.lease
+    }
+
+    /// Tells that it failed, unless that was the client's doing.
+    pub(super) fn failed(self, error: &UpstreamError) {
+        let Some((balancer, address)) = &self.member else { return };
+        if matches!(error.kind, UpstreamErrorKind::RequestBody | UpstreamErrorKind::Unsendable) {
+            return;
+        }
+        self.note_latency(balancer, address, self.started.elapsed().max(FAILURE_MIN));
+        let outcome = match failure::status(error) {
+            StatusCode::GATEWAY_TIMEOUT => Outcome::TimedOut,
+            _ => Outcome::Failed,
+        };
+        balancer.report(address, outcome);
+    }
+
+    fn note_latency(&self, balancer: &Balancer, address: &Address, took: Duration) {
+        if balancer.algorithm() == Algorithm::Latency {
+            address.note_latency(took, Instant::now());
+        }
+    }
+}
+
+fn unresolved() -> Box<Reply> {
+    Reply::error(StatusCode::SERVICE_UNAVAILABLE, "name resolution failed").into()
+}
