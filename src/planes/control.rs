@@ -1,8 +1,8 @@
 //! The control plane: log, writer, Admin API, cluster listener.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
@@ -17,6 +17,7 @@ use super::node::{self, Counts};
 use super::tasks::Tasks;
 use super::{database, origin};
 use crate::admin::auth::Auth;
+use crate::admin::health::Balancers;
 use crate::admin::metrics::MetricsSource;
 use crate::admin::serve::serve;
 use crate::admin::status::{StatusApi, StatusSource, Unready};
@@ -55,6 +56,8 @@ pub struct Control {
     pub fleet: Arc<Fleet>,
     /// What the node counts; the data half of a traditional node adds its traffic.
     pub(super) counts: Counts,
+    /// What the data half of a traditional node balances by.
+    pub(super) balancers: Arc<OnceLock<Balancers>>,
     settings: watch::Sender<Arc<Settings>>,
     tasks: Tasks,
 }
@@ -110,13 +113,14 @@ impl Control {
             }
             None => None,
         };
+        let balancers = Arc::default();
         let auth = authentication(settings, stored.map(|it| it as _), &clock, &mut tasks).await?;
         let admin_api = admin(
             settings,
             &writer,
             (here, has_cluster.then(|| fleet.clone()), &promotion),
             &status_source,
-            (process_log, auth),
+            (process_log, auth, &balancers),
             &clock,
         );
         let mut started = (&mut tasks, &mut certificates);
@@ -148,7 +152,8 @@ impl Control {
         tasks.spawn(certificates.follow(tasks.stopped()));
         let head = writer.head();
         tracing::info!(seq = head.seq.0, config_hash = %head.config_hash, "control plane serves");
-        Ok(Self { admin, cluster: addresses, status, writer, fleet, counts, settings: live, tasks })
+        let (cluster, settings) = (addresses, live);
+        Ok(Self { admin, cluster, status, writer, fleet, counts, balancers, settings, tasks })
     }
 
     /// Takes over the certificates that these settings name.
@@ -327,7 +332,7 @@ fn admin(
     writer: &Writer,
     (here, fleet, promotion): (ControlPlane, Option<Arc<Fleet>>, &Option<Arc<Keeper>>),
     status: &Arc<StatusSource>,
-    (process_log, auth): (Arc<Guard>, Arc<Auth>),
+    (process_log, auth, balancers): (Arc<Guard>, Arc<Auth>, &Arc<OnceLock<Balancers>>),
     clock: &Clock,
 ) -> Admin {
     let body_max = settings.admin.client_max_body_size;
@@ -345,6 +350,7 @@ fn admin(
         status: status.clone(),
         log: process_log,
         auth,
+        balancers: balancers.clone(),
         clock: clock.clone(),
         options: Options {
             body_bytes_max: usize::try_from(body_max)

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -21,10 +21,12 @@ use super::tasks::Tasks;
 use super::tls;
 use super::trust;
 use crate::admin::Tells;
+use crate::admin::health::Balancers;
 use crate::admin::metrics::MetricsSource;
 use crate::admin::status::StatusApi;
 use crate::balancer::dns::core::CoreResolver;
 use crate::balancer::dns::resolver::{Resolver, resolver};
+use crate::balancer::health::checker::checker;
 use crate::clock::Clock;
 use crate::domain::hash::ConfigHash;
 use crate::pki::cluster::{LiveIdentity, cluster_client_config};
@@ -102,8 +104,12 @@ impl Data {
         clock: Clock,
         writer: &Writer,
         counts: Counts,
+        balancers: &OnceLock<Balancers>,
     ) -> anyhow::Result<Self> {
-        Self::start_from(settings, clock, Some(writer.clone()), counts).await
+        let data = Self::start_from(settings, clock, Some(writer.clone()), counts).await?;
+        // A second half would be a bug of who starts it, and is not asked.
+        let _ = balancers.set(status::balancers(&data.handle));
+        Ok(data)
     }
 
     async fn start_from(
@@ -118,7 +124,8 @@ impl Data {
         let (tls, flavour) = (trust::node_tls(settings)?, settings.router_flavour);
         let (resolver, resolving) = resolver(&settings.dns);
         let names = resolver.clone();
-        let tools = Tools { plugin_state, tls, clock: clock.clone(), flavour, resolver };
+        let (checker, checking) = checker(clock.clone());
+        let tools = Tools { plugin_state, tls, clock: clock.clone(), flavour, resolver, checker };
         let served = Served::nothing();
         let handle = served.handle.clone();
         let mut start = None;
@@ -137,6 +144,7 @@ impl Data {
         let server = proxy(settings, &handle, names, access_log, &mut certificates)?;
         let mut tasks = Tasks::new();
         tasks.spawn(resolving.run(tasks.stopped()));
+        tasks.spawn(checking.run(tasks.stopped()));
         counts.add_traffic(status::traffic(&server));
         let database = writer.filter(|_| settings.database != Database::Off);
         let database = database.map(|it| -> Reachable { Arc::new(move || it.reaches_log()) });

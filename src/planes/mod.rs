@@ -107,7 +107,9 @@ impl Node {
             Role::Traditional => {
                 let control = control(settings, log).await?;
                 let (writer, counts) = (&control.writer, control.counts.clone());
-                let data = Data::start_local(settings, Clock::System, writer, counts).await?;
+                let balancers = &control.balancers;
+                let data =
+                    Data::start_local(settings, Clock::System, writer, counts, balancers).await?;
                 Ok(Self::Traditional(control, Box::new(data)))
             }
         }
