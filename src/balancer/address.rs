@@ -5,8 +5,8 @@
 //! What a change may alter, such as its weight, stands in [`Member`].
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use super::health::AddressHealth;
@@ -14,7 +14,7 @@ use super::peer::Authority;
 use super::target::Endpoint;
 
 /// After how long a latency counts for 1/e of what it did (reference gateway-3, section E.1).
-const DECAY_MS: f64 = 10_000.0;
+const DECAY_NS: f64 = 10e9;
 
 /// What makes an address the same one, within its upstream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -108,13 +108,13 @@ impl Address {
         Lease(self.clone())
     }
 
-    /// Returns the average latency at `now`, in milliseconds: it fades while nobody asks.
-    pub fn latency_ms(&self, now: Instant) -> f64 {
+    /// Returns the average latency at a moment, in milliseconds: it fades while nobody asks.
+    pub fn latency_ms(&self, now: Moment) -> f64 {
         self.latency.at(now)
     }
 
     /// Notes how long an answer took.
-    pub fn note_latency(&self, took: Duration, now: Instant) {
+    pub fn note_latency(&self, took: Duration, now: Moment) {
         self.latency.note(took.as_secs_f64() * 1_000.0, now);
     }
 }
@@ -129,41 +129,54 @@ impl Drop for Lease {
     }
 }
 
+/// A moment, in nanoseconds since the first one that was asked for. Picking compares many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(u64);
+
+impl Moment {
+    /// Returns the present moment.
+    pub fn now() -> Self {
+        Self::of(Instant::now())
+    }
+
+    /// Returns a moment that is known as an instant.
+    pub fn of(instant: Instant) -> Self {
+        static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
+        let since = instant.saturating_duration_since(*FIRST);
+        // A process does not run for the 500 years that fit.
+        Self(since.as_secs().wrapping_mul(1_000_000_000) + u64::from(since.subsec_nanos()))
+    }
+
+    /// Returns a later moment.
+    pub fn after(self, pause: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
 /// An exponentially weighted moving average. Two cores that note at the same moment may lose one of
 /// the two, which an average bears.
 #[derive(Debug)]
 struct Latency {
-    /// From which moments are counted.
-    origin: Instant,
     /// The bits of a number of milliseconds.
     average_ms: AtomicU64,
-    /// Milliseconds after `origin`.
-    noted_ms: AtomicU64,
+    /// The [`Moment`] that it is of.
+    noted: AtomicU64,
 }
 
 impl Latency {
     fn new(latency_ms: f64) -> Self {
-        Self {
-            origin: Instant::now(),
-            average_ms: AtomicU64::new(latency_ms.to_bits()),
-            noted_ms: AtomicU64::new(0),
-        }
+        let average_ms = AtomicU64::new(latency_ms.to_bits());
+        Self { average_ms, noted: AtomicU64::new(Moment::now().0) }
     }
 
-    fn elapsed_ms(&self, now: Instant) -> u64 {
-        let elapsed = now.saturating_duration_since(self.origin).as_millis();
-        u64::try_from(elapsed).unwrap_or(u64::MAX)
-    }
-
-    fn at(&self, now: Instant) -> f64 {
-        let since = self.elapsed_ms(now).saturating_sub(self.noted_ms.load(Ordering::Relaxed));
+    fn at(&self, now: Moment) -> f64 {
+        let since = now.0.saturating_sub(self.noted.load(Ordering::Relaxed));
         f64::from_bits(self.average_ms.load(Ordering::Relaxed)) * fading(since)
     }
 
-    fn note(&self, took_ms: f64, now: Instant) {
-        let now_ms = self.elapsed_ms(now);
-        let noted_ms = self.noted_ms.fetch_max(now_ms, Ordering::Relaxed);
-        let keep = fading(now_ms.saturating_sub(noted_ms));
+    fn note(&self, took_ms: f64, now: Moment) {
+        let noted = self.noted.fetch_max(now.0, Ordering::Relaxed);
+        let keep = fading(now.0.saturating_sub(noted));
         let old = f64::from_bits(self.average_ms.load(Ordering::Relaxed));
         // Many answers at one moment still move the average.
         let keep = keep.min(0.99);
@@ -173,17 +186,18 @@ impl Latency {
 }
 
 /// Returns e^(-since/decay), to within 0.3 %: picking computes it for many addresses.
-fn fading(since_ms: u64) -> f64 {
-    const HALVINGS_PER_MS: f64 = std::f64::consts::LOG2_E / DECAY_MS;
-    let halvings = since_ms as f64 * HALVINGS_PER_MS;
+fn fading(since_ns: u64) -> f64 {
+    const HALVINGS_PER_NS: f64 = std::f64::consts::LOG2_E / DECAY_NS;
+    let halvings = since_ns as f64 * HALVINGS_PER_NS;
     if halvings >= 60.0 {
         return 0.0;
     }
-    let whole = halvings as u64;
-    let rest = halvings - whole as f64;
+    let whole = halvings as i32;
+    let rest = halvings - f64::from(whole);
     // 2^-rest by a parabola through its ends and middle.
     let curve = 1.0 - rest * (0.671_572_9 - 0.171_572_9 * rest);
-    curve * f64::from_bits((1023 - whole) << 52)
+    // The exponent's bits of a power of two; below 2^10, for there are fewer than 60 halvings.
+    curve * f64::from_bits(u64::from((1023 - whole).unsigned_abs()) << 52)
 }
 
 #[cfg(test)]
@@ -199,7 +213,8 @@ mod tests {
     #[test]
     fn fading_is_the_exponential() {
         for since_ms in [0, 1, 100, 2_000, 7_000, 10_000, 35_000, 100_000] {
-            let (exact, ours) = ((-(since_ms as f64) / DECAY_MS).exp(), fading(since_ms));
+            let since_ns = since_ms * 1_000_000;
+            let (exact, ours) = ((-(since_ns as f64) / DECAY_NS).exp(), fading(since_ns));
             assert!((exact - ours).abs() <= 0.003 * exact, "{since_ms}: {exact} {ours}");
         }
         assert_eq!((fading(0), fading(u64::MAX)), (1.0, 0.0));
@@ -208,7 +223,8 @@ mod tests {
     #[test]
     fn latency_follows_what_is_noted_and_fades() {
         let address = address(50.0);
-        let at = |seconds| address.latency.origin + Duration::from_secs(seconds);
+        let begin = Moment(address.latency.noted.load(Ordering::Relaxed));
+        let at = |seconds| begin.after(Duration::from_secs(seconds));
         assert_eq!(address.latency_ms(at(0)), 50.0);
         address.note_latency(Duration::from_millis(100), at(10));
         let noted = address.latency_ms(at(10));

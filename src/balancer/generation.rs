@@ -3,10 +3,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use super::Algorithm;
-use super::address::{Address, Member};
+use super::address::{Address, Member, Moment};
 use super::hash::mix;
 use super::slots::Slots;
 use super::target::Endpoint;
@@ -14,7 +13,7 @@ use super::tried::Tried;
 use super::wheel::Wheel;
 
 /// Up to so many members the best of all is found; of more, the best of [`SAMPLE`].
-const EXACT_MAX: usize = 32;
+const EXACT_MAX: usize = 12;
 
 /// How many members are compared when there are many.
 const SAMPLE: usize = 4;
@@ -30,7 +29,7 @@ pub struct Ask<'a> {
     /// Who was tried already.
     pub tried: &'a Tried,
     /// The present moment.
-    pub now: Instant,
+    pub now: Moment,
 }
 
 /// Members and how one of them is chosen.
@@ -139,9 +138,9 @@ impl Generation {
             let fit = self.in_order(first).filter(|member| is_fit(member, ask));
             return lowest(fit, score);
         }
-        let mut turns = position.fetch_add(SAMPLE as u64, Ordering::Relaxed)..;
-        let turns = turns.by_ref().take(TURNS_MAX as usize);
-        let drawn = turns.filter_map(|turn| self.serving.get(wheel.at(turn)?));
+        let first = position.fetch_add(SAMPLE as u64, Ordering::Relaxed);
+        let turns = (0..TURNS_MAX).map(|turn| first.wrapping_add(turn));
+        let drawn = turns.filter_map(|turn| self.serving.get(wheel.draw(turn)?));
         let fit = drawn.filter(|member| is_fit(member, ask)).take(SAMPLE);
         lowest(fit, &score)
             .or_else(|| lowest(self.serving.iter().filter(|member| is_fit(member, ask)), &score))

@@ -26,7 +26,6 @@ mod wheel;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -34,7 +33,7 @@ use uuid::Uuid;
 
 use crate::domain::kinds::target::Target;
 use crate::domain::kinds::upstream::Upstream;
-use address::{Address, Identity, Member};
+use address::{Address, Identity, Member, Moment};
 use budget::RetryBudget;
 use dns::Records;
 pub use generation::{Ask, Generation};
@@ -224,7 +223,7 @@ impl Known {
             .map(|member| (member.address.identity(), &member.address))
             .collect();
         // A new address is believed to be as fast as the others.
-        let now = Instant::now();
+        let now = Moment::now();
         let sum: f64 = kept.values().map(|address| address.latency_ms(now)).sum();
         let mean = sum / kept.len().max(1) as f64;
         let members = weights.into_iter().map(|(identity, weight)| {

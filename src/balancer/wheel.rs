@@ -5,13 +5,20 @@
 
 use super::address::Member;
 
+/// The golden ratio's fraction in 64 bits: its multiples spread as evenly as any.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// Which member stands at which position.
 #[derive(Debug)]
 pub(super) struct Wheel {
     /// The sum of the weights up to and with each member, in steps of their common divisor.
     ends: Box<[u64]>,
+    /// Of each equal part of the whole, who stands at its begin: from there it is a short way.
+    guide: Box<[u32]>,
     total: u64,
     stride: u64,
+    /// How many positions a part has, as a power of two.
+    part_bits: u32,
 }
 
 impl Wheel {
@@ -25,16 +32,38 @@ impl Wheel {
             total
         });
         let ends: Box<[u64]> = ends.collect();
-        Self { ends, total, stride: stride(total) }
+        // As many parts as members, up to twice as many.
+        let part_bits = (total / ends.len().max(1) as u64).max(1).ilog2();
+        let first = |part: u64| ends.partition_point(|end| *end <= part << part_bits);
+        let parts = 0..=total >> part_bits;
+        let guide = parts.map(|part| u32::try_from(first(part)).unwrap_or(u32::MAX)).collect();
+        Self { ends, guide, total, stride: stride(total), part_bits }
     }
 
     /// Returns the index of the member at the n-th position; none of an empty wheel.
     pub(super) fn at(&self, n: u64) -> Option<usize> {
         let position = n.checked_rem(self.total)?;
         // Fits: both are below 2^32 for as many members of the largest weight as anyone has.
-        let at = position.wrapping_mul(self.stride) % self.total;
-        Some(self.ends.partition_point(|end| *end <= at))
+        Some(self.find(position.wrapping_mul(self.stride) % self.total))
     }
+
+    /// Returns the n-th of many draws, each as likely as its weight: cheaper than turns, and not as
+    /// exact; none of an empty wheel.
+    pub(super) fn draw(&self, n: u64) -> Option<usize> {
+        (self.total > 0).then(|| self.find(share(n.wrapping_mul(GOLDEN), self.total)))
+    }
+
+    fn find(&self, position: u64) -> usize {
+        let part = (position >> self.part_bits) as usize;
+        let from = self.guide.get(part).map_or(0, |first| *first as usize);
+        let ends = self.ends.iter().skip(from);
+        from + ends.take_while(|end| **end <= position).count()
+    }
+}
+
+/// Returns a fraction of 64 bits of a number.
+fn share(fraction: u64, of: u64) -> u64 {
+    ((u128::from(fraction) * u128::from(of)) >> 64) as u64
 }
 
 fn gcd(a: u64, b: u64) -> u64 {

@@ -16,6 +16,7 @@ use super::upstream::{PeerAddress, PeerTls, Pool, RequestBody, Timeouts, Upstrea
 use crate::balancer::dns::core::CoreResolver;
 use crate::clock::Clock;
 use crate::domain::kinds::route::Route;
+use crate::domain::kinds::service::Service;
 use crate::plugins::body::RequestBody as ExchangeBody;
 use crate::plugins::exchange::{Exchange, without_port};
 use crate::plugins::reply::Reply;
@@ -81,11 +82,7 @@ pub(super) async fn send(
             return Err(Reply::failure().into());
         }
     };
-    let timeouts = Timeouts {
-        connect_ms: service.connect_timeout.unwrap_or(TIMEOUT_MS),
-        write_ms: service.write_timeout.unwrap_or(TIMEOUT_MS),
-        read_ms: service.read_timeout.unwrap_or(TIMEOUT_MS),
-    };
+    let timeouts = timeouts(service);
     // Both ends of a gRPC call may be speaking at once.
     if forwarding.route.request_buffering && !http2 {
         buffer(settings, exchange).await?;
@@ -144,6 +141,14 @@ pub(super) async fn send(
         }
     }
     Err(failure::of_tries(last.as_ref()).into())
+}
+
+fn timeouts(service: &Service) -> Timeouts {
+    Timeouts {
+        connect_ms: service.connect_timeout.unwrap_or(TIMEOUT_MS),
+        write_ms: service.write_timeout.unwrap_or(TIMEOUT_MS),
+        read_ms: service.read_timeout.unwrap_or(TIMEOUT_MS),
+    }
 }
 
 /// Reads a body before anyone upstream hears of its request, so that slow clients cost them

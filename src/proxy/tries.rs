@@ -11,7 +11,7 @@ use http::{StatusCode, header};
 use super::failure;
 use super::forward::{Forwarding, Transport};
 use super::upstream::{UpstreamError, UpstreamErrorKind};
-use crate::balancer::address::{Address, Lease};
+use crate::balancer::address::{Address, Lease, Moment};
 use crate::balancer::dns::core::Resolved;
 use crate::balancer::health::Outcome;
 use crate::balancer::{Algorithm, Ask, Balancer, Peer, Tried};
@@ -101,7 +101,7 @@ impl<'r> Tries<'r> {
             }
             Self::Upstream { upstream, hash, tried } => {
                 let balancer = &*upstream.balancer;
-                let now = Instant::now();
+                let now = Moment::now();
                 let mut picked = balancer.pick(&Ask { hash: *hash, tried, now });
                 if picked.is_none() && balancer.is_pending() {
                     // Its names are being asked for, for the first time.
@@ -183,7 +183,7 @@ impl<'r> Chosen<'r> {
 
     fn note_latency(&self, balancer: &Balancer, address: &Address, took: Duration) {
         if balancer.algorithm() == Algorithm::Latency {
-            address.note_latency(took, Instant::now());
+            address.note_latency(took, Moment::now());
         }
     }
 }

@@ -110,6 +110,22 @@ async fn the_same_key_goes_to_the_same_target() {
     assert_eq!(seen.len(), 3, "{seen:?}");
     assert_eq!(counts(&cluster, 5).await.len(), 1, "no key is a key too");
 
+    let by_capture = json!({"hash_on": "uri_capture", "hash_on_uri_capture": "key"});
+    cluster.put("/upstreams/u.test", by_capture).await;
+    let route = json!({"paths": ["/", "~/of/(?<key>[0-9]+)/"], "service": {"name": "s"}});
+    cluster.put("/routes/r", route).await;
+    cluster.converge().await;
+    let mut seen = BTreeMap::new();
+    for key in 0..20 {
+        let at = async |rest: &str| {
+            name(&http::get(cluster.proxy(), &format!("/of/{key}/{rest}")).await.unwrap())
+        };
+        let first = at("a").await;
+        assert_eq!(at("b").await, first);
+        *seen.entry(first).or_insert(0) += 1;
+    }
+    assert_eq!(seen.len(), 3, "{seen:?}");
+
     let by_cookie =
         json!({"hash_on": "cookie", "hash_on_cookie": "at", "hash_on_cookie_path": "/p"});
     cluster.put("/upstreams/u.test", by_cookie).await;
@@ -233,8 +249,8 @@ async fn services_of_a_name_are_balanced_by_their_records() {
     // A service may have such a name itself.
     cluster.put("/services/s", json!({"url": "http://s.test:1/"})).await;
     cluster.converge().await;
-    let seen = counts(&cluster, 8).await;
-    assert!(is(&seen, &[("one", 2), ("two", 6)]), "{seen:?}");
+    let seen = counts(&cluster, 40).await;
+    assert!((9..=11).contains(&seen["one"]), "{seen:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,9 +2,11 @@
 //! names of their targets as long as they live.
 
 use std::collections::{BTreeSet, HashMap};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -109,10 +111,8 @@ impl ResolverTask {
                     None => return,
                 },
                 Some(done) = self.lookups.join_next() => {
-                    // One that panicked leaves its name asked for: that is a bug, and logged as such.
-                    match done {
-                        Ok((host, found)) => self.finish(&host, found),
-                        Err(error) => tracing::error!(%error, "a lookup broke off"),
+                    if let Ok((host, found)) = done {
+                        self.finish(&host, found);
                     }
                 }
                 () = sleep_until(next.unwrap_or_else(far)), if next.is_some() => self.renew(),
@@ -182,7 +182,12 @@ impl ResolverTask {
         }
         let (client, host, kind) = (self.client.clone(), host.clone(), name.kind);
         self.lookups.spawn(async move {
-            let found = client.resolve(&host, kind).await;
+            // A panic within would leave the name asked for, for ever.
+            let found = AssertUnwindSafe(client.resolve(&host, kind)).catch_unwind().await;
+            let reason = || Arc::from("asking for it panicked");
+            let failed =
+                || ResolveError { host: host.clone(), reason: reason(), is_certain: false };
+            let found = found.unwrap_or_else(|_| Err(failed()));
             (host, found)
         });
     }

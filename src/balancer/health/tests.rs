@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::checker::{CheckerTask, checker};
 use super::*;
+use crate::balancer::address::Moment;
 use crate::balancer::target::Endpoint;
 use crate::balancer::tests::{target, upstream};
 use crate::balancer::{Ask, Balancer, Tried};
@@ -37,7 +38,7 @@ fn breaker(threshold: f64) -> Value {
 }
 
 fn picks(balancer: &Balancer) -> bool {
-    let ask = Ask { hash: 0, tried: &Tried::default(), now: std::time::Instant::now() };
+    let ask = Ask { hash: 0, tried: &Tried::default(), now: Moment::now() };
     balancer.pick(&ask).is_some()
 }
 

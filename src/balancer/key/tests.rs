@@ -18,7 +18,7 @@ fn exchange(uri: &str, headers: &[(&str, &str)]) -> Exchange {
 
 fn hashed(fields: Value, exchange: &Exchange) -> Hashed {
     let hashing = Hashing::of(&super::super::tests::upstream(fields));
-    let capture = |group: &str| (group == "id").then(|| Cow::Borrowed("42"));
+    let capture = |group: &str| (group == "id").then_some(Cow::Borrowed("42"));
     hashing.hash(exchange, capture, || ID)
 }
 
