@@ -100,7 +100,8 @@ impl Control {
             tasks.spawn(janitor.run(tasks.stopped()));
         }
 
-        let (counts, has_cluster) = (Counts::new(), settings.role == Role::ControlPlane);
+        let has_cluster = settings.role == Role::ControlPlane;
+        let (counts, balancers) = (Counts::new(), Arc::default());
         let (live, mut certificates) = Certificates::new(settings, &clock);
         let identity = has_cluster.then(|| certificates.add_cluster()).transpose()?;
         let of_cluster = identity.clone().map(|identity| (identity, fleet.clone()));
@@ -113,7 +114,6 @@ impl Control {
             }
             None => None,
         };
-        let balancers = Arc::default();
         let auth = authentication(settings, stored.map(|it| it as _), &clock, &mut tasks).await?;
         let admin_api = admin(
             settings,
@@ -150,8 +150,7 @@ impl Control {
             addresses = serve_cluster(&mut tasks, settings, publication)?;
         }
         tasks.spawn(certificates.follow(tasks.stopped()));
-        let head = writer.head();
-        tracing::info!(seq = head.seq.0, config_hash = %head.config_hash, "control plane serves");
+        announce(&writer);
         let (cluster, settings) = (addresses, live);
         Ok(Self { admin, cluster, status, writer, fleet, counts, balancers, settings, tasks })
     }
@@ -165,6 +164,12 @@ impl Control {
     pub async fn stop(self) {
         self.tasks.stop().await;
     }
+}
+
+/// Logs what the plane begins with.
+fn announce(writer: &Writer) {
+    let head = writer.head();
+    tracing::info!(seq = head.seq.0, config_hash = %head.config_hash, "control plane serves");
 }
 
 /// Returns how certificates of data planes are checked for being revoked.

@@ -26,7 +26,7 @@ use crate::admin::metrics::MetricsSource;
 use crate::admin::status::StatusApi;
 use crate::balancer::dns::core::CoreResolver;
 use crate::balancer::dns::resolver::{Resolver, resolver};
-use crate::balancer::health::checker::checker;
+use crate::balancer::health::checker::{Checker, CheckerTask, checker};
 use crate::clock::Clock;
 use crate::domain::hash::ConfigHash;
 use crate::pki::cluster::{LiveIdentity, cluster_client_config};
@@ -123,8 +123,7 @@ impl Data {
         let plugin_state = PluginState::default();
         let (tls, flavour) = (trust::node_tls(settings)?, settings.router_flavour);
         let (resolver, resolving) = resolver(&settings.dns);
-        let names = resolver.clone();
-        let (checker, checking) = checker(clock.clone());
+        let (names, (checker, checking)) = (resolver.clone(), health(settings, &clock));
         let tools = Tools { plugin_state, tls, clock: clock.clone(), flavour, resolver, checker };
         let served = Served::nothing();
         let handle = served.handle.clone();
@@ -219,6 +218,12 @@ impl Data {
         }
         drop(self.access);
     }
+}
+
+/// Returns who checks the health of upstreams, and keeps it over a restart where that is wanted.
+fn health(settings: &Settings, clock: &Clock) -> (Checker, CheckerTask) {
+    let kept = settings.keeps_health.then(|| settings.prefix.join("health_state"));
+    checker(clock.clone(), kept)
 }
 
 fn open_access_log(

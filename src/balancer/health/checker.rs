@@ -7,6 +7,7 @@
 //! - a change that leaves the probe as it was leaves its rhythm.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 use uuid::Uuid;
 
 use super::checks::Probe;
+use super::kept::Keeper;
 use super::monitor::{HealthChange, Why};
 use super::probe;
 use super::state::Outcome;
@@ -46,7 +48,8 @@ enum Message {
 pub struct CheckerTask {
     inbox: mpsc::UnboundedReceiver<Message>,
     clock: Clock,
-    /// Those that are probed, or were.
+    keeper: Option<Keeper>,
+    /// Those that are probed, or were; with a keeper all that are checked.
     upstreams: HashMap<Uuid, Followed>,
     rounds: JoinSet<()>,
 }
@@ -65,11 +68,13 @@ struct Running {
     task: AbortHandle,
 }
 
-/// Makes a checker and the task that it tells.
-pub fn checker(clock: Clock) -> (Checker, CheckerTask) {
+/// Makes a checker and the task that it tells. With a path, addresses that are down when the task
+/// is stopped are kept there, and those of the run before are taken from there.
+pub fn checker(clock: Clock, kept: Option<PathBuf>) -> (Checker, CheckerTask) {
     let (messages, inbox) = mpsc::unbounded_channel();
     let (upstreams, rounds) = (HashMap::new(), JoinSet::new());
-    (Checker { messages }, CheckerTask { inbox, clock, upstreams, rounds })
+    let keeper = kept.map(|path| Keeper::open(path, clock.clone()));
+    (Checker { messages }, CheckerTask { inbox, clock, keeper, upstreams, rounds })
 }
 
 impl Checker {
@@ -124,6 +129,9 @@ impl CheckerTask {
         while let Ok(message) = self.inbox.try_recv() {
             self.receive(message);
         }
+        if let Some(keeper) = &self.keeper {
+            keeper.keep(self.upstreams.values().filter_map(Followed::newest));
+        }
     }
 
     fn receive(&mut self, message: Message) {
@@ -150,8 +158,13 @@ impl CheckerTask {
                 balancer.set(&member.address, true, Why::Unchecked);
             }
         }
+        if let Some(keeper) = &mut self.keeper {
+            keeper.tell(&balancer);
+        }
         let id = balancer.id;
-        if balancer.checks.probe.is_some() || self.upstreams.contains_key(&id) {
+        let is_kept = self.keeper.is_some() && balancer.checks.is_on;
+        let is_followed = balancer.checks.probe.is_some() || self.upstreams.contains_key(&id);
+        if is_kept || is_followed {
             self.upstreams.entry(id).or_default().balancers.push((followed, tls));
             self.settle(id);
         }
@@ -161,6 +174,11 @@ impl CheckerTask {
     fn sweep(&mut self) {
         let ids: Vec<_> = self.upstreams.keys().copied().collect();
         ids.into_iter().for_each(|id| self.settle(id));
+        // Names are resolved after their balancer was there.
+        if let Some(keeper) = &mut self.keeper {
+            let newest = self.upstreams.values().filter_map(Followed::newest);
+            newest.for_each(|balancer| keeper.tell(&balancer));
+        }
     }
 
     /// Sees to it that an upstream is probed as its newest balancer says.
@@ -199,6 +217,12 @@ impl CheckerTask {
                 followed.running = Some(Running { probe, tls, balancer: sender, task });
             }
         }
+    }
+}
+
+impl Followed {
+    fn newest(&self) -> Option<Arc<Balancer>> {
+        self.balancers.iter().rev().find_map(|(balancer, _)| balancer.upgrade())
     }
 }
 

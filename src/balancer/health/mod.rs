@@ -9,6 +9,7 @@
 pub mod checker;
 pub mod checks;
 mod grpc;
+mod kept;
 mod monitor;
 mod probe;
 mod report;

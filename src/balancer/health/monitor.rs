@@ -184,10 +184,11 @@ impl Balancer {
         let is_first = monitor.admission.compare_exchange(known, new, success, failure).is_ok();
         // The first of all is no change, unless it is a bad one.
         let before = if known == 0 { 1 } else { known & 1 };
-        if is_first && before != new & 1 {
-            if let Some(checker) = monitor.told.get() {
-                checker.tell_of_upstream(self.name.clone(), admits);
-            }
+        if is_first
+            && before != new & 1
+            && let Some(checker) = monitor.told.get()
+        {
+            checker.tell_of_upstream(self.name.clone(), admits);
         }
         admits
     }

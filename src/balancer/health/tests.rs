@@ -172,7 +172,7 @@ fn often(successes: u32, failures: u32) -> Value {
     })
 }
 
-/// Runs a task until the sender is dropped.
+/// Runs a task until the sender is told so.
 fn run(task: CheckerTask) -> watch::Sender<bool> {
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(task.run(stopped));
@@ -192,7 +192,7 @@ async fn until(balancer: &Balancer, state: State) {
 #[tokio::test]
 async fn probes_turn_an_address_over_and_back() {
     let mut server = Server::start().await;
-    let (checker, task) = checker(Clock::System);
+    let (checker, task) = checker(Clock::System, None);
     let _stop = run(task);
     let balancer = probed(&[&server], often(2, 2), None);
     checker.follow(&balancer, None);
@@ -212,7 +212,7 @@ async fn probes_turn_an_address_over_and_back() {
 #[tokio::test]
 async fn probing_follows_the_newest_balancer_and_ends_with_the_last() {
     let (mut one, mut two) = (Server::start().await, Server::start().await);
-    let (checker, task) = checker(Clock::System);
+    let (checker, task) = checker(Clock::System, None);
     let _stop = run(task);
     let first = probed(&[&one], often(1, 1), None);
     checker.follow(&first, None);
@@ -241,7 +241,7 @@ async fn probing_follows_the_newest_balancer_and_ends_with_the_last() {
 
 #[tokio::test]
 async fn what_nobody_checks_any_more_is_available() {
-    let (checker, task) = checker(Clock::System);
+    let (checker, task) = checker(Clock::System, None);
     let _stop = run(task);
     let old = build(breaker(0.0), &[1], None);
     checker.follow(&old, None);
@@ -250,4 +250,36 @@ async fn what_nobody_checks_any_more_is_available() {
     let new = build(json!({}), &[1], Some(&old));
     checker.follow(&new, None);
     until(&new, State::Healthy).await;
+}
+
+/// Runs a checker with a file over a balancer that begins anew, and stops it.
+async fn run_once(path: &std::path::Path, act: impl AsyncFnOnce(&Balancer)) {
+    let (checker, task) = checker(Clock::System, Some(path.to_owned()));
+    let (stop, stopped) = watch::channel(false);
+    let task = tokio::spawn(task.run(stopped));
+    let balancer = build(breaker(0.0), &[1, 1], None);
+    checker.follow(&balancer, None);
+    act(&balancer).await;
+    stop.send_replace(true);
+    task.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_down_at_a_stop_is_down_after_a_start() {
+    let path = std::env::temp_dir().join(format!("hybridctl-health-{}", Clock::System.id()));
+    let lines = || std::fs::read_to_string(&path).unwrap().lines().count();
+    let first = |balancer: &Balancer| balancer.addresses()[0].address.clone();
+    run_once(&path, async |balancer| {
+        balancer.report(&first(balancer), broken());
+    })
+    .await;
+    assert_eq!(lines(), 2);
+    run_once(&path, async |balancer| {
+        until(balancer, State::Unhealthy).await;
+        assert!(!path.exists(), "a crash from here on leaves nothing behind");
+        balancer.set(&first(balancer), true, Why::Declared);
+    })
+    .await;
+    assert_eq!(lines(), 1);
+    std::fs::remove_file(&path).unwrap();
 }
