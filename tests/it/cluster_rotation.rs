@@ -349,7 +349,7 @@ async fn certificates_that_run_out_are_named_in_the_log() {
     let connection = format!("connection to control plane wss://{nobody}/v1/");
     lonely.says(&connection, 1).await;
     let broken = format!(
-        "broken: failed to connect: connection refused (retrying after 1 seconds) [{nobody}]"
+        "broken: failed to connect: connection refused (retrying after … seconds) [{nobody}]"
     );
     lonely.says(&broken, 1).await;
     drop(lonely);
