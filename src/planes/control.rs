@@ -125,13 +125,12 @@ impl Control {
         );
         let mut started = (&mut tasks, &mut certificates);
         let admin = serve_all(&mut started, settings, Face::Admin, admin_api.router(), &counts)?;
-        let mut status = Vec::new();
+        let (mut status, mut addresses) = (Vec::new(), Vec::new());
         // In a traditional node the data half serves it: it knows the traffic.
         if has_cluster {
             let api = status_api(settings, status_source, &clock);
             status = serve_all(&mut started, settings, Face::Status, api, &counts)?;
         }
-        let mut addresses = Vec::new();
         if let (Some(promotion), Some(identity)) = (promotion, identity) {
             certificates.add_fleet(fleet.clone());
             let publication = Publication {
