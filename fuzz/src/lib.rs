@@ -5,12 +5,22 @@
 //! file of `corpus/` (`tests/it/corpora.rs`). To add a target: a function and a line in
 //! [`TARGETS`], a file in `fuzz_targets/` with its `[[bin]]`, and a folder in `corpus/`.
 
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::future::Future as _;
 use std::path::PathBuf;
+use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::LazyLock;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, TimeDelta, Utc};
+use http::header::HOST;
+use http::request::Parts;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Empty};
 use hybridctl::domain::catalog::Catalog;
 use hybridctl::domain::config::Config;
 use hybridctl::domain::decide::{self, Fresh};
@@ -18,6 +28,7 @@ use hybridctl::domain::hash::{ConfigHash, NodeHash};
 use hybridctl::pki::ocsp::{self, Statement, Status, body_of};
 use hybridctl::plugins;
 use hybridctl::promotion::view::Offer;
+use hybridctl::proxy::listener::{WholeRequest, read_whole};
 use hybridctl::settings::{Settings, Sources};
 use hybridctl::snapshot::assembly::Assembly;
 use hybridctl::snapshot::gzip::{Packer, unpack};
@@ -34,6 +45,9 @@ use hybridctl::wire::kong::websocket::{Frame, Side};
 use hybridctl::wire::session::follower::{self, Follower, Memory};
 use hybridctl::wire::session::publisher::{self, Publisher, Timing};
 use hybridctl::writer::Head;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde_json::Value;
@@ -46,6 +60,7 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("entities", entities),
     ("gzip", gzip),
+    ("http1_requests", http1_requests),
     ("kong_conf", kong_conf),
     ("kong_frames", kong_frames),
     ("kong_message", kong_message),
@@ -94,6 +109,95 @@ pub fn gzip(input: &[u8]) {
     let _ = read(input, UNPACKED_BYTES_MAX);
     let _ = pack::decode(&CATALOG, ConfigHash([0; 32]), input);
     let _ = with_fresh(|fresh| file::decode(&CATALOG, input, fresh));
+}
+
+/// What clients send on a connection of HTTP/1. Whatever is accepted here, hyper reads in the same
+/// way: as many requests with the same lines, fields and bodies.
+pub fn http1_requests(input: &[u8]) {
+    let ours = read_whole(input, HEAD_BYTES_MAX);
+    if ours.is_empty() {
+        return;
+    }
+    let theirs = hyper_reads(input);
+    for (at, ours) in ours.iter().enumerate() {
+        let theirs = theirs.get(at).unwrap_or_else(|| panic!("request {at} is none to hyper"));
+        let (head, other) = (&ours.head, &theirs.head);
+        assert_eq!((&head.method, head.version), (&other.method, other.version), "request {at}");
+        // A target that names a host has become a path and a Host.
+        let named = other.uri.authority();
+        assert_eq!(head.uri.path(), other.uri.path(), "request {at}");
+        assert_eq!(head.uri.query(), other.uri.query(), "request {at}");
+        let fields = |head: &Parts| {
+            let fields = head.headers.iter().filter(|(name, _)| named.is_none() || *name != HOST);
+            fields.map(|(name, value)| (name.clone(), value.clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(fields(head), fields(other), "request {at}");
+        assert_eq!(ours.body, theirs.body, "request {at}");
+    }
+}
+
+/// The longest head of a request, as listeners have it.
+const HEAD_BYTES_MAX: usize = 32 << 10;
+
+/// How often hyper is asked to go on before it is held to hang.
+const TURNS_MAX: usize = 100_000;
+
+/// Reads requests as a server of hyper does, which answers each with nothing.
+fn hyper_reads(input: &[u8]) -> Vec<WholeRequest> {
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let shared = seen.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let seen = shared.clone();
+        async move {
+            let (head, body) = request.into_parts();
+            if let Ok(body) = body.collect().await {
+                seen.borrow_mut().push(WholeRequest { head, body: body.to_bytes().to_vec() });
+            }
+            Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+        }
+    });
+    let mut server = http1::Builder::new();
+    server.half_close(true).max_headers(128).max_buf_size(1 << 20);
+    let mut connection = server.serve_connection(Sent(Bytes::copy_from_slice(input)), service);
+    let mut context = Context::from_waker(Waker::noop());
+    // Everything is there: whoever waits has only given others a turn.
+    let ended = (0..TURNS_MAX).any(|_| Pin::new(&mut connection).poll(&mut context).is_ready());
+    assert!(ended, "hyper waits for more than there is");
+    drop(connection);
+    seen.take()
+}
+
+/// A connection on which everything was sent already; what is answered is thrown away.
+struct Sent(Bytes);
+
+impl hyper::rt::Read for Sent {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        mut room: hyper::rt::ReadBufCursor<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let length = self.0.len().min(room.remaining());
+        room.put_slice(&self.0.split_to(length));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl hyper::rt::Write for Sent {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
 }
 
 /// The text of a `reconfigure` message of a control plane of Kong.

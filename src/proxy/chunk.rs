@@ -104,7 +104,15 @@ impl ChunkDecoder {
             };
             trailers.append(name, value);
         }
-        buffer.advance(length);
+        if length > TRAILER_BYTES_MAX {
+            return Err(ChunkError("trailers are too long"));
+        }
+        // The parser takes a lone line feed for the end of a line; other readers do not.
+        let section = buffer.split_to(length);
+        let is_lone = |at: usize| at.checked_sub(1).and_then(|at| section.get(at)) != Some(&b'\r');
+        if memchr::memchr_iter(b'\n', &section).any(is_lone) {
+            return Err(ChunkError("a trailer ends without a carriage return"));
+        }
         self.state = State::Ended;
         Ok(Piece::End(trailers))
     }
@@ -130,11 +138,15 @@ fn take_line(buffer: &mut BytesMut, length_max: usize) -> Result<Option<BytesMut
 fn parse_size(line: &[u8]) -> Result<u64, ChunkError> {
     let end = line.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len());
     let (digits, rest) = line.split_at(end);
-    let extension = rest.trim_ascii_start();
-    if !extension.is_empty() && !extension.starts_with(b";") {
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let mut extension = rest.iter().skip_while(|byte| is_space(byte));
+    if extension.next().is_some_and(|byte| *byte != b';') {
         return Err(ChunkError("a size is not hexadecimal"));
     }
-    if digits.is_empty() || digits.len() > 16 || line.contains(&b'\r') {
+    if rest.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
+        return Err(ChunkError("a chunk extension has a control character"));
+    }
+    if digits.is_empty() || digits.len() > 16 {
         return Err(ChunkError("a size is not hexadecimal"));
     }
     std::str::from_utf8(digits)
@@ -225,6 +237,11 @@ mod tests {
             "10000000000000000\r\n",
             "0\r\nbad name: 1\r\n\r\n",
             "3\r\rabc\r\n",
+            "3;a\0b\r\nabc\r\n",
+            "3\x0c;a\r\nabc\r\n",
+            "0\r\n\n",
+            "0\r\nx: 1\ny: 2\r\n\r\n",
+            "0\r\nx: 1\r\n\n",
         ] {
             let refused = decode(wire.as_bytes(), &[]);
             assert!(
@@ -233,5 +250,7 @@ mod tests {
             );
         }
         assert!(decode(&[b'1'; SIZE_LINE_MAX + 1], &[]).is_err(), "endless size lines");
+        let long = format!("0\r\nx: {}\r\n\r\n", "y".repeat(TRAILER_BYTES_MAX));
+        assert!(decode(long.as_bytes(), &[]).is_err(), "long trailers");
     }
 }

@@ -6,7 +6,7 @@ use std::error::Error;
 use http::StatusCode;
 use http_body_util::LengthLimitError;
 
-use super::listener::Http1BodyError;
+use super::listener::ClientBodyError;
 use super::upstream::{UpstreamError, UpstreamErrorKind};
 use crate::plugins::reply::Reply;
 
@@ -52,7 +52,7 @@ pub(super) fn of_body(error: &(dyn Error + 'static)) -> Reply {
         if error.is::<LengthLimitError>() {
             return Reply::gateway(StatusCode::PAYLOAD_TOO_LARGE, "Payload too large");
         }
-        if let Some(Http1BodyError::Silent) = error.downcast_ref() {
+        if let Some(ClientBodyError::Silent(_)) = error.downcast_ref() {
             return Reply::gateway(StatusCode::REQUEST_TIMEOUT, "Request timeout");
         }
         cause = error.source();

@@ -132,7 +132,8 @@ impl Core {
         request: ClientRequest,
         info: &ConnectionInfo,
     ) -> Result<Box<Exchange>, Box<Exchange>> {
-        let ClientRequest { head: parts, body, .. } = request;
+        let ClientRequest { head: mut parts, body, .. } = request;
+        headers::strip_request(&mut parts.headers);
         let connection = info.connection.clone();
         let forwarded = headers::forwarded(&self.settings, &parts.headers, &connection);
         let times = Times {

@@ -83,9 +83,34 @@ fn is_named(headers: &HeaderMap, name: &HeaderName) -> bool {
         .any(|line| line.split(',').any(|token| token.trim().eq_ignore_ascii_case(name.as_str())))
 }
 
-/// Returns what the client wants to upgrade to.
+/// Returns what the client wants to upgrade to. HTTP/2 is not begun behind our back, as what goes
+/// through it would pass no route and no plugin; and what follows a body is not told apart from it.
 pub(super) fn upgrade(headers: &HeaderMap) -> Option<&HeaderValue> {
-    headers.get(header::UPGRADE).filter(|_| is_named(headers, &header::UPGRADE))
+    let mut wanted = headers.get_all(header::UPGRADE).iter();
+    let (Some(upgrade), None) = (wanted.next(), wanted.next()) else { return None };
+    let is_http2 = |token: &[u8]| {
+        let name = token.trim_ascii_start().get(..2);
+        name.is_some_and(|name| name.eq_ignore_ascii_case(b"h2"))
+    };
+    let has_body = headers.contains_key(header::TRANSFER_ENCODING)
+        || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+    let is_refused = has_body || upgrade.as_bytes().split(|byte| *byte == b',').any(is_http2);
+    (!is_refused && is_named(headers, &header::UPGRADE)).then_some(upgrade)
+}
+
+/// Takes away what a client says concerns its connection to us only. What plugins add later stays,
+/// and so does what we write or read ourselves: nobody takes that away by naming it.
+pub(super) fn strip_request(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let named: Vec<HeaderName> =
+            headers.keys().filter(|name| is_named(headers, name)).cloned().collect();
+        let is_ours = |name: &HeaderName| {
+            *name == header::CONTENT_LENGTH || is_own(name, &mut Seen::default())
+        };
+        for name in named.iter().filter(|name| !is_ours(name)) {
+            headers.remove(name);
+        }
+    }
 }
 
 /// What of the request line goes upstream.
@@ -107,10 +132,9 @@ pub(super) fn request_head(
     let headers = &exchange.request.headers;
     let mut head = UpstreamHead::new(&exchange.request.method, line.target);
     head.append_own("host: ", line.host.as_bytes());
-    let names_others = headers.contains_key(header::CONNECTION);
     let mut seen = Seen { http2: exchange.request.version == Version::HTTP_2, ..Seen::default() };
     for (name, value) in headers {
-        if !(is_own(name, &mut seen) || names_others && is_named(headers, name)) {
+        if !is_own(name, &mut seen) {
             head.append_header(name, value);
         }
     }
@@ -169,7 +193,7 @@ fn is_own(name: &HeaderName, seen: &mut Seen) -> bool {
         "via" => seen.via = true,
         "x-forwarded-for" => seen.forwarded_for = true,
         "host" | "connection" | "transfer-encoding" | "keep-alive" | "proxy"
-        | "proxy-connection" | "expect" | "x-real-ip" | "x-kong-request-id"
+        | "proxy-connection" | "http2-settings" | "expect" | "x-real-ip" | "x-kong-request-id"
         | "x-forwarded-proto" | "x-forwarded-host" | "x-forwarded-port" | "x-forwarded-path"
         | "x-forwarded-prefix" => {}
         _ => return false,

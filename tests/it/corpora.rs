@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::source::root;
 
 #[path = "../../fuzz/src/lib.rs"]
-mod fuzz;
+pub(crate) mod fuzz;
 
 /// How many bytes all corpora may have.
 const BYTES_MAX: usize = 200 << 10;

@@ -1,11 +1,14 @@
 //! What a client asks, in either version of HTTP.
 
 use std::cell::RefCell;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
+use http::header;
 use http::request::Parts;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -15,6 +18,24 @@ use super::http1::{Http1Body, Wire};
 use super::stream::ClientStream;
 use crate::proxy::ahead::ReadAhead;
 use crate::proxy::upstream::BoxError;
+use crate::proxy::upstream::timer::LazyTimer;
+
+/// Why a body broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientBodyError {
+    /// The client closed, or its connection broke.
+    #[error("the client went away in the middle of its body")]
+    Gone(#[source] io::Error),
+    /// The client stopped sending.
+    #[error("the client sent nothing of its body for {} s", .0.as_secs())]
+    Silent(Duration),
+    /// The body is not in the coding that was announced.
+    #[error("the client's body is malformed")]
+    Malformed(#[source] BoxError),
+    /// An earlier error ended the body.
+    #[error("the client's body has broken off")]
+    Broken,
+}
 
 /// A request: its head, its body as it comes, and a way to take over its connection.
 pub struct ClientRequest {
@@ -31,8 +52,12 @@ impl ClientRequest {
         Self { head, body, wire: Some(wire) }
     }
 
-    pub(super) fn http2(request: http::Request<Incoming>) -> Self {
-        let (head, body) = request.into_parts();
+    pub(super) fn http2(head: Parts, body: Incoming, body_timeout: Duration) -> Self {
+        // The client of a call may have nothing to say for hours.
+        let mime = head.headers.get(header::CONTENT_TYPE);
+        let is_call = mime.is_some_and(|mime| mime.as_bytes().starts_with(b"application/grpc"));
+        let limit = (!is_call).then_some(body_timeout);
+        let body = Http2Body { incoming: body, limit, timer: LazyTimer::default() };
         Self { head, body: ClientBody::Http2(body), wire: None }
     }
 
@@ -52,7 +77,26 @@ pub enum ClientBody {
     /// A body of HTTP/1.
     Http1(Http1Body),
     /// A body of HTTP/2.
-    Http2(Incoming),
+    Http2(Http2Body),
+}
+
+/// A body of HTTP/2, whose client may not be silent for longer than its limit.
+pub struct Http2Body {
+    incoming: Incoming,
+    limit: Option<Duration>,
+    timer: LazyTimer,
+}
+
+impl Http2Body {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) {
+            self.timer.clear();
+            return Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)));
+        }
+        let Some(limit) = self.limit else { return Poll::Pending };
+        ready!(self.timer.poll(cx, limit));
+        Poll::Ready(Some(Err(ClientBodyError::Silent(limit).into())))
+    }
 }
 
 impl Body for ClientBody {
@@ -66,7 +110,7 @@ impl Body for ClientBody {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Http1(body) => body.poll_frame(cx).map_err(BoxError::from),
-            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(BoxError::from),
+            Self::Http2(body) => body.poll_frame(cx),
         }
     }
 
@@ -74,7 +118,7 @@ impl Body for ClientBody {
         match self {
             Self::Empty => true,
             Self::Http1(body) => body.is_end(),
-            Self::Http2(body) => body.is_end_stream(),
+            Self::Http2(body) => body.incoming.is_end_stream(),
         }
     }
 
@@ -82,7 +126,7 @@ impl Body for ClientBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Http1(body) => body.length().map_or_else(SizeHint::default, SizeHint::with_exact),
-            Self::Http2(body) => body.size_hint(),
+            Self::Http2(body) => body.incoming.size_hint(),
         }
     }
 }

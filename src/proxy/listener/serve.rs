@@ -1,21 +1,14 @@
 //! One core at work: accepting, handshaking and serving connections.
 
 use std::cell::RefCell;
-use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use http::Response;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -26,6 +19,7 @@ use super::connection::ConnectionInfo;
 use super::counters::CoreCounters;
 use super::drain::Drain;
 use super::http1;
+use super::http2;
 use super::proxy_protocol;
 use super::request::ClientRequest;
 use super::stream::{ClientStream, Transport};
@@ -38,6 +32,8 @@ pub struct ServeLimits {
     pub handshake_timeout: Duration,
     /// For a request head; an idle connection is closed after it too.
     pub header_timeout: Duration,
+    /// Between two receives of a request body.
+    pub body_timeout: Duration,
     /// Between two successful writes of a response.
     pub send_timeout: Duration,
     /// Longest HTTP/1 request head and read buffer, in bytes; at least 8192.
@@ -53,6 +49,7 @@ impl Default for ServeLimits {
         Self {
             handshake_timeout: Duration::from_secs(60),
             header_timeout: Duration::from_secs(60),
+            body_timeout: Duration::from_secs(60),
             send_timeout: Duration::from_secs(60),
             head_bytes_max: 32 * 1024,
             h2_header_list_max: 16 * 1024,
@@ -199,7 +196,7 @@ async fn serve<H, F>(
     let info = Rc::new(info);
     if is_h2 {
         // Rare beside HTTP/1, and large: boxed, it does not make every connection larger.
-        Box::pin(serve_http2(core, stream, info, handler)).await;
+        Box::pin(http2::serve(core, stream, info, handler)).await;
     } else {
         let read = stream.take_prefix();
         http1::serve(core, stream, read, info, handler).await;
@@ -260,62 +257,6 @@ async fn read_preface(socket: &mut TcpStream) -> std::io::Result<Bytes> {
     Ok(read.freeze())
 }
 
-async fn serve_http2<H, F>(
-    core: Rc<Core>,
-    stream: ClientStream,
-    info: Rc<ConnectionInfo>,
-    handler: Rc<H>,
-) where
-    H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = Response<ProxyBody>> + 'static,
-{
-    let limits = core.limits;
-    let counting = core.clone();
-    let service = service_fn(move |request: Request<Incoming>| {
-        let working = Working::begin(counting.clone());
-        let answer = Box::pin(handler(ClientRequest::http2(request), info.clone()));
-        async move {
-            let _working = working;
-            Ok::<_, Infallible>(answer.await)
-        }
-    });
-    let connection = http2::Builder::new(LocalExecutor)
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(limits.h2_streams_max)
-        .max_header_list_size(limits.h2_header_list_max)
-        .initial_stream_window_size(256 * 1024)
-        .initial_connection_window_size(1024 * 1024)
-        .max_send_buf_size(128 * 1024)
-        .keep_alive_interval(limits.header_timeout)
-        .keep_alive_timeout(limits.header_timeout)
-        .serve_connection(TokioIo::new(stream), service);
-    drive(&core, pin!(connection), |connection| connection.graceful_shutdown()).await;
-}
-
-/// Runs a connection to its end, and tells it once when the core drains. How it ended is the
-/// client's affair: nothing is left to answer.
-async fn drive<C, E>(core: &Core, mut connection: Pin<&mut C>, finish: impl Fn(Pin<&mut C>))
-where
-    C: Future<Output = Result<(), E>>,
-{
-    let id = core.drain.enter();
-    let (mut watched, mut finishing) = (false, false);
-    let poll = |cx: &mut Context<'_>| {
-        if !watched {
-            core.drain.watch(id, cx);
-            watched = true;
-        }
-        if core.drain.is_draining() && !finishing {
-            finish(connection.as_mut());
-            finishing = true;
-        }
-        connection.as_mut().poll(cx).map(|_ended| ())
-    };
-    let mut poll = poll;
-    std::future::poll_fn(|cx| -> Poll<()> { poll(cx) }).await;
-    core.drain.leave(id);
-}
-
 /// Counts a request while its handler works.
 pub(super) struct Working(Rc<Core>);
 
@@ -330,15 +271,5 @@ impl Working {
 impl Drop for Working {
     fn drop(&mut self) {
         self.0.counters.writing.subtract();
-    }
-}
-
-/// Runs hyper's HTTP/2 streams on the core that owns the connection.
-#[derive(Clone, Copy)]
-struct LocalExecutor;
-
-impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor {
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
     }
 }

@@ -49,8 +49,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     measure("hybridctl", gateway.data_plane.pid(), gateway.proxy, args.connections)
 }
 
-/// The processes that are started inherit the limit.
-fn raise_limit(files: u64) -> anyhow::Result<()> {
+/// Lets this process open so many files; those that it starts inherit the limit.
+pub(crate) fn raise_limit(files: u64) -> anyhow::Result<()> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= files) {
         return Ok(());
@@ -96,7 +96,8 @@ fn open(address: SocketAddr, count: usize) -> anyhow::Result<Vec<TcpStream>> {
     Ok(connections)
 }
 
-fn resident_kib(pid: u32) -> anyhow::Result<u64> {
+/// Returns the resident memory of a process and its children, in KiB.
+pub(crate) fn resident_kib(pid: u32) -> anyhow::Result<u64> {
     let mut sum = 0;
     for process in children(pid).into_iter().chain([pid]) {
         let status = fs::read_to_string(format!("/proc/{process}/status"))?;

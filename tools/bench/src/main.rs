@@ -3,6 +3,7 @@
 //! `upstream` and `load` are the two ends that `proxy` starts, of use by hand as well; the others are
 //! benchmarks. The method is in each file's head. Linux only: CPU time is read from `/proc`.
 
+mod abuse;
 mod admin;
 mod client;
 mod configuration;
@@ -54,6 +55,8 @@ enum Bench {
     Fleet(fleet::Args),
     /// Measure how long a configuration takes to become a message for data planes of Kong
     KongExport(kong_export::Args),
+    /// Measure what slow clients cost the others (slowhttptest), and HTTP/2 (h2load)
+    Abuse(abuse::Args),
     /// Serve 100 bytes at every path, 1 MiB below /1m, until stopped
     Upstream(upstream::Args),
     /// Load one URL over keep-alive connections and print what came back
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Bench::Pick(args) => pick::run(&args),
         Bench::Fleet(args) => fleet::run(&args),
         Bench::KongExport(args) => kong_export::run(&args),
+        Bench::Abuse(args) => abuse::run(&args),
         Bench::Upstream(args) => upstream::run(&args),
         Bench::Load(args) => load::run(&args),
     };

@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::Frame;
 
-use super::wire::{Http1BodyError, Remaining, Wire};
+use super::wire::{Remaining, Wire};
+use crate::proxy::listener::request::ClientBodyError;
 
 /// A body that is read as it comes.
 pub struct Http1Body(Rc<RefCell<Wire>>);
@@ -20,7 +21,7 @@ impl Http1Body {
     pub(in crate::proxy::listener) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Http1BodyError>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, ClientBodyError>>> {
         self.0.borrow_mut().poll_body(cx)
     }
 

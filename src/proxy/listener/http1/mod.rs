@@ -10,6 +10,7 @@ mod answer;
 mod body;
 mod date;
 mod head;
+mod reading;
 mod wire;
 
 use std::cell::RefCell;
@@ -34,7 +35,8 @@ use super::stream::ClientStream;
 
 pub use self::body::Http1Body;
 pub(super) use self::date::Date;
-pub use self::wire::Http1BodyError;
+pub(super) use self::head::{is_host, is_method};
+pub use self::reading::{WholeRequest, read_whole};
 pub(super) use self::wire::Wire;
 
 /// How long a connection whose request was not read to its end stays half open, so that the client

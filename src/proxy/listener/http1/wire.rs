@@ -4,7 +4,6 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -13,17 +12,16 @@ use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf};
 use tokio::sync::oneshot;
 
 use super::head::{self, Head, Refusal};
-use crate::proxy::chunk::{ChunkDecoder, ChunkError, Piece};
-use crate::proxy::listener::request::UpgradedClient;
+use crate::proxy::chunk::{ChunkDecoder, Piece};
+use crate::proxy::listener::request::{ClientBodyError, UpgradedClient};
 use crate::proxy::listener::serve::Core;
 use crate::proxy::listener::stream::ClientStream;
 use crate::proxy::upstream::timer::LazyTimer;
 
-/// How long a client may be silent in the middle of its body (nginx `client_body_timeout`).
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Room for one receive of a long body, in bytes.
-const READ_MAX: u64 = 64 * 1024;
+/// Room for one receive of a body, in bytes: the most, and what a client gets to begin with, so that
+/// slow ones hold little. It doubles with each receive that fills it.
+const READ_MAX: usize = 64 * 1024;
+const READ_MIN: usize = 4 * 1024;
 
 /// Bodies of at most this many bytes that nobody read are thrown away, so that the connection can
 /// be used again.
@@ -41,23 +39,6 @@ pub(super) enum Remaining {
     Broken,
 }
 
-/// Why a body broke off.
-#[derive(Debug, thiserror::Error)]
-pub enum Http1BodyError {
-    /// The client closed, or its connection broke.
-    #[error("the client went away in the middle of its body")]
-    Gone(#[source] io::Error),
-    /// The client stopped sending.
-    #[error("the client sent nothing of its body for {} s", BODY_TIMEOUT.as_secs())]
-    Silent,
-    /// The body is not in the coding that was announced.
-    #[error("the client's body is malformed")]
-    Malformed(#[source] ChunkError),
-    /// An earlier error ended the body.
-    #[error("the client's body has broken off")]
-    Broken,
-}
-
 /// A connection. The loop that serves it and the body of the current request share it; both are
 /// polled by one task, one after the other.
 pub(in crate::proxy::listener) struct Wire {
@@ -70,6 +51,8 @@ pub(in crate::proxy::listener) struct Wire {
     unasked: &'static [u8],
     /// Up to where `input` was searched for the end of a head.
     scanned: usize,
+    /// Room for the next receive of a body, in bytes.
+    room: usize,
     timer: LazyTimer,
     /// Who waits for the connection after a protocol switch.
     pub(in crate::proxy::listener) upgrade: Option<oneshot::Sender<UpgradedClient>>,
@@ -84,6 +67,7 @@ impl Wire {
             remaining: Remaining::None,
             unasked: b"",
             scanned: 0,
+            room: READ_MIN,
             timer: LazyTimer::default(),
             upgrade: None,
         }
@@ -104,8 +88,11 @@ impl Wire {
             if self.core.drain.is_draining() && self.input.is_empty() {
                 return Poll::Ready(Ok(None));
             }
+            let idle = self.input.is_empty();
             match self.poll_receive(cx) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Ok(None)),
+                // How long the connection was idle does not shorten the time for a head.
+                Poll::Ready(Ok(_)) if idle => self.timer.clear(),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Pending => {
                     ready!(self.timer.poll(cx, self.core.limits.header_timeout));
@@ -159,7 +146,7 @@ impl Wire {
     pub(super) fn poll_body(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Http1BodyError>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, ClientBodyError>>> {
         loop {
             match self.next_frame() {
                 Ok(Some(Next::Data(data))) => return Poll::Ready(Some(Ok(Frame::data(data)))),
@@ -173,22 +160,24 @@ impl Wire {
             match self.poll_more(cx) {
                 Poll::Ready(Ok(())) => self.timer.clear(),
                 Poll::Ready(Err(error)) => {
-                    let error = self.break_off(Http1BodyError::Gone(error));
+                    let error = self.break_off(ClientBodyError::Gone(error));
                     return Poll::Ready(Some(Err(error)));
                 }
                 Poll::Pending => {
-                    ready!(self.timer.poll(cx, BODY_TIMEOUT));
-                    return Poll::Ready(Some(Err(self.break_off(Http1BodyError::Silent))));
+                    let limit = self.core.limits.body_timeout;
+                    ready!(self.timer.poll(cx, limit));
+                    let error = ClientBodyError::Silent(limit);
+                    return Poll::Ready(Some(Err(self.break_off(error))));
                 }
             }
         }
     }
 
     /// Takes a frame from what was read; none when more must be read.
-    fn next_frame(&mut self) -> Result<Option<Next>, Http1BodyError> {
+    fn next_frame(&mut self) -> Result<Option<Next>, ClientBodyError> {
         let next = match &mut self.remaining {
             Remaining::None => Next::End(HeaderMap::new()),
-            Remaining::Broken => return Err(Http1BodyError::Broken),
+            Remaining::Broken => return Err(ClientBodyError::Broken),
             Remaining::Length(_) if self.input.is_empty() => return Ok(None),
             Remaining::Length(left) => {
                 let all = self.input.len();
@@ -206,7 +195,7 @@ impl Wire {
                     self.remaining = Remaining::None;
                     Next::End(trailers)
                 }
-                Err(error) => return Err(Http1BodyError::Malformed(error)),
+                Err(error) => return Err(ClientBodyError::Malformed(Box::new(error))),
             },
         };
         Ok(Some(next))
@@ -224,21 +213,25 @@ impl Wire {
                 ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
             }
         }
-        let expected = match self.remaining {
-            Remaining::Length(left) => left.min(READ_MAX),
-            _ => READ_MAX / 4,
-        };
         if self.input.capacity() - self.input.len() < 1024 {
-            self.input.reserve(expected.max(1024) as usize);
+            let left = match self.remaining {
+                Remaining::Length(left) => usize::try_from(left).unwrap_or(READ_MAX),
+                _ => READ_MAX,
+            };
+            self.input.reserve(left.clamp(1024, self.room.clamp(READ_MIN, READ_MAX)));
         }
+        let room = self.input.capacity() - self.input.len();
         let read = pin!(self.stream.read_buf(&mut self.input));
         match ready!(std::future::Future::poll(read, cx))? {
             0 => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
-            _ => Poll::Ready(Ok(())),
+            length => {
+                self.room = if length < room { READ_MIN } else { room.saturating_mul(2) };
+                Poll::Ready(Ok(()))
+            }
         }
     }
 
-    fn break_off(&mut self, error: Http1BodyError) -> Http1BodyError {
+    fn break_off(&mut self, error: ClientBodyError) -> ClientBodyError {
         self.remaining = Remaining::Broken;
         error
     }

@@ -1,6 +1,8 @@
 //! Request heads: parsed strictly, so that whoever stands before or behind us reads the same
 //! request. What two readers could read differently is refused (RFC 9112, sections 3, 5, 6 and 11).
 
+mod host;
+
 use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
@@ -8,6 +10,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 
+pub(in crate::proxy::listener) use self::host::is_host;
 use super::wire::Remaining;
 use crate::proxy::chunk::ChunkDecoder;
 
@@ -87,7 +90,7 @@ pub(super) fn take(input: &mut BytesMut, length_max: usize) -> Result<Option<Hea
             return Ok(None);
         }
         Err(httparse::Error::TooManyHeaders) => return Err(Refusal::HeadTooLong),
-        Err(httparse::Error::Version) => return Err(Refusal::Version),
+        Err(httparse::Error::Version) if names_a_version(&bytes) => return Err(Refusal::Version),
         Err(_) => return Err(Refusal::Bad),
     };
     if length > length_max {
@@ -101,6 +104,19 @@ pub(super) fn take(input: &mut BytesMut, length_max: usize) -> Result<Option<Hea
         *input = BytesMut::from(rest);
     }
     Ok(Some(head))
+}
+
+/// Returns whether a request line ends in a version, though not in one that is spoken here.
+fn names_a_version(head: &[u8]) -> bool {
+    let head = head.trim_ascii_start();
+    let line = head.split(|byte| byte.is_ascii_control()).next().unwrap_or_default();
+    let mut parts = line.split(|byte| *byte == b' ').skip(2);
+    let version = parts.next().and_then(|version| version.strip_prefix(b"HTTP/"));
+    let is_number = |text: &[u8]| match text {
+        [major, b'.', minor] => major.is_ascii_digit() && minor.is_ascii_digit(),
+        _ => false,
+    };
+    version.is_some_and(is_number) && parts.next().is_none()
 }
 
 /// The parser takes a lone line feed for the end of a line; other readers do not.
@@ -191,10 +207,10 @@ fn build(bytes: &Bytes, parsed: &httparse::Request<'_, '_>) -> Result<Head, Refu
     if matches!(method, "CONNECT" | "TRACE") {
         return Err(Refusal::Method);
     }
-    let uri = uri(bytes, target, steering.host, &mut headers)?;
-    if http11 && !headers.contains_key(header::HOST) {
+    if !is_method(method.as_bytes()) || http11 && steering.host.is_none() {
         return Err(Refusal::Bad);
     }
+    let uri = uri(bytes, target, steering.host, &mut headers)?;
     let (mut parts, ()) = Request::new(()).into_parts();
     parts.method = Method::from_bytes(method.as_bytes()).map_err(|_| Refusal::Bad)?;
     parts.uri = uri;
@@ -216,6 +232,10 @@ fn uri(
     host: Option<&[u8]>,
     headers: &mut HeaderMap,
 ) -> Result<Uri, Refusal> {
+    // A fragment is the client's own affair: who cuts it off asks for something else.
+    if target.contains('#') {
+        return Err(Refusal::Bad);
+    }
     if target.starts_with('/') {
         let shared = bytes.slice_ref(target.as_bytes());
         let path = PathAndQuery::from_maybe_shared(shared).map_err(|_| Refusal::Bad)?;
@@ -226,7 +246,7 @@ fn uri(
         return Err(Refusal::Bad);
     };
     let authority = authority.as_str();
-    if authority.contains('@') || !is_host(authority.as_bytes()) {
+    if authority.is_empty() || !is_host(authority.as_bytes()) {
         return Err(Refusal::Bad);
     }
     if host != Some(authority.as_bytes()) {
@@ -237,13 +257,9 @@ fn uri(
     Ok(Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/"))))
 }
 
-/// Returns whether a host has none of the bytes that could be read as something else. An empty one
-/// is allowed: it names no host.
-fn is_host(value: &[u8]) -> bool {
-    value.iter().all(|byte| {
-        byte.is_ascii_graphic()
-            && !matches!(byte, b'/' | b'\\' | b'?' | b'#' | b'@' | b',' | b'"' | b'<' | b'>')
-    })
+/// Returns whether a method is one of those that nginx knows to exist: others are refused there.
+pub(in crate::proxy::listener) fn is_method(method: &[u8]) -> bool {
+    method.iter().all(|byte| byte.is_ascii_uppercase() || matches!(byte, b'-' | b'_'))
 }
 
 /// Reads a content-length: digits, and nothing else.

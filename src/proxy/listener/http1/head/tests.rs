@@ -45,7 +45,7 @@ fn the_connection_goes_on_as_version_and_header_say() {
 fn a_target_that_names_a_host_decides() {
     for (text, host, path) in [
         ("GET http://a.test/x?y HTTP/1.1\r\nHost: b.test\r\n\r\n", "a.test", "/x?y"),
-        ("GET http://a.test:81 HTTP/1.1\r\n\r\n", "a.test:81", "/"),
+        ("GET http://a.test:81 HTTP/1.1\r\nHost:\r\n\r\n", "a.test:81", "/"),
         ("GET /x HTTP/1.1\r\nHost:\r\n\r\n", "", "/x"),
     ] {
         let head = take_text(text).unwrap().unwrap();
@@ -94,6 +94,11 @@ fn what_two_readers_could_read_differently_is_refused() {
         ("OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), Refusal::Bad),
         ("GET ftp://h/ HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), Refusal::Bad),
         ("GET http://u@h/ HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), Refusal::Bad),
+        ("GET http://h/ HTTP/1.1\r\n\r\n".to_owned(), Refusal::Bad),
+        ("GET /#x HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), Refusal::Bad),
+        ("get / HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), Refusal::Bad),
+        ("GET / x HTTP/1.2\r\nHost: h\r\n\r\n".to_owned(), Refusal::Bad),
+        ("GET / HTTX/1.1\r\nHost: h\r\n\r\n".to_owned(), Refusal::Bad),
         ("CONNECT h:80 HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), Refusal::Method),
         ("TRACE / HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), Refusal::Method),
         (
