@@ -35,6 +35,7 @@ mod snapshot;
 mod start;
 mod stop;
 mod token;
+mod upgrade;
 mod version;
 
 use std::ffi::OsString;
@@ -89,6 +90,7 @@ enum Command {
     Stop(stop::Args),
     Token(token::Args),
     Unfreeze(freeze::UnfreezeArgs),
+    Upgrade(upgrade::Args),
     Version(version::Args),
 }
 
@@ -120,6 +122,7 @@ impl Command {
             Self::Stop(args) => stop::run(&args, out),
             Self::Token(args) => token::run(args, out),
             Self::Unfreeze(args) => freeze::unfreeze(args, out),
+            Self::Upgrade(args) => upgrade::run(args, out),
             Self::Version(args) => version::run(&args, out),
         }
     }

@@ -25,7 +25,7 @@ const LOCK_ATTEMPTS: u32 = 25;
 #[derive(Debug)]
 pub(super) struct PidFile {
     path: PathBuf,
-    _locked: File,
+    locked: File,
 }
 
 impl PidFile {
@@ -43,7 +43,7 @@ impl PidFile {
                 Ok(()) if is_at(&file, &path) => {
                     file.set_len(0)?;
                     writeln!(file, "{}", std::process::id())?;
-                    return Ok(Self { path, _locked: file });
+                    return Ok(Self { path, locked: file });
                 }
                 // Its former holder removed it between our two steps.
                 Ok(()) => {}
@@ -55,12 +55,32 @@ impl PidFile {
         }
         bail!("Kong is already running in {}", prefix.path().display())
     }
+
+    /// Puts a file of this process in the place of that of another, which still runs: at each moment
+    /// one of the two is found.
+    pub(super) fn take_over(prefix: &Prefix) -> anyhow::Result<Self> {
+        let path = prefix.pid_file();
+        let fresh = path.with_extension(std::process::id().to_string());
+        let put = || {
+            let mut locked =
+                OpenOptions::new().create(true).truncate(true).write(true).open(&fresh)?;
+            locked.lock()?;
+            writeln!(locked, "{}", std::process::id())?;
+            std::fs::rename(&fresh, &path)?;
+            std::io::Result::Ok(locked)
+        };
+        let locked = put().with_context(|| format!("cannot take over {}", path.display()))?;
+        Ok(Self { path, locked })
+    }
 }
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        // A file that stays is harmless: without the lock it means nothing.
-        let _ = std::fs::remove_file(&self.path);
+        // Another process may have put its own there.
+        if is_at(&self.locked, &self.path) {
+            // A file that stays is harmless: without the lock it means nothing.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 

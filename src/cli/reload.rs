@@ -4,7 +4,7 @@ use rustix::process::Signal;
 
 use super::output::Output;
 use super::{SettingsArgs, process, start};
-use crate::settings::{Settings, Sources};
+use crate::settings::{Prefix, Settings, Sources};
 
 /// Give the running node new settings
 #[derive(Debug, clap::Args)]
@@ -19,14 +19,19 @@ pub(super) fn run(args: Args, out: &Output) -> anyhow::Result<()> {
     let sources = args.settings.sources();
     let prefix = Settings::find_prefix(&sources)?;
     let pid = process::require_running(&prefix)?;
-    let mut settings = Settings::load(&Sources {
-        conf: sources.conf.or_else(|| Some(prefix.kong_env())),
-        env: sources.env,
-        prefix: Some(prefix.path().display().to_string()),
-    })?;
+    let mut settings = settings(sources, &prefix)?;
     out.settings(&settings);
     settings.prepare()?;
     process::send(pid, Signal::HUP)?;
     out.say("Kong reloaded");
     Ok(())
+}
+
+/// Loads settings for a node that runs: without a file that is named, over those that it has.
+pub(super) fn settings(sources: Sources, prefix: &Prefix) -> anyhow::Result<Settings> {
+    Ok(Settings::load(&Sources {
+        conf: sources.conf.or_else(|| Some(prefix.kong_env())),
+        env: sources.env,
+        prefix: Some(prefix.path().display().to_string()),
+    })?)
 }

@@ -12,5 +12,5 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args, out: &Output) -> anyhow::Result<()> {
-    node::serve(start::prepared(args.settings, out, true)?, ReadySignal::unheard())
+    node::serve(start::prepared(args.settings, out, true)?, ReadySignal::unheard(), false)
 }

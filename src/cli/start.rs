@@ -47,9 +47,9 @@ pub(super) fn run(args: Args, out: &Output) -> anyhow::Result<()> {
         migrations::prepare(&settings, out)?;
     }
     if !settings.daemon {
-        return node::serve(settings, ReadySignal::unheard());
+        return node::serve(settings, ReadySignal::unheard(), false);
     }
-    spawn(&settings)?;
+    spawn(&settings, &[])?;
     out.say("Kong started");
     Ok(())
 }
@@ -96,7 +96,7 @@ fn another_role(settings: &Settings) -> Option<String> {
 }
 
 /// Starts the node in a session of its own and waits for its first word.
-fn spawn(settings: &Settings) -> anyhow::Result<()> {
+pub(super) fn spawn(settings: &Settings, more: &[&str]) -> anyhow::Result<()> {
     let log_path = settings.prefix.error_log();
     let log = OpenOptions::new()
         .create(true)
@@ -109,6 +109,7 @@ fn spawn(settings: &Settings) -> anyhow::Result<()> {
         .arg("node")
         .arg("--prefix")
         .arg(settings.prefix.path())
+        .args(more)
         .stdin(Stdio::from(pipe))
         .stdout(log.try_clone()?)
         .stderr(log);

@@ -11,6 +11,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use tokio::sync::watch;
+
 use super::served::Served;
 use crate::domain::catalog::Catalog;
 use crate::domain::hash::ConfigHash;
@@ -34,6 +36,19 @@ struct Inner {
     served: Served,
     tools: Tools,
     record: Mutex<Record>,
+    turn: watch::Sender<Turn>,
+}
+
+/// Whose the files in the prefix are: two processes that note trials in one journal would take each
+/// other's for crashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// This process's.
+    Ours,
+    /// Of a process that may take the place of this one.
+    Lent,
+    /// Of one that has.
+    Gone,
 }
 
 /// Which way a config came.
@@ -67,7 +82,8 @@ impl Applier {
         let journal = Journal::open(&directory, &program(settings));
         let (newest, trouble) = (Newest::Good, Trouble::new());
         let record = Mutex::new(Record { journal, newest, stored: None, trouble });
-        Self(Arc::new(Inner { catalog, directory, served, tools, record }))
+        let turn = watch::Sender::new(Turn::Ours);
+        Self(Arc::new(Inner { catalog, directory, served, tools, record, turn }))
     }
 
     pub(super) fn catalog(&self) -> &Arc<Catalog> {
@@ -198,6 +214,34 @@ impl Applier {
     /// Notes that the data plane ends because it is told to.
     pub(super) fn close(&self) {
         self.record().journal.close();
+    }
+
+    /// Leaves the files to a process that may take the place of this one: what comes meanwhile waits,
+    /// and what is on trial is no crash of this process.
+    pub(super) fn lend(&self) {
+        self.0.turn.send_replace(Turn::Lent);
+        self.record().journal.close();
+    }
+
+    /// Takes the files back from a process that did not come to serve.
+    pub(super) fn take_back(&self) {
+        if self.0.served.has_config() {
+            let served = self.0.served.handle.load().config_hash;
+            self.record().journal.begin(served, Instant::now());
+        }
+        self.0.turn.send_replace(Turn::Ours);
+    }
+
+    /// Leaves the files to the process that has taken the place of this one.
+    pub(super) fn give_up(&self) {
+        self.0.turn.send_replace(Turn::Gone);
+    }
+
+    /// Waits until the files are this process's, for ever once they are another's.
+    pub(super) async fn turn(&self) {
+        let mut turn = self.0.turn.subscribe();
+        // The sender lives as long as this value.
+        let _ours = turn.wait_for(|turn| *turn == Turn::Ours).await;
     }
 
     // A note is made whole or not at all, so a poisoned lock is still good.

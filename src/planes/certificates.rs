@@ -6,7 +6,7 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -28,18 +28,44 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 pub(super) struct Certificates {
     settings: watch::Receiver<Arc<Settings>>,
     cluster: Option<LiveIdentity>,
-    listeners: Vec<(Face, Arc<ListenerCertificates>)>,
+    listeners: Listeners,
     fleet: Option<Arc<Fleet>>,
+}
+
+/// The listeners whose certificates are followed, for as long as they are there; clones share them.
+#[derive(Clone)]
+pub(super) struct Listeners {
+    list: Arc<Mutex<Vec<Followed>>>,
     clock: Clock,
+}
+
+type Followed = (Face, Weak<ListenerCertificates>);
+
+impl Listeners {
+    /// Returns the time that certificates are judged by.
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Adds the certificates of a listener.
+    pub(super) fn add(&self, face: Face, certificates: &Arc<ListenerCertificates>) {
+        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        list.retain(|(_, known)| known.strong_count() > 0);
+        list.push((face, Arc::downgrade(certificates)));
+    }
+
+    fn all(&self) -> Vec<(Face, Arc<ListenerCertificates>)> {
+        let list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        list.iter().filter_map(|(face, known)| Some((*face, known.upgrade()?))).collect()
+    }
 }
 
 impl Certificates {
     /// Returns what is to be filled, and what tells it of new settings.
     pub(super) fn new(settings: &Settings, clock: &Clock) -> (watch::Sender<Arc<Settings>>, Self) {
         let (live, settings) = watch::channel(Arc::new(settings.clone()));
-        let listeners = Vec::new();
-        let clock = clock.clone();
-        (live, Self { settings, cluster: None, listeners, fleet: None, clock })
+        let listeners = Listeners { list: Arc::default(), clock: clock.clone() };
+        (live, Self { settings, cluster: None, listeners, fleet: None })
     }
 
     /// Reads the pair of the cluster link, and whom the node trusts.
@@ -49,19 +75,14 @@ impl Certificates {
         Ok(identity)
     }
 
-    /// Returns the time that certificates are judged by.
-    pub(super) fn clock(&self) -> &Clock {
-        &self.clock
+    /// Returns where listeners are added.
+    pub(super) fn listeners(&self) -> &Listeners {
+        &self.listeners
     }
 
     /// Adds the data planes whose certificates are watched for their end.
     pub(super) fn add_fleet(&mut self, fleet: Arc<Fleet>) {
         self.fleet = Some(fleet);
-    }
-
-    /// Adds the certificates of a listener.
-    pub(super) fn add_listener(&mut self, face: Face, certificates: Arc<ListenerCertificates>) {
-        self.listeners.push((face, certificates));
     }
 
     /// Looks after everything until `stop` turns true.
@@ -91,6 +112,10 @@ impl Certificates {
             }
             self.notice(&mut own, &mut theirs);
         }
+    }
+
+    fn clock(&self) -> &Clock {
+        self.listeners.clock()
     }
 
     fn files(&self) -> Vec<PathBuf> {
@@ -129,8 +154,8 @@ impl Certificates {
             None => None,
         };
         let mut listeners = Vec::new();
-        for (face, certificates) in &self.listeners {
-            listeners.push((*face, certificates, listen::pairs(settings, *face, &self.clock)?));
+        for (face, certificates) in self.listeners.all() {
+            listeners.push((face, certificates, listen::pairs(settings, face, self.clock())?));
         }
         if let Some((live, identity)) = identity
             && !live.current().is_same(&identity)
@@ -149,7 +174,7 @@ impl Certificates {
 
     /// Says of each certificate that it runs out, when it comes near and once it has.
     fn notice(&self, own: &mut Notices<()>, theirs: &mut Notices<Uuid>) {
-        let now = self.clock.now();
+        let now = self.clock().now();
         if let Some(identity) = self.cluster.as_ref().map(LiveIdentity::current) {
             let not_after = identity.not_after();
             match own.look((), not_after, now) {

@@ -5,15 +5,15 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::certificates::Certificates;
+use super::certificates::{Certificates, Listeners};
 use super::identity;
 use super::janitor::Janitor;
 use super::kong;
 use super::listen::{self, Face};
 use super::node::{self, Counts};
+use super::sockets::{Kind, Sockets};
 use super::tasks::Tasks;
 use super::{database, origin};
 use crate::admin::auth::Auth;
@@ -34,7 +34,7 @@ use crate::log::tokens::TokenStore;
 use crate::pki::cluster::LiveIdentity;
 use crate::pki::ocsp::{DEADLINE, Revocation, Rule};
 use crate::promotion::keeper::Keeper;
-use crate::settings::{ClusterMtls, Database, Listener, Ocsp, Role, Settings};
+use crate::settings::{ClusterMtls, Database, Ocsp, Role, Settings};
 use crate::telemetry::Guard;
 use crate::telemetry::level::Level;
 use crate::wire::publish::{Publication, publish};
@@ -54,8 +54,6 @@ pub struct Control {
     pub writer: Writer,
     /// Who runs what.
     pub fleet: Arc<Fleet>,
-    /// What the node counts; the data half of a traditional node adds its traffic.
-    pub(super) counts: Counts,
     /// What the data half of a traditional node balances by.
     pub(super) balancers: Arc<OnceLock<Balancers>>,
     settings: watch::Sender<Arc<Settings>>,
@@ -69,18 +67,20 @@ impl Control {
     ///
     /// Whatever keeps it from starting.
     pub async fn start(settings: &Settings, clock: Clock) -> anyhow::Result<Self> {
-        Self::start_logging(settings, clock, Arc::new(Guard::silent(Level::Notice))).await
+        let log = Arc::new(Guard::silent(Level::Notice));
+        Self::start_logging(settings, clock, log, (Counts::new(), &Sockets::default())).await
     }
 
-    /// Does the same in a process whose log is set up.
+    /// Does the same in a process whose log is set up, on the sockets that it finds open.
     ///
     /// # Errors
     ///
     /// Whatever keeps it from starting.
-    pub async fn start_logging(
+    pub(super) async fn start_logging(
         settings: &Settings,
         clock: Clock,
         process_log: Arc<Guard>,
+        (counts, sockets): (Counts, &Sockets),
     ) -> anyhow::Result<Self> {
         let catalog = Arc::new(super::catalog(settings)?);
         warn_of_stored_plugins(settings);
@@ -100,8 +100,7 @@ impl Control {
             tasks.spawn(janitor.run(tasks.stopped()));
         }
 
-        let has_cluster = settings.role == Role::ControlPlane;
-        let (counts, balancers) = (Counts::new(), Arc::default());
+        let (has_cluster, balancers) = (settings.role == Role::ControlPlane, Arc::default());
         let (live, mut certificates) = Certificates::new(settings, &clock);
         let identity = has_cluster.then(|| certificates.add_cluster()).transpose()?;
         let of_cluster = identity.clone().map(|identity| (identity, fleet.clone()));
@@ -123,13 +122,13 @@ impl Control {
             (process_log, auth, &balancers),
             &clock,
         );
-        let mut started = (&mut tasks, &mut certificates);
-        let admin = serve_all(&mut started, settings, Face::Admin, admin_api.router(), &counts)?;
+        let mut hall = Hall { tasks: &mut tasks, certificates: certificates.listeners(), sockets };
+        let admin = serve_all(&mut hall, settings, Face::Admin, admin_api.router(), &counts)?;
         let (mut status, mut addresses) = (Vec::new(), Vec::new());
         // In a traditional node the data half serves it: it knows the traffic.
         if has_cluster {
             let api = status_api(settings, status_source, &clock);
-            status = serve_all(&mut started, settings, Face::Status, api, &counts)?;
+            status = serve_all(&mut hall, settings, Face::Status, api, &counts)?;
         }
         if let (Some(promotion), Some(identity)) = (promotion, identity) {
             certificates.add_fleet(fleet.clone());
@@ -146,12 +145,13 @@ impl Control {
                 payload_bytes_max: super::payload_bytes_max(settings),
                 kong: kong::terms(settings),
             };
-            addresses = serve_cluster(&mut tasks, settings, publication)?;
+            addresses = serve_cluster(&mut tasks, settings, sockets, publication)?;
         }
         tasks.spawn(certificates.follow(tasks.stopped()));
-        announce(&writer);
+        let head = writer.head();
+        tracing::info!(seq = head.seq.0, config_hash = %head.config_hash, "control plane serves");
         let (cluster, settings) = (addresses, live);
-        Ok(Self { admin, cluster, status, writer, fleet, counts, balancers, settings, tasks })
+        Ok(Self { admin, cluster, status, writer, fleet, balancers, settings, tasks })
     }
 
     /// Takes over the certificates that these settings name.
@@ -163,12 +163,6 @@ impl Control {
     pub async fn stop(self) {
         self.tasks.stop().await;
     }
-}
-
-/// Logs what the plane begins with.
-fn announce(writer: &Writer) {
-    let head = writer.head();
-    tracing::info!(seq = head.seq.0, config_hash = %head.config_hash, "control plane serves");
 }
 
 /// Returns how certificates of data planes are checked for being revoked.
@@ -368,9 +362,16 @@ fn admin(
     })
 }
 
+/// What APIs are served with.
+pub(super) struct Hall<'a> {
+    pub(super) tasks: &'a mut Tasks,
+    pub(super) certificates: &'a Listeners,
+    pub(super) sockets: &'a Sockets,
+}
+
 /// Binds the listeners of a face and serves an API on them.
 pub(super) fn serve_all(
-    (tasks, certificates): &mut (&mut Tasks, &mut Certificates),
+    hall: &mut Hall<'_>,
     settings: &Settings,
     face: Face,
     app: Api,
@@ -378,28 +379,27 @@ pub(super) fn serve_all(
 ) -> anyhow::Result<Vec<SocketAddr>> {
     let mut addresses = Vec::new();
     for wanted in face.listeners(settings) {
-        let listener = listen::bind(wanted)?;
+        let listener = listen::bind(wanted, face.kind(), hall.sockets)?;
         addresses.push(listen::address(&listener)?);
         let tls = match wanted.ssl {
-            true => Some(listen::tls(settings, face, wanted.http2, certificates)?),
+            true => Some(listen::tls(settings, face, wanted.http2, hall.certificates)?),
             false => None,
         };
-        tasks.spawn(serve(listener, tls, app.clone(), counts.api(), tasks.stopped()));
+        hall.tasks.spawn(serve(listener, tls, app.clone(), counts.api(), hall.tasks.stopped()));
     }
     Ok(addresses)
-}
-
-fn bind_all(listeners: &[Listener]) -> anyhow::Result<Vec<TcpListener>> {
-    listeners.iter().map(listen::bind).collect()
 }
 
 /// Serves data planes on the cluster listeners; returns where they are.
 fn serve_cluster(
     tasks: &mut Tasks,
     settings: &Settings,
+    sockets: &Sockets,
     publication: Publication,
 ) -> anyhow::Result<Vec<SocketAddr>> {
-    let listeners = bind_all(&settings.cluster.listen)?;
+    let listeners = settings.cluster.listen.iter();
+    let listeners = listeners.map(|wanted| listen::bind(wanted, Kind::Cluster, sockets));
+    let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
     let addresses = listeners.iter().map(listen::address).collect::<Result<_, _>>()?;
     let stop = tasks.stopped();
     tasks.spawn(async move {

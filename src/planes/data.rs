@@ -1,7 +1,6 @@
 //! The data plane: cache, cluster link, runtime, proxy, status API.
 
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -10,42 +9,34 @@ use tokio::sync::watch;
 
 use super::apply::{Applier, Origin, rejected};
 use super::certificates::Certificates;
-use super::control::serve_all;
+use super::control::{Hall, serve_all};
 use super::kong;
-use super::listen::{self, Face};
+use super::listen::Face;
 use super::node::{self, Counts};
 use super::origin::{self, Start};
 use super::served::{Served, serve_head, serve_heads};
+use super::sockets::Sockets;
 use super::status::{self, Reachable};
 use super::tasks::Tasks;
-use super::tls;
+use super::traffic::Traffic;
 use super::trust;
 use crate::admin::Tells;
 use crate::admin::health::Balancers;
 use crate::admin::metrics::MetricsSource;
 use crate::admin::status::StatusApi;
-use crate::balancer::dns::core::CoreResolver;
-use crate::balancer::dns::resolver::{Resolver, resolver};
+use crate::balancer::dns::resolver::resolver;
 use crate::balancer::health::checker::{Checker, CheckerTask, checker};
 use crate::clock::Clock;
 use crate::domain::hash::ConfigHash;
 use crate::pki::cluster::{LiveIdentity, cluster_client_config};
 use crate::pki::upstream::{TrustStore, UpstreamOptions, upstream_client_config};
 use crate::plugins::state::PluginState;
-use crate::proxy::charset::Charset;
-use crate::proxy::forward::Transport;
-use crate::proxy::handler::Core;
-use crate::proxy::listener::{ListenSpec, ProxyServer, ServeLimits};
-use crate::proxy::settings::{Network, OwnHeaders, ProxySettings};
-use crate::proxy::template::{Template, Templates};
-use crate::proxy::upstream::{Pool, PoolLimits};
+use crate::proxy::listener::Ending;
 use crate::runtime::{CompileError, Handle, Tools};
-use crate::settings::{ClusterProtocol, Database, Settings, TrustedAddress};
+use crate::settings::{ClusterProtocol, Database, Settings};
 use crate::snapshot::Snapshot;
 use crate::snapshot::file::KongOrigin;
 use crate::snapshot::head::SignedHead;
-use crate::telemetry::access::{AccessGuard, AccessLog, AccessTarget};
-use crate::telemetry::trouble::is_of_disk;
 use crate::wire::content::TlsLink;
 use crate::wire::follow::{Apply, Link, LinkState, follow};
 use crate::wire::frame::{Hello, PROTOCOL, Pin};
@@ -61,11 +52,11 @@ const RETRY: Duration = Duration::from_secs(2);
 /// How often old runtimes are looked after.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How many bytes of access log wait in memory.
-const ACCESS_LOG_BYTES: usize = 4 << 20;
+/// When the plane stops at once.
+const STOP: Ending = Ending { idle: Duration::ZERO, within: Duration::from_millis(100) };
 
-/// How long requests under way may take when the plane stops at once.
-const STOP_DRAIN: Duration = Duration::from_millis(100);
+/// How long a connection that waits for a request is kept when the plane ends, at the most.
+const QUIT_IDLE: Duration = Duration::from_secs(1);
 
 /// A running data plane.
 pub struct Data {
@@ -75,13 +66,13 @@ pub struct Data {
     pub status: Vec<SocketAddr>,
     handle: Handle,
     link: watch::Receiver<LinkState>,
-    server: ProxyServer,
-    /// Dropped last, so that the last lines are written.
-    access: Option<AccessGuard>,
+    traffic: Traffic,
     /// Of a node that follows control planes.
     applier: Option<Applier>,
     settings: watch::Sender<Arc<Settings>>,
     tasks: Tasks,
+    /// What looks up names, for as long as there is traffic.
+    names: Tasks,
 }
 
 impl Data {
@@ -91,7 +82,20 @@ impl Data {
     ///
     /// Whatever keeps it from starting.
     pub async fn start(settings: &Settings, clock: Clock) -> anyhow::Result<Self> {
-        Self::start_from(settings, clock, None, Counts::new()).await
+        Self::start_from(settings, clock, None, (Counts::new(), &Sockets::default())).await
+    }
+
+    /// Does the same on the sockets that it finds open.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps it from starting.
+    pub(super) async fn start_on(
+        settings: &Settings,
+        clock: Clock,
+        place: (Counts, &Sockets),
+    ) -> anyhow::Result<Self> {
+        Self::start_from(settings, clock, None, place).await
     }
 
     /// Builds and starts the data half of a traditional node, which serves what is written.
@@ -103,10 +107,10 @@ impl Data {
         settings: &Settings,
         clock: Clock,
         writer: &Writer,
-        counts: Counts,
+        place: (Counts, &Sockets),
         balancers: &OnceLock<Balancers>,
     ) -> anyhow::Result<Self> {
-        let data = Self::start_from(settings, clock, Some(writer.clone()), counts).await?;
+        let data = Self::start_from(settings, clock, Some(writer.clone()), place).await?;
         // A second half would be a bug of who starts it, and is not asked.
         let _ = balancers.set(status::balancers(&data.handle));
         Ok(data)
@@ -116,7 +120,7 @@ impl Data {
         settings: &Settings,
         clock: Clock,
         writer: Option<Writer>,
-        counts: Counts,
+        (counts, sockets): (Counts, &Sockets),
     ) -> anyhow::Result<Self> {
         let heads = writer.as_ref().map(Writer::subscribe);
         let catalog = Arc::new(super::catalog(settings)?);
@@ -138,13 +142,11 @@ impl Data {
         }
         let applier = start.as_ref().map(|(_, applier)| applier.clone());
 
-        let (access_log, access) = open_access_log(&settings.proxy.access_log, settings)?;
         let (live, mut certificates) = Certificates::new(settings, &clock);
-        let server = proxy(settings, &handle, names, access_log, &mut certificates)?;
-        let mut tasks = Tasks::new();
-        tasks.spawn(resolving.run(tasks.stopped()));
-        tasks.spawn(checking.run(tasks.stopped()));
-        counts.add_traffic(status::traffic(&server));
+        let followed = certificates.listeners().clone();
+        let (mut tasks, mut looking_up) = (Tasks::new(), Tasks::new());
+        looking_up.spawn(resolving.run(looking_up.stopped()));
+        looking_up.spawn(checking.run(looking_up.stopped()));
         let database = writer.filter(|_| settings.database != Database::Off);
         let database = database.map(|it| -> Reachable { Arc::new(move || it.reaches_log()) });
         let has_database = database.is_some();
@@ -173,8 +175,8 @@ impl Data {
             status_api = status_api.with_upstreams(upstreams);
         }
         let status_api = status_api.router();
-        let mut started = (&mut tasks, &mut certificates);
-        let listening = serve_all(&mut started, settings, Face::Status, status_api, &counts)?;
+        let mut hall = Hall { tasks: &mut tasks, certificates: &followed, sockets };
+        let listening = serve_all(&mut hall, settings, Face::Status, status_api, &counts)?;
         tasks.spawn(sweep(handle.clone(), applier.clone(), tasks.stopped()));
         if let (Some((start, applier)), Some(identity)) = (start, identity) {
             let cluster = cluster_link(settings, start, applier, (identity, clock))?;
@@ -183,10 +185,13 @@ impl Data {
             tasks.spawn(serve_heads(served, heads, tools, tasks.stopped()));
         }
         tasks.spawn(certificates.follow(tasks.stopped()));
-        let proxy = server.addresses().to_vec();
+        // Last: a process that cannot start must not have accepted a connection.
+        let by = (handle.clone(), names, followed);
+        let traffic = Traffic::start(settings, by, (&counts, sockets))?;
+        let (proxy, names) = (traffic.addresses(), looking_up);
         tracing::info!(config_hash = %handle.load().config_hash, "data plane serves");
         let (status, settings) = (listening, live);
-        Ok(Self { proxy, status, handle, link, server, access, applier, settings, tasks })
+        Ok(Self { proxy, status, handle, link, traffic, applier, settings, tasks, names })
     }
 
     /// Returns which config is served.
@@ -199,146 +204,58 @@ impl Data {
         self.link.borrow().last_error.clone()
     }
 
-    /// Takes over the certificates that these settings name.
-    pub fn reload(&self, settings: &Settings) {
+    /// Takes over what these settings say of certificates and of the proxy: connections that are open
+    /// go on as they are. What cannot be taken over is logged, and stays as it was.
+    pub fn reload(&mut self, settings: &Settings) {
         self.settings.send_replace(Arc::new(settings.clone()));
+        match self.traffic.reload(settings) {
+            Ok(()) => self.proxy = self.traffic.addresses(),
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::error!(
+                    error,
+                    "new settings of the proxy cannot be used, the old ones stay"
+                );
+            }
+        }
+    }
+
+    /// Leaves the prefix to a process that may take the place of this one.
+    pub(super) fn lend(&self) {
+        self.applier.iter().for_each(Applier::lend);
+    }
+
+    /// Goes on, since that process did not come to serve.
+    pub(super) fn take_back(&self) {
+        self.applier.iter().for_each(Applier::take_back);
+    }
+
+    /// Ends after what is under way: another process serves what comes.
+    pub(super) async fn retire(mut self, within: Duration) {
+        self.applier.iter().for_each(Applier::give_up);
+        // Idle connections end by themselves, or with the answer to one more request.
+        let ending = Ending { idle: within, within };
+        tokio::join!(self.traffic.end(ending), self.tasks.stop());
+        self.names.stop().await;
     }
 
     /// Stops everything at once.
     pub async fn stop(self) {
-        self.quit(STOP_DRAIN).await;
+        self.end(STOP).await;
     }
 
     /// Stops accepting, lets the requests under way finish for so long, then stops everything.
-    pub async fn quit(self, deadline: Duration) {
-        self.server.drain(deadline).await;
-        self.tasks.stop().await;
+    pub async fn quit(self, within: Duration) {
+        self.end(Ending { idle: within.min(QUIT_IDLE), within }).await;
+    }
+
+    async fn end(mut self, ending: Ending) {
+        self.traffic.end(ending).await;
+        tokio::join!(self.tasks.stop(), self.names.stop());
         if let Some(applier) = self.applier {
             applier.close();
         }
-        drop(self.access);
     }
-}
-
-/// Returns who checks the health of upstreams, and keeps it over a restart where that is wanted.
-fn health(settings: &Settings, clock: &Clock) -> (Checker, CheckerTask) {
-    let kept = settings.keeps_health.then(|| settings.prefix.join("health_state"));
-    checker(clock.clone(), kept)
-}
-
-fn open_access_log(
-    target: &str,
-    settings: &Settings,
-) -> anyhow::Result<(Option<AccessLog>, Option<AccessGuard>)> {
-    let target = match target {
-        "off" => return Ok((None, None)),
-        "/dev/stdout" => AccessTarget::Stdout,
-        "/dev/stderr" => AccessTarget::Stderr,
-        path => AccessTarget::File(settings.prefix.join(path)),
-    };
-    match AccessLog::open(target, ACCESS_LOG_BYTES) {
-        Ok((log, guard)) => Ok((Some(log), Some(guard))),
-        Err(error) if is_of_disk(&error) => {
-            tracing::error!(%error, "cannot open proxy_access_log: requests are not logged");
-            Ok((None, None))
-        }
-        Err(error) => Err(error).context("cannot open proxy_access_log"),
-    }
-}
-
-fn proxy_settings(
-    settings: &Settings,
-    access_log: Option<AccessLog>,
-) -> anyhow::Result<ProxySettings> {
-    let proxy = &settings.proxy;
-    let trusted = proxy.trusted_ips.iter().filter_map(|address| match address {
-        TrustedAddress::Network { ip, bits } => Some(Network { ip: *ip, bits: *bits }),
-        TrustedAddress::Unix => None,
-    });
-    let upstream = |name: &str| proxy.headers_upstream.iter().any(|n| n.eq_ignore_ascii_case(name));
-    Ok(ProxySettings {
-        headers: OwnHeaders::of(&proxy.headers),
-        upstream_request_id: upstream("x-kong-request-id"),
-        trusted: trusted.collect(),
-        real_ip_header: proxy.real_ip_header.to_ascii_lowercase(),
-        real_ip_recursive: proxy.real_ip_recursive,
-        port_maps: proxy.port_maps.clone(),
-        body_bytes_max: proxy.client_max_body_size,
-        body_buffer_bytes: usize::try_from(proxy.client_body_buffer_size).unwrap_or(usize::MAX),
-        error_default_type: proxy.error_default_type.clone(),
-        error_templates: Arc::new(error_templates(settings)?),
-        charset: proxy.charset.as_deref().and_then(Charset::new),
-        debug_header: proxy.allow_debug_header,
-        access_log,
-        access_format: proxy.access_format,
-    })
-}
-
-fn error_templates(settings: &Settings) -> anyhow::Result<Templates> {
-    let read = |form: &str| {
-        let path = settings.proxy.error_templates.iter().find(|(known, _)| *known == form);
-        let Some((_, path)) = path else { return Ok(None) };
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read error_template_{form}"))?;
-        let template = Template::parse(&text).with_context(|| format!("error_template_{form}"));
-        template.map(Some)
-    };
-    let (json, plain) = (read("json")?, read("plain")?);
-    Ok(Templates { json, plain, html: read("html")?, xml: read("xml")? })
-}
-
-fn proxy(
-    settings: &Settings,
-    handle: &Handle,
-    names: Resolver,
-    access_log: Option<AccessLog>,
-    certificates: &mut Certificates,
-) -> anyhow::Result<ProxyServer> {
-    tls::warn_of_what_is_left_out(settings);
-    let clock = certificates.clock().clone();
-    let mut specs = Vec::new();
-    for wanted in &settings.proxy.listen {
-        let names = Some(tls::names(handle));
-        let offered = match wanted.ssl {
-            true => Some(listen::tls_with_names(
-                settings,
-                Face::Proxy,
-                wanted.http2,
-                names,
-                certificates,
-            )?),
-            false => None,
-        };
-        let backlog = wanted.backlog.and_then(|backlog| i32::try_from(backlog).ok());
-        specs.push(ListenSpec {
-            addr: wanted.addr,
-            tls: offered,
-            http2: wanted.http2,
-            proxy_protocol: wanted.proxy_protocol,
-            ipv6only: wanted.ipv6only.unwrap_or(true),
-            keepalive: wanted.keepalive(),
-            backlog: backlog.unwrap_or(16384),
-        });
-    }
-    let keepalive = &settings.proxy.upstream_keepalive;
-    let limits = PoolLimits {
-        idle_max: keepalive.pool_size as usize,
-        requests_max: keepalive.max_requests,
-        idle_timeout: keepalive.idle_timeout,
-    };
-    let proxy_settings = proxy_settings(settings, access_log)?;
-    let handle = handle.clone();
-    let make = move |_core: usize| {
-        let pool = Pool::new(limits);
-        tokio::task::spawn_local(pool.clone().sweep_until_dropped());
-        let resolver = CoreResolver::new(names.clone());
-        let transport = Transport { pool, resolver, clock: clock.clone() };
-        let core = Rc::new(Core::new(&handle, proxy_settings.clone(), transport, clock.clone()));
-        move |request, info| core.clone().handle(request, info)
-    };
-    let cores = settings.worker_processes;
-    let server = ProxyServer::start(cores, specs, ServeLimits::default(), make);
-    server.context("cannot start the proxy")
 }
 
 /// The authorities that upstreams are verified by.
@@ -436,8 +353,9 @@ fn forward_proxy(settings: &Settings, clock: &Clock) -> anyhow::Result<Option<Fo
 fn apply(applier: Applier) -> Apply {
     Arc::new(move |snapshot: Arc<Snapshot>, head: SignedHead, pin: Pin| {
         let applier = applier.clone();
-        let work = move || applier.apply(&snapshot, Origin::Signed(head, pin));
         Box::pin(async move {
+            applier.turn().await;
+            let work = move || applier.apply(&snapshot, Origin::Signed(head, pin));
             let done = run(work).await;
             done.map_err(|error| rejected(head.config_hash, &error))
         })
@@ -448,8 +366,11 @@ fn apply(applier: Applier) -> Apply {
 fn apply_unsigned(applier: Applier) -> ApplyUnsigned {
     Arc::new(move |snapshot: Arc<Snapshot>, origin: KongOrigin| {
         let applier = applier.clone();
-        let work = move || applier.apply(&snapshot, Origin::Kong(origin));
-        Box::pin(async move { run(work).await.map_err(|error| error.to_string()) })
+        Box::pin(async move {
+            applier.turn().await;
+            let work = move || applier.apply(&snapshot, Origin::Kong(origin));
+            run(work).await.map_err(|error| error.to_string())
+        })
     })
 }
 
@@ -460,4 +381,10 @@ async fn run(
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|error| Err(CompileError { entity: None, reason: error.to_string() }))
+}
+
+/// Returns who checks the health of upstreams, and keeps it over a restart where that is wanted.
+fn health(settings: &Settings, clock: &Clock) -> (Checker, CheckerTask) {
+    let kept = settings.keeps_health.then(|| settings.prefix.join("health_state"));
+    checker(clock.clone(), kept)
 }

@@ -8,7 +8,8 @@ use rustls::ServerConfig;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
-use super::certificates::Certificates;
+use super::certificates::Listeners;
+use super::sockets::{Kind, OpenSocket, Sockets};
 use super::tls as offered;
 use crate::clock::Clock;
 use crate::pki::file::{Access, replace};
@@ -23,10 +24,19 @@ use crate::telemetry::trouble::is_of_disk;
 /// How many connections wait to be accepted unless the settings say otherwise.
 const BACKLOG: u32 = 16384;
 
-/// Binds a listener that one task accepts from.
-pub(super) fn bind(listener: &Listener) -> anyhow::Result<TcpListener> {
+/// Binds a listener that one task accepts from, unless it is open already.
+pub(super) fn bind(
+    listener: &Listener,
+    kind: Kind,
+    sockets: &Sockets,
+) -> anyhow::Result<TcpListener> {
     anyhow::ensure!(!listener.proxy_protocol, "proxy_protocol is not supported yet: {listener}");
-    let bound = open(listener).with_context(|| format!("cannot listen on {}", listener.addr))?;
+    let bound = match sockets.claim(kind, listener.addr).pop() {
+        Some(bound) => bound,
+        None => open(listener).with_context(|| format!("cannot listen on {}", listener.addr))?,
+    };
+    bound.set_nonblocking(true)?;
+    sockets.put([OpenSocket::of(kind, listener.addr, &bound)?]);
     Ok(TcpListener::from_std(bound)?)
 }
 
@@ -78,6 +88,15 @@ impl Face {
         }
     }
 
+    /// Returns what its sockets are known as.
+    pub(super) fn kind(self) -> Kind {
+        match self {
+            Self::Proxy => Kind::Proxy,
+            Self::Admin => Kind::Admin,
+            Self::Status => Kind::Status,
+        }
+    }
+
     /// Returns the listeners that the settings ask for.
     pub(super) fn listeners(self, settings: &Settings) -> &[Listener] {
         match self {
@@ -113,9 +132,9 @@ pub(super) fn tls(
     settings: &Settings,
     face: Face,
     http2: bool,
-    certificates: &mut Certificates,
+    followed: &Listeners,
 ) -> anyhow::Result<Arc<ServerConfig>> {
-    tls_with_names(settings, face, http2, None, certificates)
+    tls_with_names(settings, face, http2, None, followed)
 }
 
 /// As [`tls`], with certificates for names beside those of the settings.
@@ -124,9 +143,9 @@ pub(super) fn tls_with_names(
     face: Face,
     http2: bool,
     names: Option<NameLookup>,
-    certificates: &mut Certificates,
+    followed: &Listeners,
 ) -> anyhow::Result<Arc<ServerConfig>> {
-    let clock = certificates.clock();
+    let clock = followed.clock();
     let pairs = pairs(settings, face, clock)?;
     let options = ListenerOptions { names, ..offered::options(settings, http2)? };
     let tls = match (face, &settings.admin.clients) {
@@ -138,7 +157,7 @@ pub(super) fn tls_with_names(
         }
         _ => ListenerTls::new(&pairs, options, clock)?,
     };
-    certificates.add_listener(face, tls.certificates().clone());
+    followed.add(face, tls.certificates());
     Ok(tls.config())
 }
 

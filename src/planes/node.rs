@@ -1,6 +1,6 @@
 //! What both planes have in common: id, host name, cluster identity, what the status tells.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 use uuid::Uuid;
@@ -25,8 +25,8 @@ pub(super) type CountsReader = Box<dyn Fn() -> Snapshot + Send + Sync>;
 pub(super) struct Counts {
     /// Those of the Admin and status APIs.
     apis: Arc<Counters>,
-    /// Those of the proxy, once it is there.
-    traffic: Arc<OnceLock<CountsReader>>,
+    /// Those of the proxy, of each that took the place of another, and of an earlier process.
+    traffic: Arc<Mutex<Vec<CountsReader>>>,
 }
 
 impl Counts {
@@ -39,15 +39,14 @@ impl Counts {
         self.apis.core(0)
     }
 
-    /// Adds the proxy, which is there once.
-    pub(super) fn add_traffic(&self, traffic: CountsReader) {
-        // A second one would be a bug of the plane that starts it, and is not counted.
-        let _ = self.traffic.set(traffic);
+    /// Adds what something else counts, for good.
+    pub(super) fn add(&self, traffic: CountsReader) {
+        self.traffic.lock().unwrap_or_else(PoisonError::into_inner).push(traffic);
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
-        let traffic = self.traffic.get().map(|count| count()).unwrap_or_default();
-        self.apis.snapshot() + traffic
+        let traffic = self.traffic.lock().unwrap_or_else(PoisonError::into_inner);
+        traffic.iter().fold(self.apis.snapshot(), |sum, count| sum + count())
     }
 }
 

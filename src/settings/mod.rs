@@ -21,6 +21,7 @@ mod postgres;
 mod prefix;
 mod property;
 mod reference;
+mod reload;
 mod source;
 mod table;
 #[cfg(test)]

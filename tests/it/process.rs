@@ -3,6 +3,7 @@
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 /// A prefix of its own; whatever still runs in it ends with the test.
 struct Node {
@@ -38,6 +39,19 @@ impl Node {
 
     fn pid(&self) -> Option<String> {
         std::fs::read_to_string(self.prefix.join("pids/nginx.pid")).ok()
+    }
+
+    /// Waits for a word in the log and returns all of it.
+    fn until_logged(&self, word: &str) -> String {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let log = std::fs::read_to_string(self.prefix.join("logs/error.log")).unwrap();
+            if log.contains(word) {
+                return log;
+            }
+            assert!(Instant::now() < deadline, "{log}");
+            std::thread::yield_now();
+        }
     }
 
     fn at(&self) -> String {
@@ -90,7 +104,12 @@ fn a_node_starts_reloads_and_stops_as_kongs_does() {
     let pid = node.pid();
     node.run("start").fails(&format!("Kong is already running in {at}"));
     node.run("health").says(&format!("nginx.......running\n\nKong is healthy at {at}\n"));
-    node.run_with("reload", &[("KONG_LOG_LEVEL", "debug")]).says("Kong reloaded\n");
+    let more = [("KONG_LOG_LEVEL", "debug"), ("KONG_PLUGINS", "off"), ("KONG_HEADERS", "via")];
+    node.run_with("reload", &more).says("Kong reloaded\n");
+    let told = node.until_logged("reloaded");
+    let waits = "has changed: it takes effect at a restart or an upgrade";
+    assert!(told.contains(&format!("plugins {waits}")), "{told}");
+    assert_eq!(told.matches(waits).count(), 1, "{told}");
     let env = std::fs::read_to_string(node.prefix.join(".kong_env")).unwrap();
     assert!(env.contains("log_level = debug"), "{env}");
     assert_eq!(node.pid(), pid, "a reload keeps the process");
@@ -169,6 +188,8 @@ fn with_the_daemon_off_the_node_stays_in_the_foreground() {
             assert!(child.try_wait().unwrap().is_none(), "{verb} ended");
         }
         assert_eq!(node.pid(), Some(format!("{}\n", child.id())));
+        let refused = node.run("upgrade");
+        assert!(refused.err.contains("gives its place to nobody"), "{refused:?}");
         node.run("stop").says("Kong stopped\n");
         assert!(child.wait().unwrap().success());
     }

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::flags;
 use crate::settings::Keepalive;
@@ -44,20 +44,28 @@ impl BindError {
     }
 }
 
-/// Binds one socket per core to the same address; returns them with the real address.
+/// Returns sockets of one address for all cores, and the real address: those that were open before,
+/// all of them, and new ones until there is one per core. A socket holds connections that nobody has
+/// accepted yet, so none that was open is left out.
 pub(super) fn bind_all(
     spec: &ListenSpec,
+    open: Vec<TcpListener>,
     cores: usize,
 ) -> Result<(Vec<TcpListener>, SocketAddr), BindError> {
     let failed = |error| BindError::new(spec.addr, error);
-    if spec.addr.port() != 0 {
+    if open.is_empty() && spec.addr.port() != 0 {
         // With SO_REUSEPORT a second gateway of the same user would silently take a share of the
         // connections; a socket without it is refused while anybody listens.
         drop(bind(spec, spec.addr, false).map_err(failed)?);
     }
     let mut addr = spec.addr;
-    let mut sockets = Vec::with_capacity(cores);
-    for _ in 0..cores {
+    let mut sockets = Vec::with_capacity(cores.max(open.len()));
+    for socket in open {
+        take_over(&socket, spec).map_err(failed)?;
+        addr = socket.local_addr().map_err(failed)?;
+        sockets.push(socket);
+    }
+    while sockets.len() < cores {
         let socket = bind(spec, addr, true).map_err(failed)?;
         addr = socket.local_addr().map_err(failed)?;
         sockets.push(socket);
@@ -65,10 +73,21 @@ pub(super) fn bind_all(
     Ok((sockets, addr))
 }
 
+fn take_over(socket: &TcpListener, spec: &ListenSpec) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    socket.set_nonblocking(true)?;
+    flags::set(&socket, spec)?;
+    // Listening again changes the backlog alone.
+    socket.listen(spec.backlog.max(1))
+}
+
 fn bind(spec: &ListenSpec, addr: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    if spec.addr.is_ipv6() {
+        socket.set_only_v6(spec.ipv6only)?;
+    }
     flags::set(&socket, spec)?;
     if shared {
         socket.set_reuse_port(true)?;

@@ -1,5 +1,5 @@
-//! The order to stop, as a core's connections see it: a flag and their wakers, so that a
-//! connection that is polled pays one comparison for it.
+//! The order to stop, as a core's connections see it: flags and their wakers, so that a connection
+//! that is polled pays one comparison for it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -9,6 +9,7 @@ use std::task::{Context, Waker};
 #[derive(Debug, Default)]
 pub(super) struct Drain {
     draining: Cell<bool>,
+    closing: Cell<bool>,
     next: Cell<u64>,
     wakers: RefCell<HashMap<u64, Waker>>,
     /// Told when the last connection has ended.
@@ -36,9 +37,24 @@ impl Drain {
         self.wakers.borrow_mut().remove(&id);
     }
 
-    /// Tells every connection to finish.
+    /// Tells every connection to finish. One of HTTP/1 that is idle stays for one more request, since
+    /// that may be on its way.
     pub(super) fn begin(&self) {
         self.draining.set(true);
+        self.wake();
+    }
+
+    /// Tells idle connections to close.
+    pub(super) fn close_idle(&self) {
+        self.closing.set(true);
+        self.wake();
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.get()
+    }
+
+    fn wake(&self) {
         for waker in self.wakers.borrow().values() {
             waker.wake_by_ref();
         }

@@ -6,15 +6,13 @@ use socket2::{Socket, TcpKeepalive};
 
 use super::bind::ListenSpec;
 
-/// Sets what accepted sockets inherit, and whether an IPv6 socket takes IPv4.
+/// Sets what accepted sockets inherit.
 pub(super) fn set(socket: &Socket, spec: &ListenSpec) -> io::Result<()> {
-    if spec.addr.is_ipv6() {
-        socket.set_only_v6(spec.ipv6only)?;
-    }
     // Inherited, which saves a system call for each connection.
     socket.set_tcp_nodelay(true)?;
+    // One that is taken over may have it.
+    socket.set_keepalive(spec.keepalive.is_some())?;
     if let Some(wanted) = &spec.keepalive {
-        socket.set_keepalive(true)?;
         let mut keepalive = TcpKeepalive::new();
         if let Some(idle) = wanted.idle {
             keepalive = keepalive.with_time(idle);

@@ -30,4 +30,4 @@ pub use http1::{WholeRequest, read_whole};
 pub use request::{ClientBody, ClientRequest};
 pub(in crate::proxy) use request::{ClientBodyError, UpgradedClient};
 pub use serve::ServeLimits;
-pub use server::ProxyServer;
+pub use server::{Ending, ProxyServer};

@@ -1,10 +1,11 @@
 //! One core at work: accepting, handshaking and serving connections.
 
 use std::cell::RefCell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -115,8 +116,7 @@ pub(super) struct Door {
     pub(super) listener: TcpListener,
     pub(super) local: SocketAddr,
     pub(super) tls: Option<TlsAcceptor>,
-    pub(super) http2: bool,
-    pub(super) proxy_protocol: bool,
+    pub(super) begin: Begin,
 }
 
 /// How long accepting pauses when the process is out of descriptors or memory.
@@ -127,33 +127,64 @@ const ACCEPT_QUIET: Duration = Duration::from_secs(5);
 
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Accepts for ever; ends only by being dropped.
+/// Most connections that are accepted once the drain has begun: with another process on the same
+/// socket there could always be one more.
+const LAST_MAX: usize = 4096;
+
+/// Accepts until the core drains, and then what waits already.
 pub(super) async fn accept_all<H, F>(core: Rc<Core>, door: Door, handler: Rc<H>)
 where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
     F: Future<Output = Response<ProxyBody>> + 'static,
 {
+    let Door { listener, local, tls, begin } = door;
+    let welcome = |socket, peer| {
+        core.counters.accepted.add();
+        let info = ConnectionInfo::open(peer, local, core.clone());
+        let serving = serve(core.clone(), socket, info, tls.clone(), begin, handler.clone());
+        tokio::task::spawn_local(serving);
+    };
     let mut trouble = Trouble::lasting(ACCEPT_QUIET);
+    let id = core.drain.enter();
     loop {
-        match door.listener.accept().await {
-            Ok((socket, peer)) => {
-                if trouble.ends() {
-                    tracing::info!(address = %door.local, "connections are accepted again");
-                }
-                core.counters.accepted.add();
-                let info = ConnectionInfo::open(peer, door.local, core.clone());
-                let (tls, handler) = (door.tls.clone(), handler.clone());
-                let begin = Begin { http2: door.http2, proxy_protocol: door.proxy_protocol };
-                let serving = serve(core.clone(), socket, info, tls, begin, handler);
-                tokio::task::spawn_local(serving);
+        let accepted = poll_fn(|cx| {
+            core.drain.watch(id, cx);
+            match listener.poll_accept(cx) {
+                Poll::Pending if core.drain.is_draining() => Poll::Ready(None),
+                accepted => accepted.map(Some),
             }
-            Err(error) if is_of_one_connection(&error) => {}
-            Err(error) => {
+        });
+        match accepted.await {
+            None => break,
+            Some(Ok((socket, peer))) => {
+                if trouble.ends() {
+                    tracing::info!(address = %local, "connections are accepted again");
+                }
+                welcome(socket, peer);
+            }
+            Some(Err(error)) if is_of_one_connection(&error) => {}
+            Some(Err(error)) => {
                 if trouble.begins() {
-                    tracing::error!(address = %door.local, %error, "cannot accept connections");
+                    tracing::error!(address = %local, %error, "cannot accept connections");
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
+        }
+    }
+    core.drain.leave(id);
+    // What the kernel has accepted is lost with the socket, and the runtime may not know of it yet.
+    let Ok(listener) = listener.into_std() else { return };
+    for _ in 0..LAST_MAX {
+        match listener.accept() {
+            Ok((socket, peer)) => {
+                let socket =
+                    socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
+                if let Ok(socket) = socket {
+                    welcome(socket, peer);
+                }
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(_) => return,
         }
     }
 }
@@ -165,9 +196,9 @@ fn is_of_one_connection(error: &std::io::Error) -> bool {
 
 /// How connections of a listener may begin.
 #[derive(Clone, Copy)]
-struct Begin {
-    http2: bool,
-    proxy_protocol: bool,
+pub(super) struct Begin {
+    pub(super) http2: bool,
+    pub(super) proxy_protocol: bool,
 }
 
 async fn serve<H, F>(

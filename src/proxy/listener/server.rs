@@ -3,14 +3,16 @@
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Response;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot::{self, error::TryRecvError};
+use tokio::sync::watch;
 use tokio::task::LocalSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until};
 use tokio_rustls::TlsAcceptor;
 
 use super::bind::{BindError, ListenSpec, bind_all};
@@ -18,15 +20,31 @@ use super::body::ProxyBody;
 use super::connection::ConnectionInfo;
 use super::counters::{ConnectionCounts, CoreCounters, sum};
 use super::request::ClientRequest;
-use super::serve::{Core, Door, ServeLimits, accept_all};
+use super::serve::{Begin, Core, Door, ServeLimits, accept_all};
 
-/// Running proxy cores. Dropped without [`ProxyServer::drain`], they stop at once.
+/// How long what is under way may take when a server ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// For connections that wait for a request of their client, which may be on its way.
+    pub idle: Duration,
+    /// For everything else, protocols that were switched to included.
+    pub within: Duration,
+}
+
+impl Ending {
+    /// At once.
+    pub const NOW: Self = Self { idle: Duration::ZERO, within: Duration::ZERO };
+}
+
+/// Running proxy cores. Dropped, they stop at once.
 #[derive(Debug)]
 pub struct ProxyServer {
     addresses: Vec<SocketAddr>,
     counters: Vec<Arc<CoreCounters>>,
-    /// `None` while serving; then how long requests in flight may take.
-    stop: watch::Sender<Option<Duration>>,
+    /// The sockets, by the addresses that were asked for, beside the cores' own hold of them.
+    sockets: Vec<(SocketAddr, TcpListener)>,
+    /// `None` while serving.
+    stop: watch::Sender<Option<Ending>>,
     ended: Vec<oneshot::Receiver<()>>,
 }
 
@@ -36,7 +54,7 @@ struct Bench {
     limits: ServeLimits,
     counters: Arc<CoreCounters>,
     sockets: Vec<(TcpListener, SocketAddr, ListenSpec)>,
-    stop: watch::Receiver<Option<Duration>>,
+    stop: watch::Receiver<Option<Ending>>,
 }
 
 impl ProxyServer {
@@ -47,6 +65,22 @@ impl ProxyServer {
     pub fn start<M, H, F>(
         cores: usize,
         listeners: Vec<ListenSpec>,
+        limits: ServeLimits,
+        make_handler: M,
+    ) -> Result<Self, BindError>
+    where
+        M: Fn(usize) -> H + Send + Sync + 'static,
+        H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
+        F: Future<Output = Response<ProxyBody>> + 'static,
+    {
+        let listeners = listeners.into_iter().map(|spec| (spec, Vec::new())).collect();
+        Self::start_on(cores, listeners, limits, make_handler)
+    }
+
+    /// Does the same with the sockets of each address that are open already.
+    pub fn start_on<M, H, F>(
+        cores: usize,
+        listeners: Vec<(ListenSpec, Vec<TcpListener>)>,
         limits: ServeLimits,
         make_handler: M,
     ) -> Result<Self, BindError>
@@ -70,12 +104,17 @@ impl ProxyServer {
             })
             .collect();
         let mut addresses = Vec::with_capacity(listeners.len());
-        for spec in listeners {
+        let mut held = Vec::new();
+        for (spec, open) in listeners {
             let spec = with_alpn(spec);
-            let (sockets, addr) = bind_all(&spec, cores)?;
+            let (sockets, addr) = bind_all(&spec, open, cores)?;
             addresses.push(addr);
-            for (bench, socket) in benches.iter_mut().zip(sockets) {
-                bench.sockets.push((socket, addr, spec.clone()));
+            for (index, socket) in sockets.into_iter().enumerate() {
+                let copy = socket.try_clone().map_err(|error| BindError::new(addr, error))?;
+                held.push((spec.addr, copy));
+                if let Some(bench) = benches.get_mut(index % cores) {
+                    bench.sockets.push((socket, addr, spec.clone()));
+                }
             }
         }
         let make_handler = Arc::new(make_handler);
@@ -85,7 +124,7 @@ impl ProxyServer {
             let receiver = spawn(bench, make_handler.clone());
             ended.push(receiver.map_err(|error| BindError::new(first, error))?);
         }
-        Ok(Self { addresses, counters, stop, ended })
+        Ok(Self { addresses, counters, sockets: held, stop, ended })
     }
 
     /// Returns the real addresses, in the order of the listeners given.
@@ -104,14 +143,39 @@ impl ProxyServer {
         move || sum(&counters)
     }
 
+    /// Takes the sockets out, each with the address that was asked for. The cores go on with them.
+    pub fn take_sockets(&mut self) -> Vec<(SocketAddr, TcpListener)> {
+        std::mem::take(&mut self.sockets)
+    }
+
+    /// Stops accepting, except what waits already, and lets what is under way finish. A later call
+    /// takes the place of an earlier one.
+    pub fn retire(&mut self, ending: Ending) {
+        // A socket that is open anywhere goes on taking connections.
+        self.sockets.clear();
+        self.stop.send_replace(Some(ending));
+    }
+
+    /// Returns when every core has ended.
+    pub async fn ended(&mut self) {
+        while let Some(core) = self.ended.last_mut() {
+            // A core that panicked has ended too.
+            let _ended = core.await;
+            self.ended.pop();
+        }
+    }
+
+    /// Returns whether every core has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.ended.retain_mut(|core| matches!(core.try_recv(), Err(TryRecvError::Empty)));
+        self.ended.is_empty()
+    }
+
     /// Stops accepting, lets requests in flight finish (idle connections close at once), and
     /// returns when every core has ended, which `deadline` bounds.
-    pub async fn drain(self, deadline: Duration) {
-        self.stop.send_replace(Some(deadline));
-        for ended in self.ended {
-            // A core that panicked has ended too.
-            let _ended = ended.await;
-        }
+    pub async fn drain(mut self, deadline: Duration) {
+        self.retire(Ending { idle: Duration::ZERO, within: deadline });
+        self.ended().await;
     }
 }
 
@@ -160,22 +224,50 @@ where
     let mut accepting = Vec::with_capacity(sockets.len());
     for (socket, local, spec) in sockets {
         let listener = tokio::net::TcpListener::from_std(socket)?;
-        let (tls, proxy_protocol) = (spec.tls.map(TlsAcceptor::from), spec.proxy_protocol);
-        let door = Door { listener, local, tls, http2: spec.http2, proxy_protocol };
+        let (tls, http2) = (spec.tls.map(TlsAcceptor::from), spec.http2);
+        let begin = Begin { http2, proxy_protocol: spec.proxy_protocol };
+        let door = Door { listener, local, tls, begin };
         accepting.push(tokio::task::spawn_local(accept_all(core.clone(), door, handler.clone())));
     }
-    // A dropped server is a drain without patience.
-    let deadline = stop.wait_for(Option::is_some).await.ok().and_then(|order| *order);
-    for task in accepting {
-        task.abort();
-    }
+    let mut ending = next_order(&mut stop).await;
     core.drain.begin();
-    let emptied = async {
+    let mut emptied = pin!(async {
+        for task in accepting {
+            // One that panicked accepts nothing either.
+            let _ended = task.await;
+        }
         while core.counters.active.value() > 0 {
             core.drain.emptied.notified().await;
         }
-    };
-    // Past the deadline what is left is cut off when the runtime goes.
-    let _in_time = timeout(deadline.unwrap_or_default(), emptied).await;
-    Ok(())
+    });
+    let mut since = Instant::now();
+    loop {
+        tokio::select! {
+            () = &mut emptied => return Ok(()),
+            // What is left is cut off when the runtime goes.
+            () = sleep_until(after(since, ending.within)) => return Ok(()),
+            () = sleep_until(after(since, ending.idle)), if !core.drain.is_closing() => {
+                core.drain.close_idle();
+            }
+            order = next_order(&mut stop) => (ending, since) = (order, Instant::now()),
+        }
+    }
+}
+
+/// Waits for the order to end; a server that was dropped has no patience.
+async fn next_order(stop: &mut watch::Receiver<Option<Ending>>) -> Ending {
+    loop {
+        if stop.changed().await.is_err() {
+            return Ending::NOW;
+        }
+        if let Some(ending) = *stop.borrow_and_update() {
+            return ending;
+        }
+    }
+}
+
+/// A time that is too far to be written is never.
+fn after(since: Instant, span: Duration) -> Instant {
+    const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+    since + span.min(NEVER)
 }

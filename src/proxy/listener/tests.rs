@@ -182,6 +182,112 @@ async fn a_drain_finishes_what_is_in_flight_and_closes_what_is_idle() {
     assert!(TcpStream::connect(addr).await.is_err(), "nobody listens any more");
 }
 
+/// Patience for everything.
+const PATIENT: Ending = Ending { idle: PATIENCE, within: PATIENCE };
+
+const ASK: &[u8] = b"GET / HTTP/1.1\r\nhost: h\r\n\r\n";
+
+/// Returns what comes until the server closes.
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut answer = String::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn a_patient_end_answers_one_more_request_of_each_connection() {
+    let mut server = start(ServeLimits::default(), vec![spec(false, None)]);
+    // Most of them wait in the kernel to be accepted.
+    let mut clients = Vec::new();
+    for _ in 0..50 {
+        clients.push(TcpStream::connect(server.addresses()[0]).await.unwrap());
+    }
+    server.retire(PATIENT);
+    for client in &mut clients {
+        client.write_all(ASK).await.unwrap();
+        let answer = rest(client).await;
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("connection: close"));
+    }
+    tokio::time::timeout(PATIENCE, server.ended()).await.unwrap();
+    assert!(server.has_ended());
+}
+
+#[tokio::test]
+async fn a_later_order_to_end_takes_the_place_of_a_patient_one() {
+    let mut server = start(ServeLimits::default(), vec![spec(false, None)]);
+    let mut idle = TcpStream::connect(server.addresses()[0]).await.unwrap();
+    server.retire(Ending { idle: Duration::MAX, within: Duration::MAX });
+    assert!(!server.has_ended());
+    server.retire(Ending::NOW);
+    assert_eq!(idle.read(&mut [0; 8]).await.unwrap_or(0), 0);
+    tokio::time::timeout(PATIENCE, server.ended()).await.unwrap();
+}
+
+/// With more cores than sockets, and with fewer.
+#[tokio::test]
+async fn another_server_takes_over_the_sockets_and_no_connection_is_lost() {
+    let mut server = start(ServeLimits::default(), vec![spec(false, None)]);
+    let addr = server.addresses()[0];
+    for cores in [3, 1] {
+        let sockets = server.take_sockets();
+        let asked = spec(false, None).addr;
+        assert!(sockets.iter().all(|(of, _)| *of == asked), "{sockets:?}");
+        let open = sockets.into_iter().map(|(_, socket)| socket).collect();
+        let listeners = vec![(spec(false, None), open)];
+        let next = ProxyServer::start_on(cores, listeners, ServeLimits::default(), |_| describe);
+        let mut before = std::mem::replace(&mut server, next.unwrap());
+        assert_eq!(server.addresses(), [addr]);
+        let mut clients = Vec::new();
+        for _ in 0..20 {
+            clients.push(TcpStream::connect(addr).await.unwrap());
+        }
+        before.retire(PATIENT);
+        for client in &mut clients {
+            let close = b"GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n";
+            client.write_all(close).await.unwrap();
+            assert!(rest(client).await.starts_with("HTTP/1.1 200 "));
+        }
+        tokio::time::timeout(PATIENCE, before.ended()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn http2_clients_are_told_to_go_and_streams_under_way_finish() {
+    let (entered, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let gates = (entered.clone(), release.clone());
+    let make = move |_| {
+        let (entered, release) = gates.clone();
+        move |_, _| {
+            let (entered, release) = (entered.clone(), release.clone());
+            async move {
+                entered.notify_one();
+                release.notified().await;
+                Response::new(ProxyBody::from(Bytes::from_static(b"finished")))
+            }
+        }
+    };
+    let specs = vec![spec(true, None)];
+    let mut server = ProxyServer::start(1, specs, ServeLimits::default(), make).unwrap();
+    let stream = TcpStream::connect(server.addresses()[0]).await.unwrap();
+    let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = Request::get("https://up.test/").body(()).unwrap();
+    let (answer, _) = sender.send_request(request, true).unwrap();
+    entered.notified().await;
+
+    server.retire(PATIENT);
+    while std::future::poll_fn(|cx| sender.poll_ready(cx)).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert!(!server.has_ended());
+    release.notify_one();
+    let mut body = answer.await.unwrap().into_body();
+    assert_eq!(body.data().await.unwrap().unwrap(), "finished");
+    drop((sender, body));
+    connection.await.unwrap().unwrap();
+    tokio::time::timeout(PATIENCE, server.ended()).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_drain_cuts_off_what_does_not_finish() {
     let server = start(ServeLimits::default(), vec![spec(false, None)]);

@@ -80,9 +80,8 @@ async fn data_planes_reject_any_config_that_does_not_pass_the_schema_validation(
         wire.send_packed(&reconfigure(2, &bad, &green)).await;
         data.says(&["unable to update running config: bad config received from control plane"])
             .await;
-        let log = data.log();
         for part in parts {
-            assert!(log.contains(part), "{part}: {log}");
+            data.says(&[part]).await;
         }
         assert_eq!(data.get("/a").await, (200, "blue".to_owned()), "the last good one stays");
     }

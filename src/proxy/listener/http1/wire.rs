@@ -85,7 +85,7 @@ impl Wire {
                 self.unasked = if head.expects_continue { CONTINUE } else { b"" };
                 return Poll::Ready(Ok(Some(head)));
             }
-            if self.core.drain.is_draining() && self.input.is_empty() {
+            if self.core.drain.is_closing() && self.input.is_empty() {
                 return Poll::Ready(Ok(None));
             }
             let idle = self.input.is_empty();
