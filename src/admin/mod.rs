@@ -32,7 +32,7 @@ mod filter;
 mod flatten;
 mod force;
 mod form;
-mod health;
+pub mod health;
 mod infer;
 mod info;
 mod list;
@@ -59,12 +59,13 @@ mod tags;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use self::auth::Auth;
+use self::health::Balancers;
 pub use self::reply::Tells;
 use self::status::StatusSource;
 use self::store::Store;
@@ -98,6 +99,8 @@ pub struct Parts {
     pub log: Arc<telemetry::Guard>,
     /// Who may call.
     pub auth: Arc<Auth>,
+    /// What traffic is balanced by; it is set once the node carries any.
+    pub balancers: Arc<OnceLock<Balancers>>,
     /// Time and ids.
     pub clock: Clock,
     /// What the operator can set.
@@ -160,6 +163,7 @@ struct Shared {
     status: Arc<StatusSource>,
     log: Arc<telemetry::Guard>,
     auth: Arc<Auth>,
+    balancers: Arc<OnceLock<Balancers>>,
     clock: Clock,
     options: Options,
 }
@@ -167,7 +171,8 @@ struct Shared {
 impl Admin {
     /// Builds the API.
     pub fn new(parts: Parts) -> Self {
-        let Parts { writer, fleet, promotion, node, status, log, auth, clock, options } = parts;
+        let Parts { writer, fleet, promotion, node, status, log, auth, .. } = parts;
+        let (balancers, clock, options) = (parts.balancers, parts.clock, parts.options);
         let catalog = writer.history().catalog().clone();
         let store = Store::new(writer, clock.clone(), options.database_off);
         Self(Arc::new(Shared {
@@ -179,6 +184,7 @@ impl Admin {
             status,
             log,
             auth,
+            balancers,
             clock,
             options,
         }))

@@ -14,13 +14,12 @@ use uuid::Uuid;
 use super::body::Body;
 use super::call::{self, Call};
 use super::error::ApiError;
-use super::health;
+use super::health::{self, Balancers};
 use super::info::Info;
 use super::metrics::{self, MetricsSource};
 use super::place::Place;
 use super::read::{self, View};
 use super::reply::{self, Tells};
-use crate::balancer::health::TargetHealth;
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::domain::kinds::target;
@@ -159,14 +158,11 @@ pub struct Upstreams {
     pub catalog: Arc<Catalog>,
     /// Returns what is served.
     pub snapshot: Box<dyn Fn() -> Arc<Snapshot> + Send + Sync>,
-    /// Returns how a target does, by the id of its upstream, its host and port.
-    pub health: Checked,
+    /// What traffic is balanced by.
+    pub balancers: Balancers,
     /// The node's id.
     pub node_id: Uuid,
 }
-
-/// Tells how a target does, by the id of its upstream, its host and port.
-pub type Checked = Box<dyn Fn(Uuid, &str, u16) -> TargetHealth + Send + Sync>;
 
 impl StatusApi {
     /// Builds the API.
@@ -263,8 +259,8 @@ impl Upstreams {
         let config = snapshot.config();
         let body = match &place {
             Place::Info(Info::Health(upstream)) => {
-                let checked = Some(&self.health);
-                health::of(&self.catalog, config, (self.node_id, checked), &call, upstream)?
+                let of = (self.node_id, Some(&self.balancers));
+                health::of(&self.catalog, config, of, &call, upstream)?
             }
             place => {
                 let view = View { catalog: &self.catalog, config, at };

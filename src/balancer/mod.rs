@@ -32,11 +32,13 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::domain::kinds::target::Target;
-use crate::domain::kinds::upstream::{Healthchecks, Upstream};
+use crate::domain::kinds::upstream::Upstream;
 use address::{Address, Identity, Member, Moment};
 use budget::RetryBudget;
 use dns::Records;
 pub use generation::{Ask, Generation};
+use health::Monitor;
+use health::checks::Checks;
 use key::Hashing;
 pub use peer::Peer;
 use target::Endpoint;
@@ -72,7 +74,8 @@ pub struct Balancer {
     /// How many retries it may get.
     pub retries: Arc<RetryBudget>,
     /// What is checked.
-    pub checks: Healthchecks,
+    pub checks: Checks,
+    monitor: Monitor,
     algorithm: Algorithm,
     hashing: Hashing,
     uses_srv_name: bool,
@@ -118,7 +121,8 @@ impl Balancer {
             id: upstream.id,
             name: upstream.name.clone(),
             retries: old.map_or_else(budget, |old| old.retries.clone()),
-            checks: upstream.healthchecks.clone(),
+            checks: Checks::of(upstream),
+            monitor: Monitor::following(old.map(|old| &old.monitor)),
             algorithm,
             hashing: Hashing::of(upstream),
             uses_srv_name: upstream.use_srv_name.unwrap_or(false),
@@ -162,17 +166,6 @@ impl Balancer {
         address.authority(self.uses_srv_name, usual)
     }
 
-    /// Returns whether anyone checks the addresses (reference gateway-3, section E.2).
-    pub fn is_checked(&self) -> bool {
-        let (active, counts) = (&self.checks.active, &self.checks.passive.unhealthy);
-        let intervals = [active.healthy.interval, active.unhealthy.interval];
-        intervals.iter().flatten().any(|seconds| *seconds > 0.0)
-            || [counts.tcp_failures, counts.timeouts, counts.http_failures]
-                .iter()
-                .flatten()
-                .any(|count| *count > 0)
-    }
-
     /// Returns the names whose addresses it wants to be told.
     pub fn names(&self) -> Vec<Arc<str>> {
         self.known().names.keys().cloned().collect()
@@ -198,6 +191,7 @@ impl Balancer {
         if !is_same {
             let generation = known.generation(self.algorithm, Some(&self.generation.load()));
             self.generation.store(Arc::new(generation));
+            self.monitor.changed();
         }
         if known.is_resolved() && self.is_pending() {
             self.is_resolved.send_replace(true);

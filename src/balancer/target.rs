@@ -8,7 +8,7 @@ use crate::domain::kinds::target::{Target, WEIGHT};
 use crate::domain::kinds::typedef;
 
 /// The port of a target that names none (reference gateway-1, section A.5).
-const PORT: u16 = 8000;
+pub const PORT: u16 = 8000;
 
 /// The host and port of a target.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

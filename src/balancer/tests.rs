@@ -26,7 +26,7 @@ fn of_algorithm(algorithm: &str) -> Upstream {
     upstream(json!({"algorithm": algorithm}))
 }
 
-fn target(text: &str, weight: u32) -> Target {
+pub(super) fn target(text: &str, weight: u32) -> Target {
     let id = Uuid::nil();
     let document = json!({
         "id": id, "created_at": 1.0, "updated_at": 1.0, "upstream": {"id": id},

@@ -1,8 +1,8 @@
 //! The control plane: log, writer, Admin API, cluster listener.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
 use tokio::sync::watch;
@@ -17,6 +17,7 @@ use super::sockets::{Kind, Sockets};
 use super::tasks::Tasks;
 use super::{database, origin};
 use crate::admin::auth::Auth;
+use crate::admin::health::Balancers;
 use crate::admin::metrics::MetricsSource;
 use crate::admin::serve::serve;
 use crate::admin::status::{StatusApi, StatusSource, Unready};
@@ -53,6 +54,8 @@ pub struct Control {
     pub writer: Writer,
     /// Who runs what.
     pub fleet: Arc<Fleet>,
+    /// What the data half of a traditional node balances by.
+    pub(super) balancers: Arc<OnceLock<Balancers>>,
     settings: watch::Sender<Arc<Settings>>,
     tasks: Tasks,
 }
@@ -97,7 +100,7 @@ impl Control {
             tasks.spawn(janitor.run(tasks.stopped()));
         }
 
-        let has_cluster = settings.role == Role::ControlPlane;
+        let (has_cluster, balancers) = (settings.role == Role::ControlPlane, Arc::default());
         let (live, mut certificates) = Certificates::new(settings, &clock);
         let identity = has_cluster.then(|| certificates.add_cluster()).transpose()?;
         let of_cluster = identity.clone().map(|identity| (identity, fleet.clone()));
@@ -116,18 +119,17 @@ impl Control {
             &writer,
             (here, has_cluster.then(|| fleet.clone()), &promotion),
             &status_source,
-            (process_log, auth),
+            (process_log, auth, &balancers),
             &clock,
         );
         let mut hall = Hall { tasks: &mut tasks, certificates: certificates.listeners(), sockets };
         let admin = serve_all(&mut hall, settings, Face::Admin, admin_api.router(), &counts)?;
-        let mut status = Vec::new();
+        let (mut status, mut addresses) = (Vec::new(), Vec::new());
         // In a traditional node the data half serves it: it knows the traffic.
         if has_cluster {
             let api = status_api(settings, status_source, &clock);
             status = serve_all(&mut hall, settings, Face::Status, api, &counts)?;
         }
-        let mut addresses = Vec::new();
         if let (Some(promotion), Some(identity)) = (promotion, identity) {
             certificates.add_fleet(fleet.clone());
             let publication = Publication {
@@ -148,7 +150,8 @@ impl Control {
         tasks.spawn(certificates.follow(tasks.stopped()));
         let head = writer.head();
         tracing::info!(seq = head.seq.0, config_hash = %head.config_hash, "control plane serves");
-        Ok(Self { admin, cluster: addresses, status, writer, fleet, settings: live, tasks })
+        let (cluster, settings) = (addresses, live);
+        Ok(Self { admin, cluster, status, writer, fleet, balancers, settings, tasks })
     }
 
     /// Takes over the certificates that these settings name.
@@ -327,7 +330,7 @@ fn admin(
     writer: &Writer,
     (here, fleet, promotion): (ControlPlane, Option<Arc<Fleet>>, &Option<Arc<Keeper>>),
     status: &Arc<StatusSource>,
-    (process_log, auth): (Arc<Guard>, Arc<Auth>),
+    (process_log, auth, balancers): (Arc<Guard>, Arc<Auth>, &Arc<OnceLock<Balancers>>),
     clock: &Clock,
 ) -> Admin {
     let body_max = settings.admin.client_max_body_size;
@@ -345,6 +348,7 @@ fn admin(
         status: status.clone(),
         log: process_log,
         auth,
+        balancers: balancers.clone(),
         clock: clock.clone(),
         options: Options {
             body_bytes_max: usize::try_from(body_max)

@@ -1,7 +1,7 @@
 //! The data plane: cache, cluster link, runtime, proxy, status API.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -21,9 +21,11 @@ use super::tasks::Tasks;
 use super::traffic::Traffic;
 use super::trust;
 use crate::admin::Tells;
+use crate::admin::health::Balancers;
 use crate::admin::metrics::MetricsSource;
 use crate::admin::status::StatusApi;
 use crate::balancer::dns::resolver::resolver;
+use crate::balancer::health::checker::{Checker, CheckerTask, checker};
 use crate::clock::Clock;
 use crate::domain::hash::ConfigHash;
 use crate::pki::cluster::{LiveIdentity, cluster_client_config};
@@ -108,8 +110,12 @@ impl Data {
         clock: Clock,
         writer: &Writer,
         place: (Counts, &Sockets),
+        balancers: &OnceLock<Balancers>,
     ) -> anyhow::Result<Self> {
-        Self::start_from(settings, clock, Some(writer.clone()), place).await
+        let data = Self::start_from(settings, clock, Some(writer.clone()), place).await?;
+        // A second half would be a bug of who starts it, and is not asked.
+        let _ = balancers.set(status::balancers(&data.handle));
+        Ok(data)
     }
 
     async fn start_from(
@@ -123,8 +129,8 @@ impl Data {
         let plugin_state = PluginState::default();
         let (tls, flavour) = (trust::node_tls(settings)?, settings.router_flavour);
         let (resolver, resolving) = resolver(&settings.dns);
-        let names = resolver.clone();
-        let tools = Tools { plugin_state, tls, clock: clock.clone(), flavour, resolver };
+        let (names, (checker, checking)) = (resolver.clone(), health(settings, &clock));
+        let tools = Tools { plugin_state, tls, clock: clock.clone(), flavour, resolver, checker };
         let served = Served::nothing();
         let handle = served.handle.clone();
         let mut start = None;
@@ -142,6 +148,7 @@ impl Data {
         let followed = certificates.listeners().clone();
         let (mut tasks, mut looking_up) = (Tasks::new(), Tasks::new());
         looking_up.spawn(resolving.run(looking_up.stopped()));
+        looking_up.spawn(checking.run(looking_up.stopped()));
         let database = writer.filter(|_| settings.database != Database::Off);
         let database = database.map(|it| -> Reachable { Arc::new(move || it.reaches_log()) });
         let has_database = database.is_some();
@@ -376,4 +383,10 @@ async fn run(
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|error| Err(CompileError { entity: None, reason: error.to_string() }))
+}
+
+/// Returns who checks the health of upstreams, and keeps it over a restart where that is wanted.
+fn health(settings: &Settings, clock: &Clock) -> (Checker, CheckerTask) {
+    let kept = settings.keeps_health.then(|| settings.prefix.join("health_state"));
+    checker(clock.clone(), kept)
 }

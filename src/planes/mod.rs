@@ -57,7 +57,7 @@ const QUIT_DRAIN: Duration = Duration::from_secs(600);
 /// A running node of any role.
 enum Node {
     Control(Control),
-    Data(Data),
+    Data(Box<Data>),
     /// Both halves in one process, without a cluster link between.
     Traditional(Control, Box<Data>),
 }
@@ -253,12 +253,14 @@ impl Node {
         match settings.role {
             Role::ControlPlane => Ok(Self::Control(control(counts).await?)),
             Role::DataPlane => {
-                Ok(Self::Data(Data::start_on(settings, clock, (counts, sockets)).await?))
+                let data = Data::start_on(settings, clock, (counts, sockets)).await?;
+                Ok(Self::Data(Box::new(data)))
             }
             Role::Traditional => {
                 let control = control(counts.clone()).await?;
                 let place = (counts, sockets);
-                let data = Data::start_local(settings, clock, &control.writer, place).await?;
+                let (writer, balancers) = (&control.writer, &control.balancers);
+                let data = Data::start_local(settings, clock, writer, place, balancers).await?;
                 Ok(Self::Traditional(control, Box::new(data)))
             }
         }
@@ -306,7 +308,7 @@ impl Node {
     fn halves(self) -> (Option<Control>, Option<Data>) {
         match self {
             Self::Control(control) => (Some(control), None),
-            Self::Data(data) => (None, Some(data)),
+            Self::Data(data) => (None, Some(*data)),
             Self::Traditional(control, data) => (Some(control), Some(*data)),
         }
     }

@@ -5,12 +5,14 @@ use std::sync::atomic::AtomicBool;
 
 use super::node::{self, Counts, CountsReader};
 use super::served::Served;
+use crate::admin::health::Balancers;
 use crate::admin::metrics::MetricsSource;
 use crate::admin::status::{StatusSource, Unready, Upstreams};
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
 use crate::proxy::listener::ProxyServer;
 use crate::proxy::stream::StreamServer;
+use crate::runtime::Handle;
 use crate::settings::Settings;
 use crate::telemetry::counter;
 
@@ -79,11 +81,17 @@ pub(super) fn upstreams(
     served: &Served,
     clock: &Clock,
 ) -> Upstreams {
-    let (snapshot, handle) = (served.snapshot.clone(), served.handle.clone());
+    let snapshot = served.snapshot.clone();
     Upstreams {
         catalog: catalog.clone(),
         snapshot: Box::new(move || snapshot.borrow().clone()),
-        health: Box::new(move |upstream, host, port| handle.load().health(upstream, host, port)),
+        balancers: balancers(&served.handle),
         node_id: node::id(settings, clock),
     }
+}
+
+/// Returns the balancers of the runtime in force.
+pub(super) fn balancers(handle: &Handle) -> Balancers {
+    let handle = handle.clone();
+    Box::new(move |upstream| handle.load().balancer(upstream).cloned())
 }

@@ -40,5 +40,6 @@ pub(super) fn node_tls(settings: &Settings) -> anyhow::Result<NodeTls> {
     let vouchers = vouchers.context("lua_ssl_trusted_certificate")?;
     let client = settings.tls.client.as_ref();
     let client = client.map(|pair| listen::read_pair(&pair.cert, &pair.key)).transpose();
-    Ok(NodeTls { vouchers, client: client.context("client_ssl_cert")? })
+    let intermediates_max = usize::try_from(settings.tls.verify_depth).unwrap_or(usize::MAX);
+    Ok(NodeTls { vouchers, intermediates_max, client: client.context("client_ssl_cert")? })
 }

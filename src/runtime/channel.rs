@@ -28,6 +28,9 @@ const INTERMEDIATES_MAX: u32 = 1;
 pub struct NodeTls {
     /// Who vouches for upstreams (`lua_ssl_trusted_certificate`).
     pub vouchers: Vouchers,
+    /// How many certificates may stand between a probed upstream's and an authority
+    /// (`lua_ssl_verify_depth`).
+    pub intermediates_max: usize,
     /// What upstreams are shown that ask (`client_ssl`).
     pub client: Option<CertifiedPair>,
 }
@@ -186,7 +189,7 @@ fn wish(service: &Service, named: &Named<'_>) -> Wish {
 }
 
 /// Reads a pair; none when it is in a vault.
-fn client(entity: &Entity) -> Result<Option<CertifiedPair>, CompileError> {
+pub(super) fn client(entity: &Entity) -> Result<Option<CertifiedPair>, CompileError> {
     let certificate: Certificate = decode(entity)?;
     if is_reference(&certificate.cert) || is_reference(&certificate.key) {
         return Ok(None);

@@ -87,7 +87,7 @@ impl Runtime {
         next.config_hash = config_hash;
         let changes = Changes::between(&before, config);
         let scopes = next.instances.follow(&changes, tools)?;
-        let names = next.upstreams.follow(&changes, &tools.resolver)?;
+        let names = next.upstreams.follow(&changes, tools)?;
         let channels = &mut next.channels;
         let mut maker = ChannelMaker { config, node: &tools.tls, clock: &tools.clock, channels };
         let services = next.services.follow(&changes, &next.upstreams, &names, &mut maker)?;

@@ -18,6 +18,7 @@ mod destinations;
 mod handle;
 mod instances;
 mod people;
+mod probing;
 mod services;
 
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::balancer::dns::resolver::Resolver;
-use crate::balancer::health::TargetHealth;
+use crate::balancer::health::checker::Checker;
 use crate::balancer::{Balancer, Peer};
 use crate::clock::Clock;
 use crate::domain::config::Config;
@@ -40,6 +41,7 @@ use crate::router::Router;
 use channel::Channels;
 use destinations::Destinations;
 use instances::Instances;
+use probing::ProbeTls;
 use services::{Services, Upstreams};
 
 pub use chain::{Chain, Slot};
@@ -118,6 +120,7 @@ pub struct UpstreamTarget {
     pub client_certificate: Option<Uuid>,
     /// Who gets the next request.
     pub balancer: Arc<Balancer>,
+    probe_tls: Option<ProbeTls>,
 }
 
 /// What compiling needs beside the config.
@@ -133,6 +136,8 @@ pub struct Tools {
     pub flavour: Flavour,
     /// Who tells balancers what names stand for.
     pub resolver: Resolver,
+    /// Who probes their addresses and tells of their health.
+    pub checker: Checker,
 }
 
 /// Why a config cannot be served.
@@ -156,10 +161,9 @@ impl Runtime {
         &self.certificates.names
     }
 
-    /// Returns how a target of an upstream does.
-    pub fn health(&self, upstream: Uuid, host: &str, port: u16) -> TargetHealth {
-        let upstream = self.upstreams.find(upstream);
-        upstream.map_or_else(TargetHealth::unchecked, |it| it.balancer.health(host, port))
+    /// Returns the balancer of an upstream.
+    pub fn balancer(&self, upstream: Uuid) -> Option<&Arc<Balancer>> {
+        self.upstreams.find(upstream).map(|target| &target.balancer)
     }
 }
 

@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::changes::{Changes, Ids, decode};
 use super::channel::ChannelMaker;
-use super::{CompileError, Host, ServiceTarget, UpstreamTarget};
-use crate::balancer::dns::resolver::Resolver;
+use super::probing::ProbeTls;
+use super::{CompileError, Host, ServiceTarget, Tools, UpstreamTarget};
 use crate::balancer::{Balancer, Peer};
 use crate::domain::entity::{Entity, Key};
 use crate::domain::kinds::{ca_certificate, certificate, service, target, upstream};
@@ -35,13 +35,18 @@ impl Upstreams {
     pub(super) fn follow(
         &mut self,
         changes: &Changes<'_>,
-        resolver: &Resolver,
+        tools: &Tools,
     ) -> Result<BTreeSet<Arc<str>>, CompileError> {
         let mut ids: Ids = changes.of(upstream::KIND).iter().map(|changed| changed.id).collect();
         for changed in changes.of(target::KIND) {
             for entity in changed.old.iter().chain(&changed.new) {
                 ids.insert(decode::<target::Target>(entity)?.upstream.id);
             }
+        }
+        for changed in changes.of(certificate::KIND) {
+            let key = Key { kind: certificate::KIND, id: changed.id };
+            let showing = changes.referring(key, upstream::KIND, "client_certificate");
+            ids.extend(showing.map(Entity::id));
         }
         let mut names = BTreeSet::new();
         let mut renewed = Vec::new();
@@ -53,7 +58,7 @@ impl Upstreams {
             }
             let key = Key { kind: upstream::KIND, id };
             if let Some(entity) = changes.config.find(key) {
-                renewed.push(build_upstream(entity, old.map(|(_, old)| old), changes, resolver)?);
+                renewed.push(build_upstream(entity, old.map(|(_, old)| old), changes, tools)?);
             }
         }
         for (name, target) in renewed {
@@ -69,20 +74,21 @@ fn build_upstream(
     entity: &Entity,
     old: Option<Arc<UpstreamTarget>>,
     changes: &Changes<'_>,
-    resolver: &Resolver,
+    tools: &Tools,
 ) -> Result<(Arc<str>, Arc<UpstreamTarget>), CompileError> {
     let upstream: upstream::Upstream = decode(entity)?;
     let targets = changes.referring(entity.key(), target::KIND, "upstream");
     let targets = targets.map(decode).collect::<Result<Vec<target::Target>, _>>()?;
     let balancer = Balancer::build(&upstream, &targets, old.as_ref().map(|old| &*old.balancer));
-    if old.is_none() && balancer.is_checked() {
-        tracing::warn!(upstream = upstream.name, "health checks do not run yet");
-    }
     let balancer = Arc::new(balancer);
-    resolver.follow(&balancer);
+    let old_tls = old.as_ref().and_then(|old| old.probe_tls.as_ref());
+    let probe = balancer.checks.probe.as_ref();
+    let probe_tls = ProbeTls::make(&upstream, probe, changes, old_tls, tools)?;
+    tools.resolver.follow(&balancer);
+    tools.checker.follow(&balancer, probe_tls.as_ref().and_then(ProbeTls::config));
     let (id, host_header) = (upstream.id, upstream.host_header);
     let client_certificate = upstream.client_certificate.map(|reference| reference.id);
-    let target = UpstreamTarget { id, host_header, client_certificate, balancer };
+    let target = UpstreamTarget { id, host_header, client_certificate, balancer, probe_tls };
     Ok((upstream.name.into(), Arc::new(target)))
 }
 

@@ -52,6 +52,7 @@ impl Settings {
                 "store" => UnsupportedPlugins::Store,
                 _ => UnsupportedPlugins::Refuse,
             },
+            keeps_health: reader.text("health_state") == "keep",
             router_flavour: Flavour::named(reader.text("router_flavor")).unwrap_or_default(),
             vaults: values.list("vaults").to_vec(),
             vault_env_prefix: values.text("vault_env_prefix").map(str::to_owned),

@@ -80,6 +80,8 @@ pub struct Settings {
     pub plugins: Vec<String>,
     /// What becomes of enabled plugins that this version has no handler for.
     pub unsupported_plugins: UnsupportedPlugins,
+    /// Whether addresses that are down stay so over a restart.
+    pub keeps_health: bool,
     /// How routes are written and matched.
     pub router_flavour: Flavour,
     /// The vaults that may be used: names, or `bundled`.

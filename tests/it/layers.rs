@@ -48,7 +48,7 @@ const DOORS: &[(&str, &[&str])] = &[
     // Archives of the log are compressed as files of snapshots are.
     ("flate2", &["snapshot", "log"]),
     // Why an upstream ended a stream, which hyper does not tell.
-    ("h2", &["proxy"]),
+    ("h2", &["proxy", "balancer"]),
     ("hickory_resolver", &["balancer"]),
     // The cluster listener and the Admin listener serve HTTP over connections of their own.
     ("hyper", &["proxy", "wire", "admin"]),

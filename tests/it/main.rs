@@ -31,6 +31,7 @@ mod forward_proxy;
 mod forwarded;
 mod grpc;
 mod harness;
+mod health;
 mod history;
 mod http;
 mod kong_dialect;

@@ -84,7 +84,7 @@ pub(crate) fn server_config(
 }
 
 /// Starts an upstream that tells of each request with which name and certificate it came.
-async fn upstream(pair: &Pair, clients: Option<&Authority>) -> SocketAddr {
+pub(crate) async fn upstream(pair: &Pair, clients: Option<&Authority>) -> SocketAddr {
     let acceptor = TlsAcceptor::from(Arc::new(server_config(pair, clients)));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

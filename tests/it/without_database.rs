@@ -10,16 +10,16 @@ use crate::harness::{Directory, poll};
 use crate::http::{self, Answer, Upstream};
 
 /// A node that ends with this value.
-struct Node {
+pub(crate) struct Node {
     process: Child,
-    proxy: SocketAddr,
-    admin: SocketAddr,
+    pub(crate) proxy: SocketAddr,
+    pub(crate) admin: SocketAddr,
     status: SocketAddr,
 }
 
 impl Node {
     /// Starts a node that is configured by a file.
-    fn start(directory: &Directory, tree: &Value) -> Self {
+    pub(crate) fn start(directory: &Directory, tree: &Value) -> Self {
         let file = directory.path().join("kong.json");
         std::fs::write(&file, tree.to_string()).unwrap();
         // Bound at once, so that no two are the same.
@@ -40,7 +40,7 @@ impl Node {
         Self { process, proxy, admin, status }
     }
 
-    async fn until(&self, address: SocketAddr, path: &str, status: u16) -> Answer {
+    pub(crate) async fn until(&self, address: SocketAddr, path: &str, status: u16) -> Answer {
         let asked = poll(async || {
             http::get(address, path).await.ok().filter(|answer| answer.status == status)
         });

@@ -142,6 +142,7 @@ impl App {
             status: status_source(),
             log: Arc::new(Guard::silent(Level::Notice)),
             auth: Arc::new(auth),
+            balancers: Arc::default(),
             clock,
             options,
         });

@@ -147,7 +147,8 @@ async fn entities_cannot_be_written() {
     }
     let answer =
         app.send("PUT", "/upstreams/u.test/targets/10.0.0.1:80/healthy", Value::Null).await;
-    let text = json!({"message": "no healthchecker found for u.test"});
+    // It carries no traffic here.
+    let text = json!({"message": "Upstream u.test has no balancer"});
     assert_eq!((answer.status.as_u16(), answer.json()), (400, text));
     let by_address = "/upstreams/u.test/targets/10.0.0.1:80/10.0.0.1:80/unhealthy";
     assert_eq!(app.send("PUT", by_address, Value::Null).await.status, 400);

@@ -83,7 +83,7 @@ impl Balancer {
 
     fn address_report(&self, member: &Member) -> AddressReport {
         let Member { address, weight } = member;
-        let health = match (self.is_checked(), address.health.available()) {
+        let health = match (self.checks.is_on, address.health.available()) {
             (false, _) => Health::Off,
             (true, true) => Health::Healthy,
             (true, false) => Health::Unhealthy,

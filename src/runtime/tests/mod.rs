@@ -25,7 +25,8 @@ fn tools() -> Tools {
 
 fn tools_of(flavour: Flavour) -> Tools {
     let (plugin_state, tls) = (PluginState::default(), NodeTls::default());
-    Tools { plugin_state, tls, clock: Clock::System, flavour, resolver: Resolver::nowhere() }
+    let (resolver, checker) = (Resolver::nowhere(), Checker::nowhere());
+    Tools { plugin_state, tls, clock: Clock::System, flavour, resolver, checker }
 }
 
 fn entity(kind: Kind, id: u128, mut document: Value) -> Entity {

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use hybridctl::balancer::dns::resolver::Resolver;
+use hybridctl::balancer::health::checker::Checker;
 use hybridctl::clock::Clock;
 use hybridctl::domain::canonical::Document;
 use hybridctl::domain::catalog::Catalog;
@@ -154,7 +155,14 @@ fn measure(shape: &Shape, count: usize) -> anyhow::Result<()> {
     let flavour = shape.flavour;
     let (plugin_state, tls) = (PluginState::default(), NodeTls::default());
     let resolver = Resolver::nowhere();
-    let tools = Tools { plugin_state, tls, clock: Clock::System, flavour, resolver };
+    let tools = Tools {
+        plugin_state,
+        tls,
+        clock: Clock::System,
+        flavour,
+        resolver,
+        checker: Checker::nowhere(),
+    };
     let mut config = Config::default();
     for number in 0..count {
         config.apply(&catalog, &Change::Upserted(entity(&catalog, shape, number, "a")?));
