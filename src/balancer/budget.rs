@@ -1,7 +1,8 @@
 //! A bound on retries, so that an upstream in trouble is not asked several times as much.
 //!
-//! Within ten seconds an upstream gets [`FLOOR`] retries, and one more for each five requests. Kong
-//! has no bound; the floor lets small numbers behave as its do.
+//! Requests that were sent and failed are sent again [`FLOOR`] times within ten seconds, and once more
+//! for each request. Kong has no bound. An upstream of which everything fails is asked twice as much
+//! as without retries, not six times; connections that are refused burden nobody, and do not count.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
@@ -11,9 +12,6 @@ const WINDOW_SECONDS: u64 = 10;
 
 /// The retries of a window that need no requests to stand for them.
 const FLOOR: u32 = 100;
-
-/// How many requests allow one more retry.
-const REQUESTS_PER_RETRY: u32 = 5;
 
 /// The requests and retries of the present window. Counts of cores that meet at its turn may be
 /// lost, which a bound like this one bears.
@@ -44,7 +42,7 @@ impl RetryBudget {
     /// Counts a retry; returns whether it is within the bound.
     pub fn allow_retry(&self, now: Instant) -> bool {
         self.turn(now);
-        let allowed = FLOOR + self.requests.load(Ordering::Relaxed) / REQUESTS_PER_RETRY;
+        let allowed = FLOOR.saturating_add(self.requests.load(Ordering::Relaxed));
         let is_allowed = self.retries.load(Ordering::Relaxed) < allowed;
         if is_allowed {
             self.retries.fetch_add(1, Ordering::Relaxed);
@@ -73,7 +71,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn retries_are_a_fifth_of_requests_above_a_floor() {
+    fn there_is_a_retry_for_each_request_above_a_floor() {
         let budget = RetryBudget::new();
         let allowed =
             |budget: &RetryBudget, now| (0..10_000).filter(|_| budget.allow_retry(now)).count();
@@ -81,7 +79,7 @@ mod tests {
         for _ in 0..1_000 {
             budget.count_request(budget.origin);
         }
-        assert_eq!(allowed(&budget, budget.origin), 200);
+        assert_eq!(allowed(&budget, budget.origin), 1_000);
         let later = budget.origin + Duration::from_secs(10);
         assert_eq!(allowed(&budget, later), 100);
     }

@@ -12,7 +12,9 @@ use super::failure;
 use super::headers::{Line, request_head};
 use super::settings::ProxySettings;
 use super::tries::Tries;
-use super::upstream::{PeerAddress, PeerTls, Pool, RequestBody, Timeouts, UpstreamResponse};
+use super::upstream::{
+    PeerAddress, PeerTls, Pool, RequestBody, Timeouts, UpstreamError, UpstreamResponse,
+};
 use crate::balancer::dns::core::CoreResolver;
 use crate::clock::Clock;
 use crate::domain::kinds::route::Route;
@@ -95,8 +97,10 @@ pub(super) async fn send(
     };
     let mut tries = Tries::new(transport, exchange, forwarding);
     let mut last = None;
-    for attempt in 0..=service.retries.unwrap_or(RETRIES) {
-        if attempt > 0 && !tries.may_retry() {
+    for _ in 0..=service.retries.unwrap_or(RETRIES) {
+        // Who refuses a connection is not burdened by it: only what was sent is counted.
+        let was_sent = last.as_ref().is_some_and(|error: &UpstreamError| error.request_sent);
+        if was_sent && !tries.may_repeat() {
             break;
         }
         let chosen = match tries.next(&transport.resolver).await {

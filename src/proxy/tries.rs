@@ -78,8 +78,8 @@ impl<'r> Tries<'r> {
         Self::Upstream { upstream, hash, tried: Tried::default() }
     }
 
-    /// Returns whether one more try is within what the upstream may get.
-    pub(super) fn may_retry(&self) -> bool {
+    /// Returns whether a request may be sent once more within what the upstream may get.
+    pub(super) fn may_repeat(&self) -> bool {
         match self {
             Self::Host { .. } => true,
             Self::Upstream { upstream, .. } => {

@@ -397,5 +397,6 @@ async fn a_reload_serves_the_same_addresses_and_ends_no_session() {
     let lines = lines(&mut cluster).await;
     let connections = lines.iter().filter(|line| line["protocol"] == "TCP");
     assert!(connections.clone().all(|line| line["status"] == 200), "{lines:?}");
-    assert_eq!(connections.count(), 2);
+    // A look whether somebody still listens may have become a session, too.
+    assert_eq!(connections.filter(|line| line["bytes_received"] != 0).count(), 2);
 }

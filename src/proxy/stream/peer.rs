@@ -29,10 +29,7 @@ pub(super) async fn connect_tcp(
     let service = &target.service.service;
     let timeouts = timeouts(service);
     let mut tries = tries(session, target);
-    for attempt in 0..=service.retries.unwrap_or(RETRIES) {
-        if attempt > 0 && !tries.may_retry() {
-            break;
-        }
+    for _ in 0..=service.retries.unwrap_or(RETRIES) {
         let chosen = choose(core, session, target, &mut tries).await?;
         let host = tries.host(&chosen, 0);
         let tls = tls(&target.service, without_port(&host))?;
