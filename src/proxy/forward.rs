@@ -90,11 +90,7 @@ pub(super) async fn send(
         buffer(settings, exchange).await?;
     }
     let target = target(exchange, forwarding);
-    let mut body = match std::mem::replace(&mut exchange.body, ExchangeBody::Empty) {
-        ExchangeBody::Empty => RequestBody::None,
-        ExchangeBody::Bytes(bytes) => RequestBody::Bytes(bytes),
-        stream => RequestBody::Boxed(Box::pin(Erased(stream))),
-    };
+    let mut body = take_body(exchange);
     let mut tries = Tries::new(transport, exchange, forwarding);
     let mut last = None;
     for _ in 0..=service.retries.unwrap_or(RETRIES) {
@@ -145,6 +141,14 @@ pub(super) async fn send(
         }
     }
     Err(failure::of_tries(last.as_ref()).into())
+}
+
+fn take_body(exchange: &mut Exchange) -> RequestBody {
+    match std::mem::replace(&mut exchange.body, ExchangeBody::Empty) {
+        ExchangeBody::Empty => RequestBody::None,
+        ExchangeBody::Bytes(bytes) => RequestBody::Bytes(bytes),
+        stream => RequestBody::Boxed(Box::pin(Erased(stream))),
+    }
 }
 
 pub(super) fn timeouts(service: &Service) -> Timeouts {
