@@ -4,7 +4,7 @@
 //! Invariants:
 //! - a data plane that is refused or passed over keeps what it serves, and a log line and its row
 //!   in the fleet say why;
-//! - log lines have the texts of Kong 3.9. Where those of the seed document differ, its reason
+//! - log lines have the texts of Kong 3.9. Where those of Kong's manual differ, its reason
 //!   follows behind.
 
 pub mod downgrade;

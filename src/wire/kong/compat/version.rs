@@ -66,7 +66,7 @@ pub fn check(control: &str, data: &str) -> Result<Option<Line>, Line> {
     }))
 }
 
-/// Adds the reason that the seed document names to Kong's text.
+/// Adds the reason that Kong's manual names to Kong's text.
 fn refused(what: String, control: &str, data: &str) -> Line {
     let reason = format!("version mismatches, CP version: {control} DP version: {data}");
     Line::new(Level::Error, format!("{what}: {reason}"))
@@ -151,7 +151,7 @@ mod tests {
         }
     }
 
-    /// The examples of the seed document, under "Version compatibility".
+    /// The examples of Kong's manual, under "Version compatibility".
     #[test]
     fn for_example_a_kong_gateway_oss_v2_5_2_control_plane() {
         let cases = [

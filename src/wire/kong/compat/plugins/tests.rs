@@ -1,4 +1,4 @@
-//! Each row of the tables of sections 6.2 and 6.3, and the examples of the seed document.
+//! Each row of the tables of sections 6.2 and 6.3, and the examples of Kong's manual.
 
 use std::sync::LazyLock;
 
@@ -194,7 +194,7 @@ fn configured_plugins_means_any_plugin_that_is_either_enabled_globally_or_config
     assert!(!blocks(vec![service(false), route(), key_auth(json!({"route": {"id": id(2)}}))]));
 }
 
-/// The examples of the seed document: `plugin1` is configured by a route.
+/// The examples of Kong's manual: `plugin1` is configured by a route.
 #[test]
 fn for_example_if_a_kong_gateway_oss_control_plane_has_plugin1_v1_1_1_and_plugin2_v2_1_0() {
     let control = set(&[("plugin1", "1.1.1"), ("plugin2", "2.1.0")]);
