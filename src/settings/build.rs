@@ -229,6 +229,7 @@ impl Reader<'_> {
                 "kong" => ClusterProtocol::Kong,
                 _ => ClusterProtocol::Auto,
             },
+            legacy_data_planes: self.values.flag("cluster_legacy_data_planes"),
             snapshot_mirror: self.values.text("cluster_snapshot_mirror").map(str::to_owned),
             db_update_frequency: self.seconds("db_update_frequency"),
         }

@@ -21,6 +21,7 @@ pub const ALL: &[Property] = &[
     Property::new("cluster_snapshot_mirror", Text, None),
     Property::new("cluster_trusted_cert", List, None),
     Property::new("cluster_protocol", Enum(&["auto", "native", "kong"]), Some("auto")),
+    Property::new("cluster_legacy_data_planes", Flag, Some("off")),
     // The node.
     Property::new("prefix", Text, Some("/usr/local/kong/")),
     Property::new(

@@ -1,0 +1,1 @@
+//! What is said to data planes of 2.8, in tables.
