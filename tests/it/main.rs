@@ -34,6 +34,7 @@ mod harness;
 mod health;
 mod history;
 mod http;
+mod kong28;
 mod kong_dialect;
 mod kong_wire;
 mod layers;
