@@ -245,6 +245,7 @@ impl<'a> Guest<'a> {
 
 /// Says that a data plane of another major version is let in.
 fn admitted(version: &str) -> Line {
-    let text = format!("data plane version {} is let in (cluster_legacy_data_planes)", shown(version));
+    let text =
+        format!("data plane version {} is let in (cluster_legacy_data_planes)", shown(version));
     Line::new(Level::Notice, text)
 }

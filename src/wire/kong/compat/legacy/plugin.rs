@@ -73,11 +73,7 @@ const FIELDS: &[(&str, &str, Rule)] = &[
         "header_type",
         Rule::Nearest(&["preserve", "ignore", "b3", "b3-single", "w3c", "jaeger", "ot"]),
     ),
-    (
-        "zipkin",
-        "default_header_type",
-        Rule::Nearest(&["b3", "b3-single", "w3c", "jaeger", "ot"]),
-    ),
+    ("zipkin", "default_header_type", Rule::Nearest(&["b3", "b3-single", "w3c", "jaeger", "ot"])),
     ("zipkin", "http_span_name", Rule::Lost(Text("method"))),
     ("zipkin", "connect_timeout", Rule::Lost(Number(2000))),
     ("zipkin", "send_timeout", Rule::Lost(Number(5000))),

@@ -57,10 +57,12 @@ fn priority(told: &[Told]) -> Result<Option<i64>, String> {
     });
     let Some(first) = lengths.next() else { return Ok(None) };
     if told.iter().any(|told| matches!(told, Told::Pattern(_))) || lengths.any(|it| it != first) {
-        return Err("'paths' has a prefix with signs that 2.8 takes for a pattern, beside a pattern \
+        return Err(
+            "'paths' has a prefix with signs that 2.8 takes for a pattern, beside a pattern \
                     or another such prefix of another length, which it would rank otherwise; \
                     make them routes of their own"
-            .to_owned());
+                .to_owned(),
+        );
     }
     Ok(Some(SPELT_PRIORITY.saturating_add(i64::try_from(first).unwrap_or_default())))
 }
