@@ -186,7 +186,16 @@ async fn write_all(cluster: &Cluster) {
     cluster.put("/upstreams/u.local", json!({"hash_on": "ip"})).await;
     let target = json!({"target": "10.0.0.1:80"});
     assert_eq!(cluster.call("POST", "/upstreams/u.local/targets", &target).await.status, 201);
-    cluster.put("/services/s", json!({"host": "u.local", "path": "/base"})).await;
+    let (cert, key) = cluster.directory.pair("served");
+    let read = |path: String| std::fs::read_to_string(path).unwrap();
+    let id = "c1a3b6f0-0000-4000-8000-000000000001";
+    let body = json!({"cert": read(cert), "key": read(key), "snis": ["a.test", "*.wild.test"]});
+    cluster.put(&format!("/certificates/{id}"), body).await;
+    let root = include_str!("../fixtures/pki/pki-root.crt");
+    let authority = cluster.call("POST", "/ca_certificates", &json!({"cert": root})).await.json();
+    let body = json!({"host": "u.local", "path": "/base", "protocol": "https", "tls_verify": true,
+        "ca_certificates": [authority["id"]], "client_certificate": {"id": id}});
+    cluster.put("/services/s", body).await;
     cluster.put("/services/off", json!({"host": "h", "enabled": false})).await;
     let service = json!({"name": "s"});
     cluster
@@ -252,6 +261,9 @@ async fn a_data_plane_of_2_8_gets_what_it_knows_and_says_that_it_serves_it() {
     assert_eq!(table["plugins"].as_array().unwrap().len(), plugins().len());
     for kind in ["keys", "key_sets", "vaults"] {
         assert!(table.get(kind).is_none(), "{kind}");
+    }
+    for kind in ["certificates", "snis", "ca_certificates", "targets", "jwt_secrets", "acls"] {
+        assert!(table[kind].is_array(), "{kind}");
     }
 
     let paths = |name: &str| {

@@ -245,7 +245,10 @@ impl<'a> Guest<'a> {
 
 /// Says that a data plane of another major version is let in.
 fn admitted(version: &str) -> Line {
-    let text =
-        format!("data plane version {} is let in (cluster_legacy_data_planes)", shown(version));
+    let text = format!(
+        "data plane version {} is let in (cluster_legacy_data_planes); it prefers routes as \
+         router_flavor = traditional does",
+        shown(version)
+    );
     Line::new(Level::Notice, text)
 }

@@ -23,9 +23,11 @@ const FIELDS: &[(&str, &str, Rule)] = &[
     // Without its headers a probe may say that a good target is bad.
     ("upstreams", "healthchecks.active.headers", Rule::Only(Empty)),
     ("jwt_secrets", "algorithm", Rule::OneOf(JWT)),
-    // Without a database it believes a key for ever. Tokens have an end of their own.
+    // Without a database it believes a key for ever. Tokens have an end of their own, and what is
+    // stored for an authority harms nobody.
     ("keyauth_credentials", "ttl", Rule::Only(No)),
     ("oauth2_tokens", "ttl", Rule::Gone),
+    ("acme_storage", "ttl", Rule::Gone),
 ];
 
 /// Changes one entity.
