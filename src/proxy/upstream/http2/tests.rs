@@ -105,7 +105,7 @@ async fn calls_share_a_connection_and_keep_their_trailers() {
             async move {
                 let answer = call(&pool, &peer, text).await;
                 assert_eq!((answer.status, answer.version), (StatusCode::OK, Version::HTTP_2));
-                assert_eq!(answer.headers["content-type"], "application/grpc");
+                assert_eq!(answer.headers.get("content-type").unwrap(), "application/grpc");
                 let body = answer.body.collect().await.unwrap();
                 assert_eq!(body.trailers().unwrap()["grpc-status"], "0");
                 assert_eq!(body.to_bytes(), text);
