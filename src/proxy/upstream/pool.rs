@@ -93,7 +93,7 @@ impl Pool {
     pub async fn send(
         &self,
         peer: &PeerAddress,
-        head: &UpstreamHead,
+        head: &mut UpstreamHead,
         body: &mut RequestBody,
         timeouts: Timeouts,
     ) -> Result<UpstreamResponse, UpstreamError> {
@@ -128,7 +128,7 @@ impl Pool {
         &self,
         peer: &PeerAddress,
         key: PeerKey,
-        head: &UpstreamHead,
+        head: &mut UpstreamHead,
         body: &mut RequestBody,
         timeouts: Timeouts,
     ) -> Result<UpstreamResponse, UpstreamError> {

@@ -87,7 +87,7 @@ async fn send(
     let mut head = UpstreamHead::new(&Method::POST, "/pkg.S/Call");
     head.append_own("host: ", b"up.test");
     let timeouts = Timeouts { connect_ms: 5_000, write_ms: 5_000, read_ms };
-    pool.send(peer, &head, body, timeouts).await
+    pool.send(peer, &mut head, body, timeouts).await
 }
 
 async fn call(pool: &Pool, peer: &PeerAddress, text: &'static str) -> UpstreamResponse {
