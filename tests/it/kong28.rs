@@ -2,7 +2,8 @@
 //! `cluster_legacy_data_planes`. The data plane here speaks as 2.8.5 does, and checks what it is
 //! sent by the fields that 2.8.5's schemas have: what it does not know is an error, unless it is null.
 
-use std::sync::LazyLock;
+#[path = "../../src/wire/kong/compat/legacy/tests/known.rs"]
+mod known;
 
 use serde_json::{Value, json};
 
@@ -10,11 +11,6 @@ use crate::harness::{Cluster, poll};
 use crate::kong_wire::{BINARY, CLOSE, DataWire, PING, PONG, dial};
 
 const NODE: &str = "af89a707-0000-4000-8000-000000000028";
-
-/// The fields of 2.8.5 by kind and by plugin; a list holds the texts that a field may have.
-static FIELDS: LazyLock<Value> = LazyLock::new(|| {
-    serde_json::from_str(include_str!("../fixtures/kong-2.8/fields.json")).unwrap()
-});
 
 async fn control(legacy: bool) -> Cluster {
     let mut settings =
@@ -39,74 +35,13 @@ async fn attach(cluster: &Cluster, version: &str, without: &str) -> DataWire {
     wire.write(request.as_bytes()).await;
     let head = wire.head().await;
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-    let plugins =
-        FIELDS["plugins"].as_object().unwrap().iter().filter(|(name, _)| *name != without);
+    let plugins = known::plugins().into_iter().filter(|(name, _)| *name != without);
     let plugins: Vec<_> =
-        plugins.map(|(name, of)| json!({"name": name, "version": of["version"]})).collect();
+        plugins.map(|(name, version)| json!({"name": name, "version": version})).collect();
     let info = json!({"type": "basic_info", "plugins": plugins});
     wire.send(BINARY, info.to_string().as_bytes()).await;
     wire.send(PING, &[]).await;
     wire
-}
-
-/// Returns what 2.8 does not take of a table.
-fn faults(table: &Value) -> Vec<String> {
-    let mut faults = Vec::new();
-    for (kind, rows) in table.as_object().unwrap() {
-        let known = &FIELDS["entities"][kind];
-        match kind.as_str() {
-            "_format_version" if ["1.1", "2.1"].contains(&rows.as_str().unwrap()) => continue,
-            "_transform" => continue,
-            _ if known.is_null() => {
-                faults.push(format!("{kind}: unknown field"));
-                continue;
-            }
-            _ => {}
-        }
-        for row in rows.as_array().unwrap() {
-            let mut row = row.clone();
-            if kind == "plugins" {
-                let of = &FIELDS["plugins"][row["name"].as_str().unwrap()];
-                let config = row.as_object_mut().unwrap().remove("config").unwrap();
-                let at = format!("plugins.{}", row["name"].as_str().unwrap());
-                differs(&format!("{at}.config"), &config, &of["config"], &mut faults);
-                differs(
-                    &format!("{at}.protocols"),
-                    &row["protocols"],
-                    &of["protocols"],
-                    &mut faults,
-                );
-            }
-            differs(kind, &row, known, &mut faults);
-            for path in row["paths"].as_array().into_iter().flatten() {
-                if !path.as_str().unwrap().starts_with('/') {
-                    faults.push(format!("{kind}.paths: should start with: /"));
-                }
-            }
-        }
-    }
-    faults
-}
-
-fn differs(at: &str, value: &Value, known: &Value, faults: &mut Vec<String>) {
-    match (value, known) {
-        (Value::Null, _) => {}
-        (Value::Array(items), _) => items.iter().for_each(|it| differs(at, it, known, faults)),
-        (Value::Object(fields), Value::Object(known)) => {
-            for (name, value) in fields {
-                let at = format!("{at}.{name}");
-                match known.get(name) {
-                    Some(known) => differs(&at, value, known, faults),
-                    None if value.is_null() => {}
-                    None => faults.push(format!("{at}: unknown field")),
-                }
-            }
-        }
-        (Value::String(_), Value::Array(texts)) if !texts.contains(value) => {
-            faults.push(format!("{at}: expected one of: {known}"));
-        }
-        _ => {}
-    }
 }
 
 async fn row(cluster: &Cluster, wanted: impl Fn(&Value) -> bool) -> Value {
@@ -255,7 +190,7 @@ async fn a_data_plane_of_2_8_gets_what_it_knows_and_says_that_it_serves_it() {
     let mut wire = attach(&cluster, "2.8.5", "").await;
     let message = wire.reconfigure().await;
     let table = &message["config_table"];
-    assert_eq!(faults(table), [""; 0]);
+    assert_eq!(known::faults(table), [""; 0]);
     assert_eq!((&table["_format_version"], &table["_transform"]), (&json!("2.1"), &json!(false)));
     assert_eq!(message["hashes"].as_object().unwrap().len(), 6);
     assert_eq!(table["plugins"].as_array().unwrap().len(), plugins().len());

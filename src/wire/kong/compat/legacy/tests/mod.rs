@@ -1,6 +1,9 @@
 //! What is said to data planes of 2.8, in tables. Each was held against the schemas and the router
 //! of Kong 2.8.5.
 
+mod fields;
+mod known;
+
 use serde_json::{Value, json};
 
 use super::path::{Told, tell};
