@@ -141,14 +141,14 @@ pub(super) fn request_head(
     }
     match upgrade(headers).filter(|_| seen.upgrade) {
         Some(wanted) => {
-            head.append_own("connection: ", b"keep-alive, Upgrade");
-            head.append_own("upgrade: ", wanted.as_bytes());
+            head.append_line("connection: ", b"keep-alive, Upgrade");
+            head.append_line("upgrade: ", wanted.as_bytes());
         }
-        None => head.append_own("connection: ", b"keep-alive"),
+        None => head.append_line("connection: ", b"keep-alive"),
     }
     let trailers = headers.get(header::TE).filter(|_| seen.te).and_then(|te| te.to_str().ok());
     if trailers.is_some_and(names_trailers) {
-        head.append_own("te: ", b"trailers");
+        head.append_line("te: ", b"trailers");
     }
     if seen.cookie {
         let crumbs = headers.get_all(header::COOKIE);
@@ -157,7 +157,7 @@ pub(super) fn request_head(
     }
     append_forwarded(settings, exchange, line, seen, &mut head);
     if settings.upstream_request_id {
-        head.append_own("x-kong-request-id: ", exchange.id.as_str().as_bytes());
+        head.append_line("x-kong-request-id: ", exchange.id.as_str().as_bytes());
     }
     head
 }
@@ -213,7 +213,7 @@ fn append_forwarded(
     let trusted =
         |name: &HeaderName| exchange.forwarded.trusted.then(|| headers.get(name)).flatten();
     let mut append = |start: &'static str, name: &HeaderName, own: &[u8]| {
-        head.append_own(start, trusted(name).map_or(own, HeaderValue::as_bytes));
+        head.append_line(start, trusted(name).map_or(own, HeaderValue::as_bytes));
     };
     let scheme: &[u8] = if exchange.connection.tls { b"https" } else { b"http" };
     append("x-forwarded-proto: ", &X_FORWARDED_PROTO, scheme);
@@ -235,9 +235,9 @@ fn append_forwarded(
         hops.push(exchange.connection.peer_text.as_bytes());
         head.append_joined(b"x-forwarded-for", &hops);
     } else {
-        head.append_own("x-forwarded-for: ", client.as_bytes());
+        head.append_line("x-forwarded-for: ", client.as_bytes());
     }
-    head.append_own("x-real-ip: ", client.as_bytes());
+    head.append_line("x-real-ip: ", client.as_bytes());
     let own: [&[u8]; 3] =
         [version_text(exchange.request.version).as_bytes(), b" ", SERVER.as_bytes()];
     if seen.via {
@@ -295,7 +295,7 @@ fn append_via(headers: &mut Headers, is_http2: bool) {
             headers.insert(header::VIA, joined);
         }
     } else {
-        headers.insert(header::VIA, own);
+        headers.append(header::VIA, own);
     }
 }
 
@@ -308,21 +308,28 @@ pub(super) fn decorate(
     config_hash: &ConfigHash,
 ) {
     let times = &exchange.times;
+    // An upstream that has such headers is a gateway of this kind itself: only then ours have
+    // something to replace.
+    let is_again = headers.iter().any(|(name, _)| name.as_str().starts_with("x-kong-"));
+    let put = |headers: &mut Headers, name, value| match is_again {
+        true => headers.insert(name, value),
+        false => headers.append(name, value),
+    };
     if upstream {
         if own.via {
             append_via(headers, exchange.is_http2() && exchange.is_grpc());
         }
         if own.server && !headers.contains_key(header::SERVER) {
-            headers.insert(header::SERVER, HeaderValue::from_static(SERVER));
+            headers.append(header::SERVER, HeaderValue::from_static(SERVER));
         }
         if let (Some(sent), Some(answered)) = (times.sent, times.answered) {
             let waited = answered.saturating_duration_since(sent);
             if own.upstream_latency {
-                headers.insert(X_KONG_UPSTREAM_LATENCY, millis(waited));
+                put(headers, X_KONG_UPSTREAM_LATENCY, millis(waited));
             }
             if own.proxy_latency {
                 let whole = answered.saturating_duration_since(times.started);
-                headers.insert(X_KONG_PROXY_LATENCY, millis(whole.saturating_sub(waited)));
+                put(headers, X_KONG_PROXY_LATENCY, millis(whole.saturating_sub(waited)));
             }
         }
     } else {
@@ -330,11 +337,11 @@ pub(super) fn decorate(
             headers.insert(header::SERVER, HeaderValue::from_static(SERVER));
         }
         if own.response_latency {
-            headers.insert(X_KONG_RESPONSE_LATENCY, millis(times.started.elapsed()));
+            put(headers, X_KONG_RESPONSE_LATENCY, millis(times.started.elapsed()));
         }
     }
     if own.request_id {
-        headers.insert(X_KONG_REQUEST_ID, exchange.id.value());
+        put(headers, X_KONG_REQUEST_ID, exchange.id.value());
     }
     if own.config_hash
         && let Ok(hash) = HeaderValue::try_from(config_hash.to_string())
