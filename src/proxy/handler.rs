@@ -169,10 +169,11 @@ impl Core {
             let values = request_headers.get_all(name);
             values.filter_map(|value| value.to_str().ok()).for_each(visit);
         };
+        let authority = exchange.authority();
         let view = RequestView {
             method: exchange.request.method.as_str(),
-            host: exchange.host(),
-            host_port: port_of(exchange.authority()),
+            host: without_port(authority),
+            host_port: port_of(authority),
             path: exchange.path(),
             query: exchange.request.uri.query(),
             headers: &headers,

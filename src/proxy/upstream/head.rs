@@ -56,11 +56,26 @@ impl UpstreamHead {
         push_value(&mut self.bytes, value);
     }
 
+    /// Appends one header of our own whose value was read out of a header or a target, or cannot be
+    /// but of one line: it is not searched for line breaks again.
+    pub fn append_line(&mut self, start: &'static str, value: &[u8]) {
+        debug_assert!(!value.iter().any(|byte| is_line_break(*byte)));
+        self.upgrade |= start == "upgrade: ";
+        self.bytes.reserve(start.len() + value.len() + 2);
+        self.bytes.extend_from_slice(start.as_bytes());
+        self.bytes.extend_from_slice(value);
+        self.bytes.extend_from_slice(b"\r\n");
+    }
+
     /// Appends one header as it was received, which has made sure of its name and value.
     pub fn append_header(&mut self, name: &HeaderName, value: &HeaderValue) {
-        let name = name.as_str().as_bytes();
+        let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
         if !is_framing(name) {
-            push_field(&mut self.bytes, name, value.as_bytes());
+            self.bytes.reserve(name.len() + value.len() + 4);
+            self.bytes.extend_from_slice(name);
+            self.bytes.extend_from_slice(b": ");
+            self.bytes.extend_from_slice(value);
+            self.bytes.extend_from_slice(b"\r\n");
         }
     }
 
