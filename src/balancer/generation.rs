@@ -8,6 +8,7 @@ use super::Algorithm;
 use super::address::{Address, Member, Moment};
 use super::hash::mix;
 use super::slots::Slots;
+use super::slow_start::SlowStart;
 use super::target::Endpoint;
 use super::tried::Tried;
 use super::wheel::Wheel;
@@ -79,32 +80,46 @@ impl Generation {
         &self.members
     }
 
-    /// Returns whether a target is listed, with addresses or without.
-    pub fn lists(&self, target: &Endpoint) -> bool {
-        self.targets.contains(target)
+    /// Returns the targets, with addresses or without.
+    pub fn targets(&self) -> &[Endpoint] {
+        &self.targets
     }
 
     /// Returns who gets a request; none if everyone was tried or is unavailable.
-    pub(super) fn pick(&self, ask: &Ask<'_>, position: &AtomicU64) -> Option<&Arc<Address>> {
+    pub(super) fn pick(
+        &self,
+        ask: &Ask<'_>,
+        position: &AtomicU64,
+        slow_start: SlowStart,
+    ) -> Option<&Arc<Address>> {
+        let weight =
+            |member: &Member| f64::from(member.weight) * slow_start.share(&member.address, ask.now);
         let member = match &self.choice {
-            Choice::RoundRobin(wheel) => self.in_turn(wheel, ask, position),
+            Choice::RoundRobin(wheel) => self.in_turn(wheel, ask, position, slow_start),
             Choice::Hashing(slots) => self.by_hash(slots, ask),
             Choice::LeastConnections(wheel) => self.best(wheel, ask, position, |member| {
-                (f64::from(member.address.connections()) + 1.0) / f64::from(member.weight)
+                (f64::from(member.address.connections()) + 1.0) / weight(member)
             }),
             Choice::Latency(wheel) => self.best(wheel, ask, position, |member| {
-                member.address.latency_ms(ask.now) / f64::from(member.weight)
+                member.address.latency_ms(ask.now) / weight(member)
             }),
         };
         member.map(|member| &member.address)
     }
 
-    fn in_turn(&self, wheel: &Wheel, ask: &Ask<'_>, position: &AtomicU64) -> Option<&Member> {
+    fn in_turn(
+        &self,
+        wheel: &Wheel,
+        ask: &Ask<'_>,
+        position: &AtomicU64,
+        slow_start: SlowStart,
+    ) -> Option<&Member> {
         let mut at = 0;
         for _ in 0..TURNS_MAX {
-            at = wheel.at(position.fetch_add(1, Ordering::Relaxed))?;
+            let turn = position.fetch_add(1, Ordering::Relaxed);
+            at = wheel.at(turn)?;
             let member = self.serving.get(at)?;
-            if is_fit(member, ask) {
+            if is_fit(member, ask) && slow_start.takes(turn, &member.address, ask.now) {
                 return Some(member);
             }
         }

@@ -25,7 +25,8 @@ use crate::admin::health::Balancers;
 use crate::admin::metrics::MetricsSource;
 use crate::admin::status::StatusApi;
 use crate::balancer::dns::resolver::resolver;
-use crate::balancer::health::checker::{Checker, CheckerTask, checker};
+use crate::balancer::health::HealthFile;
+use crate::balancer::health::checker::checker;
 use crate::clock::Clock;
 use crate::domain::hash::ConfigHash;
 use crate::pki::cluster::{LiveIdentity, cluster_client_config};
@@ -71,6 +72,7 @@ pub struct Data {
     traffic: Box<Traffic>,
     /// Of a node that follows control planes.
     applier: Option<Applier>,
+    health: HealthFile,
     settings: watch::Sender<Arc<Settings>>,
     tasks: Tasks,
     /// What looks up names, for as long as there is traffic.
@@ -129,8 +131,18 @@ impl Data {
         let plugin_state = PluginState::default();
         let (tls, flavour) = (trust::node_tls(settings)?, settings.router_flavour);
         let (resolver, resolving) = resolver(&settings.dns);
-        let (names, (checker, checking)) = (resolver.clone(), health(settings, &clock));
-        let tools = Tools { plugin_state, tls, clock: clock.clone(), flavour, resolver, checker };
+        let (names, (health, is_read)) = (resolver.clone(), health(settings, &clock, sockets));
+        let (checker, checking) = checker(clock.clone(), is_read.then(|| health.clone()));
+        let slow_start = settings.upstream_slow_start;
+        let tools = Tools {
+            plugin_state,
+            tls,
+            clock: clock.clone(),
+            flavour,
+            resolver,
+            checker,
+            slow_start,
+        };
         let served = Served::nothing();
         let handle = served.handle.clone();
         let mut start = None;
@@ -167,6 +179,7 @@ impl Data {
                 .is_some()
                 .then(|| Box::new(move || is_linked.borrow().connected) as _),
             fleet: None,
+            balancers: Arc::new(OnceLock::from(status::balancers(&handle))),
             clock: clock.clone(),
         };
         let source = Arc::new(status::source(&served, &counts, database, metrics));
@@ -193,7 +206,19 @@ impl Data {
         let ((proxy, streams), names) = (traffic.addresses(), looking_up);
         tracing::info!(config_hash = %handle.load().config_hash, "data plane serves");
         let (status, settings) = (listening, live);
-        Ok(Self { proxy, streams, status, handle, link, traffic, applier, settings, tasks, names })
+        Ok(Self {
+            proxy,
+            streams,
+            status,
+            handle,
+            link,
+            traffic,
+            applier,
+            health,
+            settings,
+            tasks,
+            names,
+        })
     }
 
     /// Returns which config is served.
@@ -225,16 +250,19 @@ impl Data {
     /// Leaves the prefix to a process that may take the place of this one.
     pub(super) fn lend(&self) {
         self.applier.iter().for_each(Applier::lend);
+        self.health.write(self.handle.load().balancers().cloned());
     }
 
     /// Goes on, since that process did not come to serve.
     pub(super) fn take_back(&self) {
         self.applier.iter().for_each(Applier::take_back);
+        self.health.remove();
     }
 
     /// Ends after what is under way: another process serves what comes.
     pub(super) async fn retire(mut self, within: Duration) {
         self.applier.iter().for_each(Applier::give_up);
+        self.health.leave();
         // Idle connections end by themselves, or with the answer to one more request.
         let ending = Ending { idle: within, within };
         tokio::join!(self.traffic.end(ending), self.tasks.stop());
@@ -385,8 +413,10 @@ async fn run(
         .unwrap_or_else(|error| Err(CompileError { entity: None, reason: error.to_string() }))
 }
 
-/// Returns who checks the health of upstreams, and keeps it over a restart where that is wanted.
-fn health(settings: &Settings, clock: &Clock) -> (Checker, CheckerTask) {
-    let kept = settings.keeps_health.then(|| settings.prefix.join("health_state"));
-    checker(clock.clone(), kept)
+/// Returns the file that health is kept in, and whether there is something in it for this process:
+/// after a restart where that is wanted, and always from a process whose place this one takes.
+fn health(settings: &Settings, clock: &Clock, sockets: &Sockets) -> (HealthFile, bool) {
+    let path = settings.prefix.join("health_state");
+    let file = HealthFile::new(path, clock.clone(), settings.keeps_health);
+    (file, settings.keeps_health || sockets.has_found())
 }
