@@ -236,7 +236,7 @@ impl Known {
             .collect();
         // A new address is believed to be as fast as the others.
         let now = Moment::now();
-        let sum: f64 = kept.values().map(|address| address.latency_ms(now)).sum();
+        let sum = kept.values().fold(0.0, |sum, address| sum + address.latency_ms(now));
         let mean = sum / kept.len().max(1) as f64;
         let members = weights.into_iter().map(|(identity, weight)| {
             let address = match kept.get(&identity) {

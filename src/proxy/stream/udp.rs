@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc::{self, Receiver, Sender, error::TrySendError};
 use tokio::time::{Instant, sleep_until};
@@ -183,8 +184,10 @@ impl Way<'_> {
                     upstream.send(&datagram).await?;
                     answered = false;
                 }
-                ready = upstream.readable() => {
-                    ready?;
+                ready = upstream.ready(Interest::READABLE | Interest::ERROR) => {
+                    if ready?.is_error() {
+                        refusal(&upstream)?;
+                    }
                     let (known, buffers) = (&self.known, &self.core.buffers);
                     match buffers.scratch(|scratch| pass(known, &upstream, scratch)) {
                         Ok(length) => count(&session.moved.outward, length),
@@ -199,6 +202,19 @@ impl Way<'_> {
             }
             moved_at = Instant::now();
         }
+    }
+}
+
+/// Returns what the upstream's system has sent back, if it has. That it was looked at is noted, so that
+/// one that is gone again wakes nobody twice.
+fn refusal(upstream: &UdpSocket) -> io::Result<()> {
+    let looked = upstream.try_io(Interest::ERROR, || match upstream.take_error()? {
+        Some(error) => Err(error),
+        None => Err(io::ErrorKind::WouldBlock.into()),
+    });
+    match looked {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        looked => looked,
     }
 }
 
