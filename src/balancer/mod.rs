@@ -17,6 +17,7 @@ mod generation;
 pub mod hash;
 pub mod health;
 pub mod key;
+mod lots;
 mod peer;
 mod slots;
 mod slow_start;
