@@ -20,16 +20,16 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Method, Response, StatusCode, Version, header};
+use bytes::BytesMut;
+use http::{Method, StatusCode, Version};
 use tokio::time::timeout;
 
 use self::answer::{Answer, Asked};
 use self::head::{Head, Refusal};
 use self::wire::Remaining;
-use super::body::ProxyBody;
 use super::connection::ConnectionInfo;
 use super::request::{ClientBody, ClientRequest, UpgradedClient};
+use super::response::ClientResponse;
 use super::serve::{Core, Working};
 use super::stream::ClientStream;
 
@@ -67,7 +67,7 @@ pub(super) async fn serve<H, F>(
     handler: Rc<H>,
 ) where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = Response<ProxyBody>> + 'static,
+    F: Future<Output = ClientResponse> + 'static,
 {
     let id = core.drain.enter();
     poll_fn(|cx| {
@@ -106,7 +106,7 @@ async fn exchange<H, F>(
 ) -> Next
 where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = Response<ProxyBody>> + 'static,
+    F: Future<Output = ClientResponse> + 'static,
 {
     let working = Working::begin(core.clone());
     let Head { parts, remaining, keep_alive, takes_trailers, .. } = head;
@@ -133,7 +133,7 @@ where
     drop(work);
     let Some(response) = response else { return Next::Close };
 
-    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let switches = response.status == StatusCode::SWITCHING_PROTOCOLS;
     let in_step = wire.borrow_mut().begin_answer();
     asked.keep_alive &= in_step && !core.drain.is_draining();
     let mut answer = Answer::new(core, response, &asked);
@@ -157,10 +157,7 @@ where
 async fn refuse(core: &Rc<Core>, wire: &Rc<RefCell<Wire>>, refusal: Refusal) -> Next {
     let _working = Working::begin(core.clone());
     let (status, message) = refusal.answer();
-    let mut response = Response::new(ProxyBody::Full(Bytes::from(format!("{message}\n"))));
-    *response.status_mut() = status;
-    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    let response = ClientResponse::line(status, message);
     let asked = Asked { head_only: false, http11: true, trailers: false, keep_alive: false };
     let mut answer = Answer::new(core, response, &asked);
     let sent = poll_fn(|cx| answer.poll(cx, wire)).await;
