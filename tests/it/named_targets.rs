@@ -112,7 +112,5 @@ async fn a_mute_name_server_holds_a_request_no_longer_than_connecting_may_take()
         // What asks the server itself goes on for longer than that.
         let answer = timeout(PATIENCE, get(&cluster, &[])).await.expect("an answer");
         assert_eq!((answer.status, &answer.json()["message"]), (503, &json!(message)));
-        assert!(http::get(cluster.status(), "/status").await.is_ok());
     }
-    server.say("mute.test", Said::A { ttl: 60, ips: vec![[127, 0, 0, 1]] });
 }
