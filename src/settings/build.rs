@@ -53,6 +53,7 @@ impl Settings {
                 _ => UnsupportedPlugins::Refuse,
             },
             keeps_health: reader.text("health_state") == "keep",
+            upstream_slow_start: reader.seconds("upstream_slow_start"),
             router_flavour: Flavour::named(reader.text("router_flavor")).unwrap_or_default(),
             vaults: values.list("vaults").to_vec(),
             vault_env_prefix: values.text("vault_env_prefix").map(str::to_owned),

@@ -12,6 +12,7 @@ pub const ALL: &[Property] = &[
     Property::new("admin_auth", Flag, Some("off")),
     Property::new("unsupported_plugins", Enum(&["refuse", "store"]), Some("refuse")),
     Property::new("health_state", Enum(&["forget", "keep"]), Some("forget")),
+    Property::new("upstream_slow_start", Number, Some("0")),
     Property::new("admin_insecure", Flag, Some("off")),
     Property::new("admin_ssl_verify_client", Enum(&["on", "optional", "off"]), Some("off")),
     Property::new("admin_ssl_client_certificate", Text, None),
