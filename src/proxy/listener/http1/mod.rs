@@ -15,6 +15,7 @@ mod wire;
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -29,6 +30,7 @@ use self::head::{Head, Refusal};
 use self::wire::Remaining;
 use super::body::ProxyBody;
 use super::connection::ConnectionInfo;
+use super::refusal::Refused;
 use super::request::{ClientBody, ClientRequest, UpgradedClient};
 use super::serve::{Core, Working};
 use super::stream::ClientStream;
@@ -83,7 +85,7 @@ pub(super) async fn serve<H, F>(
                 end => break end,
             },
             Ok(None) => break Next::Close,
-            Err(refusal) => break refuse(&core, &wire, refusal).await,
+            Err(refusal) => break refuse(&core, &wire, refusal, info.connection.peer).await,
         }
     };
     match end {
@@ -153,11 +155,25 @@ where
     }
 }
 
-/// Answers what is not served.
-async fn refuse(core: &Rc<Core>, wire: &Rc<RefCell<Wire>>, refusal: Refusal) -> Next {
+/// Answers what is not served, and tells of it.
+async fn refuse(
+    core: &Rc<Core>,
+    wire: &Rc<RefCell<Wire>>,
+    refusal: Refusal,
+    peer: SocketAddr,
+) -> Next {
     let _working = Working::begin(core.clone());
     let (status, message) = refusal.answer();
-    let mut response = Response::new(ProxyBody::Full(Bytes::from(format!("{message}\n"))));
+    let gone = refusal == Refusal::Gone;
+    let body = if gone { Bytes::new() } else { Bytes::from(format!("{message}\n")) };
+    let input = std::mem::take(&mut wire.borrow_mut().input);
+    // A first line that is not whole is none, but where it is what was refused.
+    let line = head::first_line(&input, !matches!(refusal, Refusal::Late | Refusal::Gone));
+    core.refusals.tell(&Refused { peer, line, status, bytes_sent: body.len() as u64 });
+    if gone {
+        return Next::Close;
+    }
+    let mut response = Response::new(ProxyBody::Full(body));
     *response.status_mut() = status;
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, plain);
