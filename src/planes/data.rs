@@ -19,7 +19,7 @@ use super::sockets::Sockets;
 use super::status::{self, Reachable};
 use super::tasks::Tasks;
 use super::traffic::Traffic;
-use super::trust;
+use super::trust::{self, NodeTrust, UpstreamTrust};
 use crate::admin::Tells;
 use crate::admin::health::Balancers;
 use crate::admin::metrics::MetricsSource;
@@ -32,7 +32,7 @@ use crate::pki::cluster::{LiveIdentity, cluster_client_config};
 use crate::pki::upstream::{TrustStore, UpstreamOptions, upstream_client_config};
 use crate::plugins::state::PluginState;
 use crate::proxy::listener::Ending;
-use crate::runtime::{CompileError, Handle, Tools};
+use crate::runtime::{CompileError, Handle, LiveTls, Tools};
 use crate::settings::{ClusterProtocol, Database, Settings};
 use crate::snapshot::Snapshot;
 use crate::snapshot::file::KongOrigin;
@@ -127,7 +127,8 @@ impl Data {
         let heads = writer.as_ref().map(Writer::subscribe);
         let catalog = Arc::new(super::catalog(settings)?);
         let plugin_state = PluginState::default();
-        let (tls, flavour) = (trust::node_tls(settings)?, settings.router_flavour);
+        let NodeTrust { texts, tls } = NodeTrust::read(settings)?;
+        let (tls, flavour) = (LiveTls::new(tls), settings.router_flavour);
         let (resolver, resolving) = resolver(&settings.dns);
         let (names, (checker, checking)) = (resolver.clone(), health(settings, &clock));
         let tools = Tools { plugin_state, tls, clock: clock.clone(), flavour, resolver, checker };
@@ -145,6 +146,7 @@ impl Data {
         let applier = start.as_ref().map(|(_, applier)| applier.clone());
 
         let (live, mut certificates) = Certificates::new(settings, &clock);
+        certificates.add_upstreams(UpstreamTrust::new(texts, served.clone(), tools.clone()));
         let followed = certificates.listeners().clone();
         let (mut tasks, mut looking_up) = (Tasks::new(), Tasks::new());
         looking_up.spawn(resolving.run(looking_up.stopped()));

@@ -48,12 +48,7 @@ struct Way {
 
 /// In this order, so that those which are waited for begin first.
 const WAYS: &[Way] = &[
-    Way {
-        name: "heads that never end",
-        arguments: &["-H", "-i", "1"],
-        path: "",
-        is_closed: true,
-    },
+    Way { name: "heads that never end", arguments: &["-H", "-i", "1"], path: "", is_closed: true },
     Way {
         name: "bodies that stop",
         arguments: &["-B", "-i", "200", "-s", "8000"],
@@ -244,7 +239,8 @@ fn yielding(program: &str) -> Command {
 
 fn print(name: &str, open: usize, (before, peak): (u64, u64), figures: &Figures) {
     let added = peak.saturating_sub(before);
-    let each = if open == 0 { "-".to_owned() } else { format!("{:.1}", added as f64 / open as f64) };
+    let each =
+        if open == 0 { "-".to_owned() } else { format!("{:.1}", added as f64 / open as f64) };
     let open = if open == 0 { "-".to_owned() } else { open.to_string() };
     println!(
         "{name:<30} {open:>7} {:>9.1} {:>9.1} {each:>10} {:>9.0} {:>9.0} {:>7}",
