@@ -67,6 +67,7 @@ mod stream_tls;
 mod tidy;
 mod unsupported_plugins;
 mod upgrade;
+mod upgrade_streams;
 mod upstream_faults;
 mod upstream_tls;
 mod websocket;

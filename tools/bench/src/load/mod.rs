@@ -21,7 +21,7 @@ use schedule::Schedule;
 
 const WAKER: Token = Token(usize::MAX);
 /// How long after the end answers are still waited for.
-const DRAIN: Duration = Duration::from_secs(1);
+const DRAIN: Duration = Duration::from_secs(5);
 
 /// Load one URL over keep-alive connections and print what came back
 #[derive(clap::Args)]
