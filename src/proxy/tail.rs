@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 
 use super::access::Entry;
 use super::handler::{Core, caller};
 use super::listener::ProxyBody;
 use super::upstream::BoxError;
+use crate::headers::Headers;
 use crate::plugins::exchange::{Exchange, ResponseHead};
 use crate::plugins::{Phases, Scope};
 use crate::runtime::{Chain, Runtime};
@@ -118,7 +119,7 @@ impl Drop for Awaited<'_> {
             return;
         }
         if let Ok(status) = StatusCode::from_u16(CLIENT_CLOSED_REQUEST) {
-            let headers = HeaderMap::new();
+            let headers = Headers::new();
             self.exchange.response = Some(ResponseHead { status, headers, from_upstream: false });
         }
         log(self.core, self.runtime, self.slot, self.exchange, 0);

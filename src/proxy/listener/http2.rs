@@ -7,8 +7,6 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use bytes::Bytes;
-use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -20,8 +18,10 @@ use super::body::ProxyBody;
 use super::connection::ConnectionInfo;
 use super::http1::{is_host, is_method};
 use super::request::ClientRequest;
+use super::response::ClientResponse;
 use super::serve::{Core, Working};
 use super::stream::ClientStream;
+use crate::headers::RequestHead;
 
 /// How much of a request body may wait to be read, for a stream and for all of a connection, in
 /// bytes.
@@ -78,7 +78,7 @@ pub(super) async fn serve<H, F>(
     handler: Rc<H>,
 ) where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = Response<ProxyBody>> + 'static,
+    F: Future<Output = ClientResponse> + 'static,
 {
     let limits = core.limits;
     let patience = Rc::<Patience>::default();
@@ -86,7 +86,8 @@ pub(super) async fn serve<H, F>(
     let service = service_fn(move |request: Request<Incoming>| {
         let working = Working::begin(counting.clone());
         let mut awaited = Awaited { patience: counted.clone(), answered: false };
-        let (mut head, body) = request.into_parts();
+        let (head, body) = request.into_parts();
+        let mut head = RequestHead::from(head);
         let answer = match check(&mut head) {
             Ok(()) => {
                 let request = ClientRequest::http2(head, body, limits.body_timeout);
@@ -101,7 +102,7 @@ pub(super) async fn serve<H, F>(
                 Err(refusal) => refused(refusal),
             };
             awaited.end();
-            Ok::<_, Infallible>(answer)
+            Ok::<_, Infallible>(to_hyper(answer))
         }
     });
     let connection = http2::Builder::new(LocalExecutor)
@@ -140,18 +141,18 @@ pub(super) async fn serve<H, F>(
 
 /// Holds a head to what one of HTTP/1 is held to, and puts the host where one of HTTP/1 has it
 /// (RFC 9113, section 8.3).
-fn check(head: &mut Parts) -> Result<(), StatusCode> {
+fn check(head: &mut RequestHead) -> Result<(), StatusCode> {
     if matches!(head.method, Method::CONNECT | Method::TRACE) {
         return Err(StatusCode::METHOD_NOT_ALLOWED);
     }
-    let mut hosts = head.headers.get_all(header::HOST).iter();
-    let (host, more) = (hosts.next(), hosts.next());
+    let host = head.headers.get(header::HOST);
+    let is_doubled = head.headers.get_all(header::HOST).nth(1).is_some();
     let authority = head.uri.authority().map(Authority::as_str);
     let differs = host.zip(authority).is_some_and(|(host, authority)| {
         !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes())
     });
     let named = authority.map(str::as_bytes).or(host.map(HeaderValue::as_bytes));
-    let is_bad = more.is_some() || differs || !named.is_some_and(is_host);
+    let is_bad = is_doubled || differs || !named.is_some_and(is_host);
     if is_bad || !is_method(head.method.as_str().as_bytes()) {
         return Err(StatusCode::BAD_REQUEST);
     }
@@ -163,15 +164,18 @@ fn check(head: &mut Parts) -> Result<(), StatusCode> {
     Ok(())
 }
 
-fn refused(status: StatusCode) -> Response<ProxyBody> {
+fn refused(status: StatusCode) -> ClientResponse {
     let message = match status {
-        StatusCode::METHOD_NOT_ALLOWED => "Method not allowed\n",
-        _ => "Bad request\n",
+        StatusCode::METHOD_NOT_ALLOWED => "Method not allowed",
+        _ => "Bad request",
     };
-    let mut response = Response::new(ProxyBody::Full(Bytes::from_static(message.as_bytes())));
-    *response.status_mut() = status;
-    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    ClientResponse::line(status, message)
+}
+
+fn to_hyper(answer: ClientResponse) -> Response<ProxyBody> {
+    let mut response = Response::new(answer.body);
+    *response.status_mut() = answer.status;
+    *response.headers_mut() = answer.headers.into();
     response
 }
 

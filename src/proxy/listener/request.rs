@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header;
-use http::request::Parts;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
 use super::http1::{Http1Body, Wire};
 use super::stream::ClientStream;
+use crate::headers::RequestHead;
 use crate::proxy::ahead::ReadAhead;
 use crate::proxy::upstream::BoxError;
 use crate::proxy::upstream::timer::LazyTimer;
@@ -41,18 +41,18 @@ pub enum ClientBodyError {
 pub struct ClientRequest {
     /// Method, target, version and headers. The target of HTTP/1 is a path with its query; a host
     /// that was named in the target is the Host header.
-    pub head: Parts,
+    pub head: RequestHead,
     /// The body.
     pub body: ClientBody,
     wire: Option<Rc<RefCell<Wire>>>,
 }
 
 impl ClientRequest {
-    pub(super) fn http1(head: Parts, body: ClientBody, wire: Rc<RefCell<Wire>>) -> Self {
+    pub(super) fn http1(head: RequestHead, body: ClientBody, wire: Rc<RefCell<Wire>>) -> Self {
         Self { head, body, wire: Some(wire) }
     }
 
-    pub(super) fn http2(head: Parts, body: Incoming, body_timeout: Duration) -> Self {
+    pub(super) fn http2(head: RequestHead, body: Incoming, body_timeout: Duration) -> Self {
         // The client of a call may have nothing to say for hours.
         let mime = head.headers.get(header::CONTENT_TYPE);
         let is_call = mime.is_some_and(|mime| mime.as_bytes().starts_with(b"application/grpc"));

@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Response;
 use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
@@ -16,11 +15,11 @@ use tokio::time::{Instant, sleep_until};
 use tokio_rustls::TlsAcceptor;
 
 use super::bind::{BindError, ListenSpec, bind_all};
-use super::body::ProxyBody;
 use super::connection::ConnectionInfo;
 use super::counters::{ConnectionCounts, CoreCounters, sum};
 use super::refusal::Refusals;
 use super::request::ClientRequest;
+use super::response::ClientResponse;
 use super::serve::{Begin, Core, Door, ServeLimits, accept_all};
 
 /// How long what is under way may take when a server ends.
@@ -73,7 +72,7 @@ impl ProxyServer {
     where
         M: Fn(usize) -> H + Send + Sync + 'static,
         H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-        F: Future<Output = Response<ProxyBody>> + 'static,
+        F: Future<Output = ClientResponse> + 'static,
     {
         let listeners = listeners.into_iter().map(|spec| (spec, Vec::new())).collect();
         Self::start_on(cores, listeners, limits, Refusals::default(), make_handler)
@@ -91,7 +90,7 @@ impl ProxyServer {
     where
         M: Fn(usize) -> H + Send + Sync + 'static,
         H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-        F: Future<Output = Response<ProxyBody>> + 'static,
+        F: Future<Output = ClientResponse> + 'static,
     {
         let cores = cores.max(1);
         let (stop, stopped) = watch::channel(None);
@@ -200,7 +199,7 @@ fn spawn<M, H, F>(bench: Bench, make_handler: Arc<M>) -> io::Result<oneshot::Rec
 where
     M: Fn(usize) -> H + Send + Sync + 'static,
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = Response<ProxyBody>> + 'static,
+    F: Future<Output = ClientResponse> + 'static,
 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (done, ended) = oneshot::channel();
@@ -221,7 +220,7 @@ where
 async fn run<H, F>(bench: Bench, make_handler: impl FnOnce() -> H) -> io::Result<()>
 where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = Response<ProxyBody>> + 'static,
+    F: Future<Output = ClientResponse> + 'static,
 {
     let Bench { index, limits, counters, refusals, sockets, mut stop } = bench;
     let core = Rc::new(Core::new(index, limits, counters, refusals));

@@ -21,17 +21,18 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Method, Response, StatusCode, Version, header};
+use bytes::BytesMut;
+use http::{Method, StatusCode, Version};
+use http_body::Body as _;
 use tokio::time::timeout;
 
 use self::answer::{Answer, Asked};
 use self::head::{Head, Refusal};
 use self::wire::Remaining;
-use super::body::ProxyBody;
 use super::connection::ConnectionInfo;
 use super::refusal::Refused;
 use super::request::{ClientBody, ClientRequest, UpgradedClient};
+use super::response::ClientResponse;
 use super::serve::{Core, Working};
 use super::stream::ClientStream;
 
@@ -69,7 +70,7 @@ pub(super) async fn serve<H, F>(
     handler: Rc<H>,
 ) where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = Response<ProxyBody>> + 'static,
+    F: Future<Output = ClientResponse> + 'static,
 {
     let id = core.drain.enter();
     poll_fn(|cx| {
@@ -108,7 +109,7 @@ async fn exchange<H, F>(
 ) -> Next
 where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = Response<ProxyBody>> + 'static,
+    F: Future<Output = ClientResponse> + 'static,
 {
     let working = Working::begin(core.clone());
     let Head { parts, remaining, keep_alive, takes_trailers, .. } = head;
@@ -135,7 +136,7 @@ where
     drop(work);
     let Some(response) = response else { return Next::Close };
 
-    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let switches = response.status == StatusCode::SWITCHING_PROTOCOLS;
     let in_step = wire.borrow_mut().begin_answer();
     asked.keep_alive &= in_step && !core.drain.is_draining();
     let mut answer = Answer::new(core, response, &asked);
@@ -165,18 +166,15 @@ async fn refuse(
     let _working = Working::begin(core.clone());
     let (status, message) = refusal.answer();
     let gone = refusal == Refusal::Gone;
-    let body = if gone { Bytes::new() } else { Bytes::from(format!("{message}\n")) };
+    let response = ClientResponse::line(status, message);
+    let bytes_sent = if gone { 0 } else { response.body.size_hint().lower() };
     let input = std::mem::take(&mut wire.borrow_mut().input);
     // A first line that is not whole is none, but where it is what was refused.
     let line = head::first_line(&input, !matches!(refusal, Refusal::Late | Refusal::Gone));
-    core.refusals.tell(&Refused { peer, line, status, bytes_sent: body.len() as u64 });
+    core.refusals.tell(&Refused { peer, line, status, bytes_sent });
     if gone {
         return Next::Close;
     }
-    let mut response = Response::new(ProxyBody::Full(body));
-    *response.status_mut() = status;
-    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, plain);
     let asked = Asked { head_only: false, http11: true, trailers: false, keep_alive: false };
     let mut answer = Answer::new(core, response, &asked);
     let sent = poll_fn(|cx| answer.poll(cx, wire)).await;
