@@ -133,8 +133,7 @@ impl Data {
         let (names, (checker, checking)) = (resolver.clone(), health(settings, &clock));
         let tools = Tools { plugin_state, tls, clock: clock.clone(), flavour, resolver, checker };
         let served = Served::nothing();
-        let handle = served.handle.clone();
-        let mut start = None;
+        let (handle, mut start) = (served.handle.clone(), None);
         match &heads {
             None => {
                 let (served, tools) = (served.clone(), tools.clone());
@@ -178,9 +177,8 @@ impl Data {
             let upstreams = status::upstreams(settings, &catalog, &served, &clock);
             status_api = status_api.with_upstreams(upstreams);
         }
-        let status_api = status_api.router();
         let mut hall = Hall { tasks: &mut tasks, certificates: &followed, sockets };
-        let listening = serve_all(&mut hall, settings, Face::Status, status_api, &counts)?;
+        let listening = serve_all(&mut hall, settings, Face::Status, status_api.router(), &counts)?;
         tasks.spawn(sweep(handle.clone(), applier.clone(), tasks.stopped()));
         if let (Some((start, applier)), Some(identity)) = (start, identity) {
             let cluster = cluster_link(settings, start, applier, (identity, clock))?;
