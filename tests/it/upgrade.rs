@@ -23,12 +23,12 @@ const REQUESTS: usize = 500;
 /// A data plane as a process of its own.
 pub(crate) struct Node {
     env: Vec<(String, String)>,
-    proxy: SocketAddr,
+    pub(crate) proxy: SocketAddr,
     pub(crate) status: SocketAddr,
 }
 
 impl Node {
-    async fn start(cluster: &Cluster) -> Self {
+    pub(crate) async fn start(cluster: &Cluster) -> Self {
         Self::start_as_data_plane(cluster, &[]).await
     }
 
