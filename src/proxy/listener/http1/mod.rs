@@ -20,12 +20,12 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Method, Response, StatusCode, Version, header};
+use bytes::BytesMut;
+use http::{Method, Response, StatusCode, Version};
 use tokio::time::timeout;
 
 use self::answer::{Answer, Asked};
-use self::head::{Head, Refusal};
+use self::head::Head;
 use self::wire::Remaining;
 use super::body::ProxyBody;
 use super::connection::ConnectionInfo;
@@ -35,7 +35,7 @@ use super::stream::ClientStream;
 
 pub use self::body::Http1Body;
 pub(super) use self::date::Date;
-pub(super) use self::head::{is_host, is_method};
+pub(super) use self::head::{Refusal, content_length, is_host, is_method};
 pub use self::reading::{WholeRequest, read_whole};
 pub(super) use self::wire::Wire;
 
@@ -156,11 +156,7 @@ where
 /// Answers what is not served.
 async fn refuse(core: &Rc<Core>, wire: &Rc<RefCell<Wire>>, refusal: Refusal) -> Next {
     let _working = Working::begin(core.clone());
-    let (status, message) = refusal.answer();
-    let mut response = Response::new(ProxyBody::Full(Bytes::from(format!("{message}\n"))));
-    *response.status_mut() = status;
-    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    let response = refusal.response();
     let asked = Asked { head_only: false, http11: true, trailers: false, keep_alive: false };
     let mut answer = Answer::new(core, response, &asked);
     let sent = poll_fn(|cx| answer.poll(cx, wire)).await;

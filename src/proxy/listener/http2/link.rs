@@ -1,0 +1,190 @@
+//! What a connection knows beside its streams: windows, tables, what it has to send, how it ends.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use super::body::{CONNECTION_WINDOW, STREAM_WINDOW};
+use super::frame::{self, Code, Fault, WINDOW_DEFAULT, setting};
+use super::hpack::{Decoder, Encoder};
+use super::patience::Patience;
+use crate::proxy::listener::serve::{Core, ServeLimits};
+
+/// How much waits to be sent before nothing more is read or written, in bytes.
+pub(super) const OUT_MAX: usize = 64 * 1024;
+
+/// The ping behind the first GOAWAY: who answers it knows of the end.
+const LAST_CALL: [u8; 8] = *b"lastcall";
+
+/// The ping that asks whether a client is there.
+const ARE_YOU_THERE: [u8; 8] = *b"alive?  ";
+
+/// How many streams that we have reset are remembered, since the client may not know yet.
+const OWN_RESETS: usize = 32;
+
+/// How far the end of a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Farewell {
+    None,
+    /// The client was told to open no more streams; those on their way are served.
+    Announced,
+    /// Streams behind this one are not served.
+    Final(u32),
+    /// The client did wrong: what was written is all.
+    Fault,
+}
+
+/// The part of a connection that all its streams share.
+pub(super) struct Link {
+    /// What is to be sent; up to `written` it has been.
+    pub(super) out: Vec<u8>,
+    pub(super) written: usize,
+    pub(super) encoder: Encoder,
+    pub(super) decoder: Decoder,
+    /// How much of all answers the client takes, in bytes.
+    pub(super) window: i64,
+    /// What the window of a new stream is.
+    pub(super) stream_window: i64,
+    /// How much of all bodies the client may send, in bytes.
+    receive_window: u32,
+    pub(super) read_of_all: Rc<Cell<u32>>,
+    /// The newest stream of the client.
+    pub(super) last: u32,
+    own_resets: VecDeque<u32>,
+    pub(super) patience: Patience,
+    pub(super) farewell: Farewell,
+    /// Whether the client opens no more streams.
+    pub(super) client_leaves: bool,
+    /// Whether the client was asked whether it is there, and has not answered.
+    pub(super) is_asked: bool,
+    /// Whether something came, or ended, since the timer was last looked at.
+    pub(super) has_moved: bool,
+    /// Whether something of a body was sent since then.
+    pub(super) has_sent: bool,
+}
+
+impl Link {
+    pub(super) fn new(core: &Core) -> Self {
+        let mut out = core.take_buffer();
+        let ServeLimits { h2_streams_max, h2_header_list_max, .. } = core.limits;
+        let settings = [
+            (setting::MAX_CONCURRENT_STREAMS, h2_streams_max),
+            (setting::INITIAL_WINDOW_SIZE, STREAM_WINDOW),
+            (setting::MAX_FRAME_SIZE, frame::FRAME_MAX as u32),
+            (setting::MAX_HEADER_LIST_SIZE, h2_header_list_max),
+        ];
+        frame::push_settings(&mut out, 0, &settings);
+        frame::push_window_update(&mut out, 0, CONNECTION_WINDOW - WINDOW_DEFAULT as u32);
+        Self {
+            out,
+            written: 0,
+            encoder: Encoder::new(),
+            decoder: Decoder::new(),
+            window: WINDOW_DEFAULT,
+            stream_window: WINDOW_DEFAULT,
+            receive_window: CONNECTION_WINDOW,
+            read_of_all: Rc::default(),
+            last: 0,
+            own_resets: VecDeque::new(),
+            patience: Patience::default(),
+            farewell: Farewell::None,
+            client_leaves: false,
+            is_asked: false,
+            has_moved: false,
+            has_sent: false,
+        }
+    }
+
+    /// Returns whether so much waits to be sent that nothing more should be begun.
+    pub(super) fn is_full(&self) -> bool {
+        self.out.len() - self.written >= OUT_MAX
+    }
+
+    /// Takes account of a frame of a body.
+    pub(super) fn announce(&mut self, length: u32) -> Result<(), Fault> {
+        let left = self.receive_window.checked_sub(length);
+        self.receive_window = left.ok_or(Fault::Connection(Code::FlowControl))?;
+        Ok(())
+    }
+
+    /// Takes account of what of a body is read by nobody.
+    pub(super) fn skip(&self, length: u32) {
+        self.read_of_all.set(self.read_of_all.get().saturating_add(length));
+    }
+
+    /// Tells the client what was read, once that is worth a frame.
+    pub(super) fn give_back(&mut self) {
+        let read = self.read_of_all.get();
+        if read >= CONNECTION_WINDOW / 2 {
+            self.read_of_all.set(0);
+            self.receive_window += read;
+            frame::push_window_update(&mut self.out, 0, read);
+        }
+    }
+
+    /// Ends a stream, and remembers that what comes of it is not the client's fault.
+    pub(super) fn reset(&mut self, stream: u32, code: Code) {
+        if self.own_resets.len() == OWN_RESETS {
+            self.own_resets.pop_front();
+        }
+        self.own_resets.push_back(stream);
+        frame::push_reset(&mut self.out, stream, code);
+    }
+
+    /// Returns whether what comes of a stream that is not open may have been sent in good faith.
+    pub(super) fn ignores(&self, stream: u32) -> bool {
+        let is_late = matches!(self.farewell, Farewell::Final(last) if stream > last);
+        is_late || self.own_resets.contains(&stream)
+    }
+
+    /// Asks the client to open no more streams.
+    pub(super) fn announce_end(&mut self) {
+        if self.farewell == Farewell::None {
+            self.farewell = Farewell::Announced;
+            frame::push_goaway(&mut self.out, i32::MAX as u32, Code::None);
+            frame::push_ping(&mut self.out, 0, LAST_CALL);
+        }
+    }
+
+    /// Tells which streams are served to their end.
+    pub(super) fn end(&mut self) {
+        if matches!(self.farewell, Farewell::None | Farewell::Announced) {
+            self.farewell = Farewell::Final(self.last);
+            frame::push_goaway(&mut self.out, self.last, Code::None);
+        }
+    }
+
+    /// Ends the connection, whose client did wrong.
+    pub(super) fn fail(&mut self, code: Code) {
+        if self.farewell != Farewell::Fault {
+            let last = match self.farewell {
+                Farewell::Final(last) => last,
+                _ => self.last,
+            };
+            self.farewell = Farewell::Fault;
+            frame::push_goaway(&mut self.out, last, code);
+        }
+    }
+
+    /// Asks the client whether it is there.
+    pub(super) fn ask(&mut self) {
+        self.is_asked = true;
+        frame::push_ping(&mut self.out, 0, ARE_YOU_THERE);
+    }
+
+    /// Takes the answer to a ping.
+    pub(super) fn pong(&mut self, payload: &[u8]) {
+        if payload == LAST_CALL && self.farewell == Farewell::Announced {
+            self.end();
+        }
+        if payload == ARE_YOU_THERE && self.is_asked {
+            self.moved();
+        }
+    }
+
+    /// Takes note that the client is there, or that something of ours has ended.
+    pub(super) fn moved(&mut self) {
+        self.has_moved = true;
+        self.is_asked = false;
+    }
+}
