@@ -19,8 +19,9 @@ const LAST_CALL: [u8; 8] = *b"lastcall";
 /// The ping that asks whether a client is there.
 const ARE_YOU_THERE: [u8; 8] = *b"alive?  ";
 
-/// How many streams that we have reset are remembered, since the client may not know yet.
-const OWN_RESETS: usize = 32;
+/// How many streams that are over are remembered: what comes of one that we have reset may have been
+/// sent in good faith, and what comes of another is another fault than a stream out of order.
+const RECENT: usize = 32;
 
 /// How far the end of a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +51,8 @@ pub(super) struct Link {
     pub(super) read_of_all: Rc<Cell<u32>>,
     /// The newest stream of the client.
     pub(super) last: u32,
-    own_resets: VecDeque<u32>,
+    /// Streams that are over, and whether we have reset them.
+    recent: VecDeque<(u32, bool)>,
     pub(super) patience: Patience,
     pub(super) farewell: Farewell,
     /// Whether the client opens no more streams.
@@ -85,7 +87,7 @@ impl Link {
             receive_window: CONNECTION_WINDOW,
             read_of_all: Rc::default(),
             last: 0,
-            own_resets: VecDeque::new(),
+            recent: VecDeque::new(),
             patience: Patience::default(),
             farewell: Farewell::None,
             client_leaves: false,
@@ -124,17 +126,28 @@ impl Link {
 
     /// Ends a stream, and remembers that what comes of it is not the client's fault.
     pub(super) fn reset(&mut self, stream: u32, code: Code) {
-        if self.own_resets.len() == OWN_RESETS {
-            self.own_resets.pop_front();
-        }
-        self.own_resets.push_back(stream);
+        self.remember(stream, true);
         frame::push_reset(&mut self.out, stream, code);
+    }
+
+    /// Takes note that a stream is over.
+    pub(super) fn remember(&mut self, stream: u32, is_reset: bool) {
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((stream, is_reset));
+    }
+
+    /// Returns what is wrong with a header block of a stream that is over.
+    pub(super) fn fault_of(&self, stream: u32) -> Code {
+        let was_open = self.recent.iter().any(|(recent, _)| *recent == stream);
+        if was_open { Code::StreamClosed } else { Code::Protocol }
     }
 
     /// Returns whether what comes of a stream that is not open may have been sent in good faith.
     pub(super) fn ignores(&self, stream: u32) -> bool {
         let is_late = matches!(self.farewell, Farewell::Final(last) if stream > last);
-        is_late || self.own_resets.contains(&stream)
+        is_late || self.recent.contains(&(stream, true))
     }
 
     /// Asks the client to open no more streams.

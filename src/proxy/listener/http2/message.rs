@@ -31,8 +31,8 @@ where
                 Some(place) => self.trailers(id, place, ends, block),
                 None => {
                     self.decode(block, &mut NoFields)?;
-                    let closed = Fault::Connection(Code::StreamClosed);
-                    if self.link.ignores(id) { Ok(()) } else { Err(closed) }
+                    let fault = Fault::Connection(self.link.fault_of(id));
+                    if self.link.ignores(id) { Ok(()) } else { Err(fault) }
                 }
             };
         }

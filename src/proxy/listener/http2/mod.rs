@@ -10,6 +10,7 @@
 mod answer;
 mod body;
 mod connection;
+mod dialogue;
 mod frame;
 mod hpack;
 mod incoming;
@@ -21,6 +22,9 @@ mod receive;
 mod request;
 mod send;
 mod streams;
+
+#[cfg(test)]
+mod tests;
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -40,6 +44,7 @@ use super::serve::Core;
 use super::stream::ClientStream;
 
 pub use self::body::Http2Body;
+pub use self::dialogue::Dialogue;
 
 /// How long a connection that ends by a client's fault stays half open, so that the client gets to
 /// read why, and how much of what it sends is thrown away meanwhile, in bytes.

@@ -209,6 +209,7 @@ where
         let Some(stream) = place.and_then(|place| self.streams.close(place)) else {
             return self.link.patience.empty();
         };
+        self.link.remember(head.stream, false);
         self.link.moved();
         match stream.stage {
             Stage::Working(_) => self.link.patience.given_up(),

@@ -233,8 +233,9 @@ where
         };
         let (id, is_open) = (stream.id, stream.is_open());
         drop(self.streams.close(place));
-        if is_open {
-            self.link.reset(id, Code::None);
+        match is_open {
+            true => self.link.reset(id, Code::None),
+            false => self.link.remember(id, false),
         }
         self.link.moved();
     }

@@ -155,7 +155,7 @@ fn a_full_sink_gets_nothing_more_and_the_table_goes_on() {
 #[test]
 fn what_repeats_becomes_an_octet_and_what_is_sensitive_does_not() {
     let mut encoder = Encoder::new();
-    let mut write = |encoder: &mut Encoder, value: &[u8]| {
+    let write = |encoder: &mut Encoder, value: &[u8]| {
         let mut block = Vec::new();
         encoder.field(&mut block, "server", value);
         block.len()
