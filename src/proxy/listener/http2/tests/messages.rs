@@ -103,8 +103,8 @@ fn trailers_say_nothing_of_the_message() {
         ("upper case", &[post(), end("X=a")], "1 reset 1"),
         (
             "a body behind",
-            &[post(), end("a=b"), frame(kind::DATA, 1, 1, b"x")],
-            "1 200, 1 end, 1 reset 5",
+            &[post(), end("grpc-status=0"), frame(kind::DATA, 1, 1, b"x")],
+            "1 200, 1 trailers end, 1 reset 5",
         ),
     ]);
 }
