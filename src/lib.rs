@@ -6,6 +6,7 @@ pub mod domain;
 
 pub mod clock;
 pub mod failpoint;
+pub mod headers;
 pub mod pki;
 pub mod settings;
 pub mod telemetry;

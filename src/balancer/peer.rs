@@ -34,22 +34,24 @@ impl Peer {
 pub(super) struct Authority {
     port: u16,
     text: Box<str>,
+    /// How much of the text the host is.
+    host_len: usize,
 }
 
 impl Authority {
     /// Writes a host, an IPv6 address without brackets, and a port.
     pub(super) fn new(host: &str, port: u16) -> Self {
-        let text = match host.contains(':') {
-            true => format!("[{host}]:{port}"),
-            false => format!("{host}:{port}"),
+        let (text, signs) = match host.contains(':') {
+            true => (format!("[{host}]:{port}"), 2),
+            false => (format!("{host}:{port}"), 0),
         };
-        Self { port, text: text.into() }
+        Self { port, text: text.into(), host_len: host.len() + signs }
     }
 
     /// Returns the text, without the port if that is `usual`.
     pub(super) fn unless_usual(&self, usual: u16) -> &str {
-        let end = self.text.rfind(':').filter(|_| self.port == usual);
-        end.and_then(|end| self.text.get(..end)).unwrap_or(&self.text)
+        let bare = (self.port == usual).then(|| self.text.get(..self.host_len)).flatten();
+        bare.unwrap_or(&self.text)
     }
 }
 

@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::directory::{Caller, Credential};
 use super::exchange::Exchange;
 use super::reply::Reply;
 use super::{Flow, Scope};
+use crate::headers::Headers;
 
 const CONSUMER_ID: HeaderName = HeaderName::from_static("x-consumer-id");
 const CONSUMER_CUSTOM_ID: HeaderName = HeaderName::from_static("x-consumer-custom-id");
@@ -30,9 +31,9 @@ pub fn admit(exchange: &mut Exchange, caller: Arc<Caller>, credential: Option<Ar
 }
 
 /// Sets a header, or takes away what the client sent of it.
-fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
+fn set(headers: &mut Headers, name: HeaderName, value: Option<HeaderValue>) {
     match value {
-        Some(value) => drop(headers.insert(name, value)),
+        Some(value) => headers.insert(name, value),
         None => drop(headers.remove(name)),
     }
 }

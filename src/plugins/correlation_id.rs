@@ -162,8 +162,9 @@ mod tests {
     use super::super::exchange::fixture::exchange;
     use super::super::tests::{build_plugin, run_access, scope};
     use super::*;
+    use crate::headers::Headers;
     use crate::plugins::directory::Directory;
-    use http::{HeaderMap, Request, StatusCode};
+    use http::{Request, StatusCode};
     use serde_json::json;
 
     fn request(id: Option<&str>) -> Exchange {
@@ -182,7 +183,7 @@ mod tests {
         let mut exchange = request(sent);
         assert!(run_access(&*plugin, &mut exchange, scope(&directory)).is_none());
         let up = exchange.header("x-id").unwrap().to_owned();
-        let headers = HeaderMap::new();
+        let headers = Headers::new();
         let status = StatusCode::OK;
         exchange.response = Some(ResponseHead { status, headers, from_upstream: true });
         plugin.header_filter(&mut exchange, scope(&directory));

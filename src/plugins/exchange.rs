@@ -8,12 +8,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
+use http::{HeaderName, HeaderValue, StatusCode, Version, header};
 use uuid::Uuid;
 
 pub use super::body::{BodyError, RequestBody};
 use super::directory::{Caller, Credential};
+use crate::headers::{AsName, Headers, RequestHead};
 
 /// The id of a request: 32 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -151,7 +151,7 @@ pub struct ResponseHead {
     /// The status.
     pub status: StatusCode,
     /// The headers.
-    pub headers: HeaderMap,
+    pub headers: Headers,
     /// Whether it came from the upstream.
     pub from_upstream: bool,
 }
@@ -165,7 +165,7 @@ pub struct Exchange {
     /// How many requests came on that connection, this one included.
     pub requests: u64,
     /// The head of the request; what plugins change goes upstream.
-    pub request: Parts,
+    pub request: RequestHead,
     /// The body of the request.
     pub body: RequestBody,
     /// Where the request came from.
@@ -196,7 +196,7 @@ impl Exchange {
     pub fn new(
         id: RequestId,
         connection: Rc<Connection>,
-        request: Parts,
+        request: RequestHead,
         body: RequestBody,
         forwarded: Forwarded,
         times: Times,
@@ -260,7 +260,7 @@ impl Exchange {
     }
 
     /// Returns a request header if it is text.
-    pub fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
+    pub fn header(&self, name: impl AsName) -> Option<&str> {
         self.request.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
@@ -314,7 +314,7 @@ pub(crate) mod fixture {
         let forwarded = Forwarded { client: connection.peer.ip(), trusted: false, https: false };
         let times = Times { started: Instant::now(), started_ms, sent: None, answered: None };
         let id = RequestId::new(0xabc);
-        let exchange = Exchange::new(id, connection, request, body, forwarded, times, None);
+        let exchange = Exchange::new(id, connection, request.into(), body, forwarded, times, None);
         Exchange { requests: 2, ..exchange }
     }
 

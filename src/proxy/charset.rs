@@ -1,6 +1,8 @@
 //! The charset of texts whose upstream does not say it (nginx's `charset`).
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderValue, header};
+
+use crate::headers::Headers;
 
 /// What text is said to be in.
 #[derive(Clone, Debug)]
@@ -23,7 +25,7 @@ impl Charset {
     }
 
     /// Adds the charset where a text lacks one, unless it is encoded.
-    pub(super) fn complete(&self, headers: &mut HeaderMap) {
+    pub(super) fn complete(&self, headers: &mut Headers) {
         let Some(mime) = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes) else {
             return;
         };
@@ -60,7 +62,7 @@ mod tests {
             ("text/css", "text/css"),
             ("application/json", "application/json"),
         ] {
-            let mut headers = HeaderMap::new();
+            let mut headers = Headers::new();
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(sent));
             let mut encoded = headers.clone();
             charset.complete(&mut headers);

@@ -116,10 +116,10 @@ pub(super) async fn send(
             forwarding.route.strip_path.then(|| exchange.path().get(..forwarding.prefix_len));
         let prefix = prefix.flatten().filter(|prefix| !prefix.is_empty());
         let line = Line { target: &target, host: &host, prefix };
-        let head = request_head(settings, exchange, &line);
+        let mut head = request_head(settings, exchange, &line);
         let tls = channel(forwarding.service, &host)?;
         let peer = PeerAddress { addr: chosen.socket, tls, http2 };
-        match transport.pool.send(&peer, &head, &mut body, timeouts).await {
+        match transport.pool.send(&peer, &mut head, &mut body, timeouts).await {
             Ok(answer) => {
                 let lease = chosen.answered(answer.status);
                 exchange.held = lease.map(|lease| Box::new(lease) as Box<dyn Any>);

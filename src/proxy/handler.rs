@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Limited};
 use tokio::sync::oneshot;
@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::access::Lines;
 use super::forward::{self, Forwarding, Transport};
 use super::headers;
-use super::listener::{ClientRequest, ConnectionInfo, ProxyBody, UpgradedClient};
+use super::listener::{ClientRequest, ClientResponse, ConnectionInfo, ProxyBody, UpgradedClient};
 use super::reply::{Rendered, Wish, render};
 use super::settings::ProxySettings;
 use super::tail::{Tail, Watched};
@@ -108,7 +108,7 @@ impl Core {
         self: Rc<Self>,
         request: ClientRequest,
         info: Rc<ConnectionInfo>,
-    ) -> Response<ProxyBody> {
+    ) -> ClientResponse {
         let runtime = self.runtime.load();
         let upgrade = headers::upgrade(&request.head.headers).and_then(|_| request.on_upgrade());
         let mut exchange = match self.exchange(request, &info) {
@@ -166,13 +166,14 @@ impl Core {
     fn plan<'r>(&self, runtime: &'r Runtime, exchange: &Exchange) -> Plan<'r> {
         let request_headers = &exchange.request.headers;
         let headers = |name: &str, visit: &mut dyn FnMut(&str)| {
-            let values = request_headers.get_all(name).iter();
+            let values = request_headers.get_all(name);
             values.filter_map(|value| value.to_str().ok()).for_each(visit);
         };
+        let authority = exchange.authority();
         let view = RequestView {
             method: exchange.request.method.as_str(),
-            host: exchange.host(),
-            host_port: port_of(exchange.authority()),
+            host: without_port(authority),
+            host_port: port_of(authority),
             path: exchange.path(),
             query: exchange.request.uri.query(),
             headers: &headers,
@@ -238,7 +239,7 @@ impl Core {
         runtime: &Arc<Runtime>,
         upgrade: Option<oneshot::Receiver<UpgradedClient>>,
         info: Rc<ConnectionInfo>,
-    ) -> Response<ProxyBody> {
+    ) -> ClientResponse {
         let sent = forward::send(&self.transport, &self.settings, &mut exchange, &forwarding).await;
         let mut answer = match sent {
             Ok(answer) => answer,
@@ -314,7 +315,7 @@ impl Core {
         plan: &Plan<'_>,
         reply: Reply,
         runtime: &Arc<Runtime>,
-    ) -> Response<ProxyBody> {
+    ) -> ClientResponse {
         let wish = Wish {
             accept: exchange.header(header::ACCEPT),
             content_type: exchange.header(header::CONTENT_TYPE),
@@ -334,7 +335,7 @@ impl Core {
         mut head: ResponseHead,
         body: ProxyBody,
         runtime: &Arc<Runtime>,
-    ) -> Response<ProxyBody> {
+    ) -> ClientResponse {
         let from_upstream = head.from_upstream;
         let (own, hash) = (self.settings.headers, &runtime.config_hash);
         headers::decorate(own, &exchange, &mut head.headers, from_upstream, hash);
@@ -344,8 +345,8 @@ impl Core {
         }
         for (name, value) in exchange.added.drain(..) {
             match name == header::SET_COOKIE {
-                true => drop(head.headers.append(name, value)),
-                false => drop(head.headers.insert(name, value)),
+                true => head.headers.append(name, value),
+                false => head.headers.insert(name, value),
             }
         }
         if self.settings.debug_header {
@@ -362,7 +363,9 @@ impl Core {
         if let (Some(charset), Some(head)) = (&self.settings.charset, &mut exchange.response) {
             charset.complete(&mut head.headers);
         }
-        let Some(head) = &mut exchange.response else { return Response::new(body) };
+        let Some(head) = &mut exchange.response else {
+            return ClientResponse::new(StatusCode::INTERNAL_SERVER_ERROR, body);
+        };
         if filters {
             head.headers.remove(header::CONTENT_LENGTH);
         }
@@ -380,10 +383,7 @@ impl Core {
                 ProxyBody::Filtered(Box::pin(Watched::new(body, tail, filters)))
             }
         };
-        let mut response = Response::new(body);
-        *response.status_mut() = status;
-        *response.headers_mut() = headers;
-        response
+        ClientResponse { status, headers, body }
     }
 }
 
@@ -475,7 +475,7 @@ fn add_debug(exchange: &Exchange, plan: &Plan<'_>, head: &mut ResponseHead) {
     ];
     for (name, value) in pairs {
         if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
-            head.headers.insert(name, value);
+            head.headers.insert(HeaderName::from_static(name), value);
         }
     }
 }

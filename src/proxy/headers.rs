@@ -3,11 +3,12 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
+use http::{HeaderName, HeaderValue, Version, header};
 
 use super::settings::{Network, OwnHeaders, ProxySettings, SERVER};
 use super::upstream::UpstreamHead;
 use crate::domain::hash::ConfigHash;
+use crate::headers::Headers;
 use crate::plugins::exchange::{Connection, Exchange, Forwarded};
 
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -23,13 +24,11 @@ const X_KONG_UPSTREAM_LATENCY: HeaderName = HeaderName::from_static("x-kong-upst
 const X_KONG_PROXY_LATENCY: HeaderName = HeaderName::from_static("x-kong-proxy-latency");
 const X_KONG_RESPONSE_LATENCY: HeaderName = HeaderName::from_static("x-kong-response-latency");
 const X_CONFIG_HASH: HeaderName = HeaderName::from_static("x-config-hash");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// Says where a request came from first, as far as the peer may tell.
 pub(super) fn forwarded(
     settings: &ProxySettings,
-    headers: &HeaderMap,
+    headers: &Headers,
     connection: &Connection,
 ) -> Forwarded {
     let (peer, tls) = (connection.peer.ip().to_canonical(), connection.tls);
@@ -45,8 +44,7 @@ pub(super) fn forwarded(
         client = connection.announced.map_or(peer, |it| it.ip().to_canonical());
         return Forwarded { client, trusted: true, https };
     }
-    let said: Vec<&HeaderValue> =
-        headers.get_all(settings.real_ip_header.as_str()).iter().collect();
+    let said: Vec<&HeaderValue> = headers.get_all(settings.real_ip_header.as_str()).collect();
     let said = said.iter().rev().flat_map(|value| value.as_bytes().rsplit(is_between));
     for address in said.filter(|address| !address.is_empty()) {
         // What stands before something unreadable is nobody's word.
@@ -76,17 +74,23 @@ fn address_in(text: &[u8]) -> Option<IpAddr> {
 }
 
 /// Returns whether one of the `Connection` lines names a header.
-fn is_named(headers: &HeaderMap, name: &HeaderName) -> bool {
-    let lines = headers.get_all(header::CONNECTION).iter();
+fn is_named(headers: &Headers, name: &HeaderName) -> bool {
+    let lines = headers.get_all(header::CONNECTION);
     lines
         .filter_map(|line| line.to_str().ok())
         .any(|line| line.split(',').any(|token| token.trim().eq_ignore_ascii_case(name.as_str())))
 }
 
+/// Returns those of the headers that the `Connection` lines name.
+fn named(headers: &Headers, keep: impl Fn(&HeaderName) -> bool) -> Vec<HeaderName> {
+    let names = headers.iter().map(|(name, _)| name);
+    names.filter(|name| keep(name) && is_named(headers, name)).cloned().collect()
+}
+
 /// Returns what the client wants to upgrade to. HTTP/2 is not begun behind our back, as what goes
 /// through it would pass no route and no plugin; and what follows a body is not told apart from it.
-pub(super) fn upgrade(headers: &HeaderMap) -> Option<&HeaderValue> {
-    let mut wanted = headers.get_all(header::UPGRADE).iter();
+pub(super) fn upgrade(headers: &Headers) -> Option<&HeaderValue> {
+    let mut wanted = headers.get_all(header::UPGRADE);
     let (Some(upgrade), None) = (wanted.next(), wanted.next()) else { return None };
     let is_http2 = |token: &[u8]| {
         let name = token.trim_ascii_start().get(..2);
@@ -100,16 +104,13 @@ pub(super) fn upgrade(headers: &HeaderMap) -> Option<&HeaderValue> {
 
 /// Takes away what a client says concerns its connection to us only. What plugins add later stays,
 /// and so does what we write or read ourselves: nobody takes that away by naming it.
-pub(super) fn strip_request(headers: &mut HeaderMap) {
+pub(super) fn strip_request(headers: &mut Headers) {
     if headers.contains_key(header::CONNECTION) {
-        let named: Vec<HeaderName> =
-            headers.keys().filter(|name| is_named(headers, name)).cloned().collect();
         let is_ours = |name: &HeaderName| {
             *name == header::CONTENT_LENGTH || is_own(name, &mut Seen::default())
         };
-        for name in named.iter().filter(|name| !is_ours(name)) {
-            headers.remove(name);
-        }
+        let named = named(headers, |name| !is_ours(name));
+        headers.retain(|name, _| !named.contains(name));
     }
 }
 
@@ -140,23 +141,23 @@ pub(super) fn request_head(
     }
     match upgrade(headers).filter(|_| seen.upgrade) {
         Some(wanted) => {
-            head.append_own("connection: ", b"keep-alive, Upgrade");
-            head.append_own("upgrade: ", wanted.as_bytes());
+            head.append_line("connection: ", b"keep-alive, Upgrade");
+            head.append_line("upgrade: ", wanted.as_bytes());
         }
-        None => head.append_own("connection: ", b"keep-alive"),
+        None => head.append_line("connection: ", b"keep-alive"),
     }
     let trailers = headers.get(header::TE).filter(|_| seen.te).and_then(|te| te.to_str().ok());
     if trailers.is_some_and(names_trailers) {
-        head.append_own("te: ", b"trailers");
+        head.append_line("te: ", b"trailers");
     }
     if seen.cookie {
-        let crumbs = headers.get_all(header::COOKIE).into_iter();
+        let crumbs = headers.get_all(header::COOKIE);
         let crumbs: Vec<&[u8]> = crumbs.flat_map(|crumb| [&b"; "[..], crumb.as_bytes()]).collect();
         head.append_joined(b"cookie", crumbs.get(1..).unwrap_or_default());
     }
     append_forwarded(settings, exchange, line, seen, &mut head);
     if settings.upstream_request_id {
-        head.append_own("x-kong-request-id: ", exchange.id.as_str().as_bytes());
+        head.append_line("x-kong-request-id: ", exchange.id.as_str().as_bytes());
     }
     head
 }
@@ -166,7 +167,7 @@ fn names_trailers(te: &str) -> bool {
 }
 
 /// Returns whether a client says that it takes trailers.
-pub(super) fn takes_trailers(headers: &HeaderMap) -> bool {
+pub(super) fn takes_trailers(headers: &Headers) -> bool {
     headers.get(header::TE).and_then(|te| te.to_str().ok()).is_some_and(names_trailers)
 }
 
@@ -212,7 +213,7 @@ fn append_forwarded(
     let trusted =
         |name: &HeaderName| exchange.forwarded.trusted.then(|| headers.get(name)).flatten();
     let mut append = |start: &'static str, name: &HeaderName, own: &[u8]| {
-        head.append_own(start, trusted(name).map_or(own, HeaderValue::as_bytes));
+        head.append_line(start, trusted(name).map_or(own, HeaderValue::as_bytes));
     };
     let scheme: &[u8] = if exchange.connection.tls { b"https" } else { b"http" };
     append("x-forwarded-proto: ", &X_FORWARDED_PROTO, scheme);
@@ -229,18 +230,18 @@ fn append_forwarded(
     }
     let client = exchange.client_text();
     if seen.forwarded_for {
-        let values = headers.get_all(X_FORWARDED_FOR).into_iter();
+        let values = headers.get_all(X_FORWARDED_FOR);
         let mut hops: Vec<&[u8]> = values.flat_map(|value| [value.as_bytes(), b", "]).collect();
         hops.push(exchange.connection.peer_text.as_bytes());
         head.append_joined(b"x-forwarded-for", &hops);
     } else {
-        head.append_own("x-forwarded-for: ", client.as_bytes());
+        head.append_line("x-forwarded-for: ", client.as_bytes());
     }
-    head.append_own("x-real-ip: ", client.as_bytes());
+    head.append_line("x-real-ip: ", client.as_bytes());
     let own: [&[u8]; 3] =
         [version_text(exchange.request.version).as_bytes(), b" ", SERVER.as_bytes()];
     if seen.via {
-        let values = headers.get_all(header::VIA).into_iter();
+        let values = headers.get_all(header::VIA);
         let mut hops: Vec<&[u8]> = values.flat_map(|value| [value.as_bytes(), b", "]).collect();
         hops.extend(own);
         head.append_joined(b"via", &hops);
@@ -258,23 +259,19 @@ fn version_text(version: Version) -> &'static str {
 }
 
 /// Takes away what concerned the connection to the upstream only.
-pub(super) fn strip_response(headers: &mut HeaderMap, upgraded: bool, takes_trailers: bool) {
+pub(super) fn strip_response(headers: &mut Headers, upgraded: bool, takes_trailers: bool) {
     if !takes_trailers {
         headers.remove(header::TRAILER);
     }
-    if headers.contains_key(header::CONNECTION) {
-        let named: Vec<HeaderName> =
-            headers.keys().filter(|name| is_named(headers, name)).cloned().collect();
-        for name in named.iter().filter(|name| !upgraded || **name != header::UPGRADE) {
-            headers.remove(name);
-        }
-    }
-    for name in [header::CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, header::TRANSFER_ENCODING] {
-        headers.remove(name);
-    }
-    if !upgraded {
-        headers.remove(header::UPGRADE);
-    }
+    let named = match headers.contains_key(header::CONNECTION) {
+        true => named(headers, |_| true),
+        false => Vec::new(),
+    };
+    headers.retain(|name, _| match name.as_str() {
+        "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" => false,
+        "upgrade" => upgraded,
+        _ => !named.contains(name),
+    });
 }
 
 /// Milliseconds of answers that are quick enough, so that most latencies allocate nothing.
@@ -287,18 +284,18 @@ fn millis(duration: std::time::Duration) -> HeaderValue {
 }
 
 /// Adds us to those that an answer came through, on one line.
-fn append_via(headers: &mut HeaderMap, is_http2: bool) {
+fn append_via(headers: &mut Headers, is_http2: bool) {
     let own = if is_http2 { "2 kong/3.9.1" } else { "1.1 kong/3.9.1" };
     let own = HeaderValue::from_static(own);
     if headers.contains_key(header::VIA) {
-        let before = headers.get_all(header::VIA).into_iter();
+        let before = headers.get_all(header::VIA);
         let mut hops: Vec<&[u8]> = before.flat_map(|value| [value.as_bytes(), b", "]).collect();
         hops.push(own.as_bytes());
         if let Ok(joined) = HeaderValue::from_bytes(&hops.concat()) {
             headers.insert(header::VIA, joined);
         }
     } else {
-        headers.insert(header::VIA, own);
+        headers.append(header::VIA, own);
     }
 }
 
@@ -306,26 +303,33 @@ fn append_via(headers: &mut HeaderMap, is_http2: bool) {
 pub(super) fn decorate(
     own: OwnHeaders,
     exchange: &Exchange,
-    headers: &mut HeaderMap,
+    headers: &mut Headers,
     upstream: bool,
     config_hash: &ConfigHash,
 ) {
     let times = &exchange.times;
+    // An upstream that has such headers is a gateway of this kind itself: only then ours have
+    // something to replace.
+    let is_again = headers.iter().any(|(name, _)| name.as_str().starts_with("x-kong-"));
+    let put = |headers: &mut Headers, name, value| match is_again {
+        true => headers.insert(name, value),
+        false => headers.append(name, value),
+    };
     if upstream {
         if own.via {
             append_via(headers, exchange.is_http2() && exchange.is_grpc());
         }
         if own.server && !headers.contains_key(header::SERVER) {
-            headers.insert(header::SERVER, HeaderValue::from_static(SERVER));
+            headers.append(header::SERVER, HeaderValue::from_static(SERVER));
         }
         if let (Some(sent), Some(answered)) = (times.sent, times.answered) {
             let waited = answered.saturating_duration_since(sent);
             if own.upstream_latency {
-                headers.insert(X_KONG_UPSTREAM_LATENCY, millis(waited));
+                put(headers, X_KONG_UPSTREAM_LATENCY, millis(waited));
             }
             if own.proxy_latency {
                 let whole = answered.saturating_duration_since(times.started);
-                headers.insert(X_KONG_PROXY_LATENCY, millis(whole.saturating_sub(waited)));
+                put(headers, X_KONG_PROXY_LATENCY, millis(whole.saturating_sub(waited)));
             }
         }
     } else {
@@ -333,11 +337,11 @@ pub(super) fn decorate(
             headers.insert(header::SERVER, HeaderValue::from_static(SERVER));
         }
         if own.response_latency {
-            headers.insert(X_KONG_RESPONSE_LATENCY, millis(times.started.elapsed()));
+            put(headers, X_KONG_RESPONSE_LATENCY, millis(times.started.elapsed()));
         }
     }
     if own.request_id {
-        headers.insert(X_KONG_REQUEST_ID, exchange.id.value());
+        put(headers, X_KONG_REQUEST_ID, exchange.id.value());
     }
     if own.config_hash
         && let Ok(hash) = HeaderValue::try_from(config_hash.to_string())

@@ -2,9 +2,10 @@
 //! (reference gateway-3, section D.3).
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::template::Templates;
+use crate::headers::Headers;
 use crate::plugins::exchange::RequestId;
 use crate::plugins::reply::{Reply, ReplyBody};
 
@@ -39,14 +40,14 @@ pub struct Rendered {
     /// Its status.
     pub status: StatusCode,
     /// Its headers.
-    pub headers: HeaderMap,
+    pub headers: Headers,
     /// Its body.
     pub body: Bytes,
 }
 
 /// Puts an answer into the form that the client wants.
 pub fn render(reply: Reply, wish: Wish<'_>, id: &RequestId) -> Rendered {
-    let mut headers = HeaderMap::with_capacity(8);
+    let mut headers = Headers::with_capacity(8);
     let body = match reply.body {
         ReplyBody::Empty => Bytes::new(),
         ReplyBody::Content { mime, bytes } => {
@@ -113,7 +114,7 @@ fn message_body(
     status: StatusCode,
     id: &RequestId,
     templates: &Templates,
-    headers: &mut HeaderMap,
+    headers: &mut Headers,
 ) -> Bytes {
     let (mime, template, message, default): (_, _, _, fn(&str, &str) -> String) = match form {
         Form::Json => {

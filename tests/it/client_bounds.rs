@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 use hybridctl::proxy::listener::{
-    ClientRequest, ConnectionInfo, ListenSpec, ProxyBody, ProxyServer, ServeLimits,
+    ClientRequest, ClientResponse, ConnectionInfo, ListenSpec, ProxyBody, ProxyServer, ServeLimits,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -67,14 +67,16 @@ impl Server {
     }
 }
 
-async fn answer(request: ClientRequest) -> Response<ProxyBody> {
+async fn answer(request: ClientRequest) -> ClientResponse {
     match request.head.uri.path() {
         "/wait" => std::future::pending().await,
-        "/large" => Response::new(ProxyBody::Full(Bytes::from(vec![b'x'; LARGE]))),
+        "/large" => {
+            ClientResponse::new(StatusCode::OK, ProxyBody::Full(Bytes::from(vec![b'x'; LARGE])))
+        }
         _ => {
-            let mut response = Response::new(ProxyBody::Empty);
+            let mut response = ClientResponse::new(StatusCode::OK, ProxyBody::Empty);
             if request.body.collect().await.is_err() {
-                *response.status_mut() = StatusCode::REQUEST_TIMEOUT;
+                response.status = StatusCode::REQUEST_TIMEOUT;
             }
             response
         }

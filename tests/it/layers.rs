@@ -10,6 +10,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("domain", 0),
     ("clock", 0),
     ("failpoint", 0),
+    ("headers", 0),
     ("settings", 0),
     ("telemetry", 0),
     ("pki", 0),

@@ -145,7 +145,7 @@ impl Source {
 
 /// Returns the values of a header as one.
 fn header_value<'e>(exchange: &'e Exchange, name: &HeaderName) -> Option<Cow<'e, [u8]>> {
-    let mut values = exchange.request.headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    let mut values = exchange.request.headers.get_all(name).map(HeaderValue::as_bytes);
     let first = values.next()?;
     let mut combined = Cow::Borrowed(first);
     for value in values {
@@ -157,7 +157,7 @@ fn header_value<'e>(exchange: &'e Exchange, name: &HeaderName) -> Option<Cow<'e,
 }
 
 fn cookie<'e>(exchange: &'e Exchange, wanted: &str) -> Option<&'e str> {
-    let headers = exchange.request.headers.get_all(header::COOKIE).iter();
+    let headers = exchange.request.headers.get_all(header::COOKIE);
     let pairs = headers.filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(';'));
     let mut named = pairs.filter_map(|pair| pair.trim().split_once('='));
     named.find(|(name, _)| *name == wanted).map(|(_, value)| value)

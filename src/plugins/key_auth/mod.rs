@@ -228,7 +228,7 @@ impl KeyAuth {
         (name, header): &(String, HeaderName),
     ) -> Found {
         if self.config.key_in_header {
-            let mut values = exchange.request.headers.get_all(header).iter();
+            let mut values = exchange.request.headers.get_all(header);
             match (values.next(), values.next()) {
                 (Some(_), Some(_)) => return Found::Several,
                 (Some(value), None) => {

@@ -8,13 +8,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::request::Parts;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 
 use super::http1::{Http1Body, Wire};
 use super::http2::Http2Body;
 use super::stream::ClientStream;
+use crate::headers::RequestHead;
 use crate::proxy::ahead::ReadAhead;
 use crate::proxy::upstream::BoxError;
 
@@ -39,18 +39,18 @@ pub enum ClientBodyError {
 pub struct ClientRequest {
     /// Method, target, version and headers. The target of HTTP/1 is a path with its query; a host
     /// that was named in the target is the Host header.
-    pub head: Parts,
+    pub head: RequestHead,
     /// The body.
     pub body: ClientBody,
     wire: Option<Rc<RefCell<Wire>>>,
 }
 
 impl ClientRequest {
-    pub(super) fn http1(head: Parts, body: ClientBody, wire: Rc<RefCell<Wire>>) -> Self {
+    pub(super) fn http1(head: RequestHead, body: ClientBody, wire: Rc<RefCell<Wire>>) -> Self {
         Self { head, body, wire: Some(wire) }
     }
 
-    pub(super) fn http2(head: Parts, body: ClientBody) -> Self {
+    pub(super) fn http2(head: RequestHead, body: ClientBody) -> Self {
         Self { head, body, wire: None }
     }
 

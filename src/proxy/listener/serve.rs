@@ -9,13 +9,11 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::Response;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::body::ProxyBody;
 use super::connection::ConnectionInfo;
 use super::counters::CoreCounters;
 use super::drain::Drain;
@@ -23,6 +21,7 @@ use super::http1;
 use super::http2;
 use super::proxy_protocol;
 use super::request::ClientRequest;
+use super::response::ClientResponse;
 use super::stream::{ClientStream, Transport};
 use crate::telemetry::trouble::Trouble;
 
@@ -135,7 +134,7 @@ const LAST_MAX: usize = 4096;
 pub(super) async fn accept_all<H, F>(core: Rc<Core>, door: Door, handler: Rc<H>)
 where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = Response<ProxyBody>> + 'static,
+    F: Future<Output = ClientResponse> + 'static,
 {
     let Door { listener, local, tls, begin } = door;
     let welcome = |socket, peer| {
@@ -210,7 +209,7 @@ async fn serve<H, F>(
     handler: Rc<H>,
 ) where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = Response<ProxyBody>> + 'static,
+    F: Future<Output = ClientResponse> + 'static,
 {
     // An unspecified listening address says nothing of where the client connected to.
     if info.connection.local.ip().is_unspecified()

@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Response;
 use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
@@ -16,10 +15,10 @@ use tokio::time::{Instant, sleep_until};
 use tokio_rustls::TlsAcceptor;
 
 use super::bind::{BindError, ListenSpec, bind_all};
-use super::body::ProxyBody;
 use super::connection::ConnectionInfo;
 use super::counters::{ConnectionCounts, CoreCounters, sum};
 use super::request::ClientRequest;
+use super::response::ClientResponse;
 use super::serve::{Begin, Core, Door, ServeLimits, accept_all};
 
 /// How long what is under way may take when a server ends.
@@ -71,7 +70,7 @@ impl ProxyServer {
     where
         M: Fn(usize) -> H + Send + Sync + 'static,
         H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-        F: Future<Output = Response<ProxyBody>> + 'static,
+        F: Future<Output = ClientResponse> + 'static,
     {
         let listeners = listeners.into_iter().map(|spec| (spec, Vec::new())).collect();
         Self::start_on(cores, listeners, limits, make_handler)
@@ -87,7 +86,7 @@ impl ProxyServer {
     where
         M: Fn(usize) -> H + Send + Sync + 'static,
         H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-        F: Future<Output = Response<ProxyBody>> + 'static,
+        F: Future<Output = ClientResponse> + 'static,
     {
         let cores = cores.max(1);
         let (stop, stopped) = watch::channel(None);
@@ -195,7 +194,7 @@ fn spawn<M, H, F>(bench: Bench, make_handler: Arc<M>) -> io::Result<oneshot::Rec
 where
     M: Fn(usize) -> H + Send + Sync + 'static,
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = Response<ProxyBody>> + 'static,
+    F: Future<Output = ClientResponse> + 'static,
 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (done, ended) = oneshot::channel();
@@ -216,7 +215,7 @@ where
 async fn run<H, F>(bench: Bench, make_handler: impl FnOnce() -> H) -> io::Result<()>
 where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = Response<ProxyBody>> + 'static,
+    F: Future<Output = ClientResponse> + 'static,
 {
     let Bench { index, limits, counters, sockets, mut stop } = bench;
     let core = Rc::new(Core::new(index, limits, counters));

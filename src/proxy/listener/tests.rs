@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -34,15 +34,15 @@ fn start(limits: ServeLimits, specs: Vec<ListenSpec>) -> ProxyServer {
 }
 
 /// Answers with what it knows: version, scheme, server name, body.
-async fn describe(request: ClientRequest, info: Rc<ConnectionInfo>) -> Response<ProxyBody> {
+async fn describe(request: ClientRequest, info: Rc<ConnectionInfo>) -> ClientResponse {
     let version = request.head.version;
     let Ok(body) = request.body.collect().await else {
-        return Response::new(ProxyBody::Empty);
+        return ClientResponse::new(StatusCode::OK, ProxyBody::Empty);
     };
     let body = String::from_utf8_lossy(&body.to_bytes()).into_owned();
     let (https, sni) = (info.connection.tls, &info.connection.sni);
     let text = format!("{version:?} https={https} sni={sni:?} body={body}");
-    Response::new(ProxyBody::from(Bytes::from(text)))
+    ClientResponse::new(StatusCode::OK, ProxyBody::from(Bytes::from(text)))
 }
 
 /// Sends raw bytes and returns everything until the server closes.
@@ -160,7 +160,10 @@ async fn a_drain_finishes_what_is_in_flight_and_closes_what_is_idle() {
                 async move {
                     entered.notify_one();
                     release.notified().await;
-                    Response::new(ProxyBody::from(Bytes::from_static(b"finished")))
+                    ClientResponse::new(
+                        StatusCode::OK,
+                        ProxyBody::from(Bytes::from_static(b"finished")),
+                    )
                 }
             }
         })
@@ -262,7 +265,10 @@ async fn http2_clients_are_told_to_go_and_streams_under_way_finish() {
             async move {
                 entered.notify_one();
                 release.notified().await;
-                Response::new(ProxyBody::from(Bytes::from_static(b"finished")))
+                ClientResponse::new(
+                    StatusCode::OK,
+                    ProxyBody::from(Bytes::from_static(b"finished")),
+                )
             }
         }
     };

@@ -24,7 +24,7 @@ pub(super) struct Exchange<'a> {
     pub(super) received: bool,
     body: LentBody<'a>,
     timeouts: Timeouts,
-    outgoing: Outgoing,
+    outgoing: Outgoing<'a>,
     framing: RequestFraming,
     body_done: bool,
     sent: bool,
@@ -46,13 +46,15 @@ enum Waiting {
 impl<'a> Exchange<'a> {
     pub(super) fn new(
         mut connection: Box<Connection>,
-        head: &UpstreamHead,
+        head: &'a mut UpstreamHead,
         mut body: LentBody<'a>,
         timeouts: Timeouts,
     ) -> Self {
         connection.requests += 1;
         let framing = body.framing();
-        let mut outgoing = Outgoing::new(head.encode(framing));
+        head.seal(framing);
+        let (answers_head, upgrade) = (head.is_head_only(), head.asks_upgrade());
+        let mut outgoing = Outgoing::new(head.as_bytes());
         let bytes = body.take_bytes();
         let streamed = bytes.is_empty() && framing != RequestFraming::Length(0);
         outgoing.push_plain(bytes);
@@ -66,8 +68,8 @@ impl<'a> Exchange<'a> {
             body_done: !streamed,
             sent: false,
             write_error: None,
-            answers_head: head.is_head_only(),
-            upgrade: head.asks_upgrade(),
+            answers_head,
+            upgrade,
             interims: 0,
             scanned: 0,
         }

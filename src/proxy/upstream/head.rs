@@ -1,11 +1,11 @@
-//! The request head as bytes of the wire, written once and sent as often as there are tries.
+//! The request head as bytes of the wire, written once for a try.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 /// A request head for an upstream.
 ///
 /// Headers go straight to the wire form of HTTP/1.1. Framing is not the caller's: `content-length` and
-/// `transfer-encoding` are left out here and written from the body when the head is sent.
+/// `transfer-encoding` are left out here and written from the body before the head is sent.
 #[derive(Debug)]
 pub struct UpstreamHead {
     bytes: Vec<u8>,
@@ -13,6 +13,7 @@ pub struct UpstreamHead {
     idempotent: bool,
     body_expected: bool,
     upgrade: bool,
+    sealed: bool,
 }
 
 impl UpstreamHead {
@@ -30,6 +31,7 @@ impl UpstreamHead {
             idempotent: !matches!(name, "POST" | "PATCH" | "LOCK"),
             body_expected: matches!(name, "POST" | "PUT" | "PATCH"),
             upgrade: false,
+            sealed: false,
         }
     }
 
@@ -54,11 +56,26 @@ impl UpstreamHead {
         push_value(&mut self.bytes, value);
     }
 
+    /// Appends one header of our own whose value was read out of a header or a target, or cannot be
+    /// but of one line: it is not searched for line breaks again.
+    pub fn append_line(&mut self, start: &'static str, value: &[u8]) {
+        debug_assert!(!value.iter().any(|byte| is_line_break(*byte)));
+        self.upgrade |= start == "upgrade: ";
+        self.bytes.reserve(start.len() + value.len() + 2);
+        self.bytes.extend_from_slice(start.as_bytes());
+        self.bytes.extend_from_slice(value);
+        self.bytes.extend_from_slice(b"\r\n");
+    }
+
     /// Appends one header as it was received, which has made sure of its name and value.
     pub fn append_header(&mut self, name: &HeaderName, value: &HeaderValue) {
-        let name = name.as_str().as_bytes();
+        let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
         if !is_framing(name) {
-            push_field(&mut self.bytes, name, value.as_bytes());
+            self.bytes.reserve(name.len() + value.len() + 4);
+            self.bytes.extend_from_slice(name);
+            self.bytes.extend_from_slice(b": ");
+            self.bytes.extend_from_slice(value);
+            self.bytes.extend_from_slice(b"\r\n");
         }
     }
 
@@ -99,10 +116,12 @@ impl UpstreamHead {
         self.upgrade
     }
 
-    /// Returns the whole head with the framing of a body of `framing`.
-    pub(super) fn encode(&self, framing: RequestFraming) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.bytes.len() + 64);
-        bytes.extend_from_slice(&self.bytes);
+    /// Ends the head with the framing of the body that follows it.
+    pub(super) fn seal(&mut self, framing: RequestFraming) {
+        if std::mem::replace(&mut self.sealed, true) {
+            return;
+        }
+        let bytes = &mut self.bytes;
         match framing {
             RequestFraming::Length(0) if !self.body_expected => {}
             RequestFraming::Length(length) => {
@@ -113,7 +132,11 @@ impl UpstreamHead {
             RequestFraming::Chunked => bytes.extend_from_slice(b"transfer-encoding: chunked\r\n"),
         }
         bytes.extend_from_slice(b"\r\n");
-        bytes
+    }
+
+    /// Returns the head; whole, once it is sealed.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -212,8 +235,10 @@ fn push_target(bytes: &mut Vec<u8>, target: &str) {
 mod tests {
     use super::*;
 
-    fn text(head: &UpstreamHead, framing: RequestFraming) -> String {
-        String::from_utf8(head.encode(framing)).unwrap()
+    fn text(mut head: UpstreamHead, framing: RequestFraming) -> String {
+        head.seal(framing);
+        head.seal(framing);
+        String::from_utf8(head.bytes).unwrap()
     }
 
     #[test]
@@ -224,23 +249,22 @@ mod tests {
         head.append(b"", b"x");
 
         assert_eq!(
-            text(&head, RequestFraming::Length(0)),
+            text(head, RequestFraming::Length(0)),
             "GET /a%20b%0D%0Ax:%20y HTTP/1.1\r\nX-Case: one  evil: 1\r\n\r\n"
         );
     }
 
     #[test]
     fn framing_comes_from_the_body_alone() {
-        let mut head = UpstreamHead::new(&Method::POST, "/");
-        head.append(b"Content-Length", b"7");
-        head.append(b"Transfer-Encoding", b"chunked");
-
+        let told = |framing| {
+            let mut head = UpstreamHead::new(&Method::POST, "/");
+            head.append(b"Content-Length", b"7");
+            head.append(b"Transfer-Encoding", b"chunked");
+            text(head, framing)
+        };
+        assert_eq!(told(RequestFraming::Length(0)), "POST / HTTP/1.1\r\ncontent-length: 0\r\n\r\n");
         assert_eq!(
-            text(&head, RequestFraming::Length(0)),
-            "POST / HTTP/1.1\r\ncontent-length: 0\r\n\r\n"
-        );
-        assert_eq!(
-            text(&head, RequestFraming::Chunked),
+            told(RequestFraming::Chunked),
             "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n"
         );
     }

@@ -14,7 +14,8 @@ use super::stream::Stream;
 /// At most one body frame between its marks, so that head and first frame leave in one write and
 /// a frame is never copied.
 #[derive(Debug, Default)]
-pub(super) struct Outgoing {
+pub(super) struct Outgoing<'a> {
+    head: &'a [u8],
     before: Vec<u8>,
     written: usize,
     frame: Bytes,
@@ -22,14 +23,14 @@ pub(super) struct Outgoing {
     unflushed: bool,
 }
 
-impl Outgoing {
-    pub(super) fn new(head: Vec<u8>) -> Self {
-        Self { before: head, ..Self::default() }
+impl<'a> Outgoing<'a> {
+    pub(super) fn new(head: &'a [u8]) -> Self {
+        Self { head, ..Self::default() }
     }
 
     /// Returns whether everything has been handed to the stream.
     pub(super) fn is_empty(&self) -> bool {
-        self.written == self.before.len() && self.frame.is_empty() && self.after.is_empty()
+        self.head.is_empty() && self.written == self.before.len() && self.takes_frame()
     }
 
     /// Returns whether a further frame may be pushed.
@@ -71,11 +72,10 @@ impl Outgoing {
         while !self.is_empty() {
             let before = self.before.get(self.written..).unwrap_or_default();
             let mut pinned = Pin::new(&mut *stream);
-            let length = if self.frame.is_empty() && self.after.is_empty() {
-                ready!(pinned.poll_write(cx, before))?
+            let length = if before.is_empty() && self.frame.is_empty() && self.after.is_empty() {
+                ready!(pinned.poll_write(cx, self.head))?
             } else {
-                let slices =
-                    [IoSlice::new(before), IoSlice::new(&self.frame), IoSlice::new(self.after)];
+                let slices = [self.head, before, &self.frame, self.after].map(IoSlice::new);
                 ready!(pinned.as_mut().poll_write_vectored(cx, &slices))?
             };
             if length == 0 {
@@ -93,6 +93,9 @@ impl Outgoing {
     }
 
     fn advance(&mut self, length: usize) {
+        let of_head = length.min(self.head.len());
+        self.head = self.head.get(of_head..).unwrap_or_default();
+        let length = length - of_head;
         let of_before = length.min(self.before.len() - self.written);
         self.written += of_before;
         let of_frame = (length - of_before).min(self.frame.len());

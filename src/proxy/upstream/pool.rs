@@ -6,7 +6,7 @@ use std::fmt;
 use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, Version};
+use http::{StatusCode, Version};
 use tokio::time::Instant;
 
 use super::body::UpstreamBody;
@@ -19,6 +19,7 @@ use super::peer::{PeerAddress, PeerKey, PoolLimits, Timeouts};
 use super::request::RequestBody;
 use super::response::ResponseHead;
 use super::stream::UpgradedStream;
+use crate::headers::Headers;
 
 /// The connections of one core to all its upstreams. Clones share them; nothing is locked.
 #[derive(Clone)]
@@ -53,7 +54,7 @@ pub struct UpstreamResponse {
     /// Reason phrase where it is not the usual one.
     pub reason: Option<Bytes>,
     /// Header fields.
-    pub headers: HeaderMap,
+    pub headers: Headers,
     /// Whether there are any among them that concern this connection only.
     pub hop_by_hop: bool,
     /// Body.
@@ -92,7 +93,7 @@ impl Pool {
     pub async fn send(
         &self,
         peer: &PeerAddress,
-        head: &UpstreamHead,
+        head: &mut UpstreamHead,
         body: &mut RequestBody,
         timeouts: Timeouts,
     ) -> Result<UpstreamResponse, UpstreamError> {
@@ -127,7 +128,7 @@ impl Pool {
         &self,
         peer: &PeerAddress,
         key: PeerKey,
-        head: &UpstreamHead,
+        head: &mut UpstreamHead,
         body: &mut RequestBody,
         timeouts: Timeouts,
     ) -> Result<UpstreamResponse, UpstreamError> {
@@ -153,7 +154,7 @@ impl Pool {
             status: head.status,
             version: head.version,
             reason: None,
-            headers: head.headers,
+            headers: head.headers.into(),
             hop_by_hop: false,
             body: UpstreamBody::http2(incoming, lent, timeouts.read(), ticket),
             reused,

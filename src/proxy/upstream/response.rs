@@ -4,7 +4,9 @@ use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
+use http::{HeaderName, HeaderValue, StatusCode, Version};
+
+use crate::headers::Headers;
 
 /// Longest response head.
 pub(super) const HEAD_MAX: usize = 64 * 1024;
@@ -17,7 +19,7 @@ pub(super) struct ResponseHead {
     pub(super) version: Version,
     /// The reason phrase where it is not the usual one.
     pub(super) reason: Option<Bytes>,
-    pub(super) headers: HeaderMap,
+    pub(super) headers: Headers,
     /// Whether a header concerns this connection only.
     pub(super) hop_by_hop: bool,
     pub(super) framing: ResponseFraming,
@@ -72,7 +74,7 @@ pub(super) fn take_head(
 
     let bytes = buffer.split_to(length).freeze();
     let mut seen = Seen::default();
-    let mut headers = HeaderMap::with_capacity(spans.len() + HEADERS_ADDED);
+    let mut headers = Headers::with_capacity(spans.len() + HEADERS_ADDED);
     for span in spans.iter() {
         let (name, value) = span.resolve(&bytes)?;
         seen.note(&name);
@@ -148,7 +150,7 @@ fn framing(
     version: Version,
     answers_head: bool,
     seen: Seen,
-    headers: &mut HeaderMap,
+    headers: &mut Headers,
 ) -> Result<(ResponseFraming, bool), HeadError> {
     let chunked = seen.transfer_encoding && is_chunked(headers)?;
     let length = content_length(headers)?;
@@ -156,7 +158,7 @@ fn framing(
         headers.remove(TRANSFER_ENCODING);
         headers.remove(CONTENT_LENGTH);
     } else if let Some(length) = length
-        && headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some()
+        && headers.get_all(CONTENT_LENGTH).nth(1).is_some()
     {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
@@ -174,8 +176,8 @@ fn framing(
 }
 
 /// Refuses every transfer coding but a single `chunked`.
-fn is_chunked(headers: &HeaderMap) -> Result<bool, HeadError> {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+fn is_chunked(headers: &Headers) -> Result<bool, HeadError> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING);
     match (codings.next(), codings.next()) {
         (None, _) => Ok(false),
         (Some(coding), None) if coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => {
@@ -185,7 +187,7 @@ fn is_chunked(headers: &HeaderMap) -> Result<bool, HeadError> {
     }
 }
 
-fn content_length(headers: &HeaderMap) -> Result<Option<u64>, HeadError> {
+fn content_length(headers: &Headers) -> Result<Option<u64>, HeadError> {
     let mut found = None;
     for value in headers.get_all(CONTENT_LENGTH) {
         for part in value.as_bytes().split(|&byte| byte == b',') {
@@ -207,14 +209,13 @@ fn parse_length(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-fn allows_reuse(version: Version, seen: Seen, headers: &HeaderMap) -> bool {
+fn allows_reuse(version: Version, seen: Seen, headers: &Headers) -> bool {
     if !seen.connection {
         return version == Version::HTTP_11;
     }
     let names = |token: &str| {
         headers
             .get_all(CONNECTION)
-            .iter()
             .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
             .any(|part| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
     };
@@ -287,8 +288,8 @@ mod tests {
         let head = take("HTTP/1.1 200 Fine\r\ncontent-length: 5\r\nempty:\r\n\r\n", true);
         let head = head.unwrap().unwrap();
         assert_eq!(head.framing, ResponseFraming::Length(0));
-        assert_eq!(head.headers["content-length"], "5");
-        assert_eq!(head.headers["empty"], "");
+        assert_eq!(head.headers.get("content-length").unwrap(), "5");
+        assert_eq!(head.headers.get("empty").unwrap(), "");
         assert_eq!(head.reason.as_deref(), Some(b"Fine".as_slice()));
     }
 

@@ -6,12 +6,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
 use tokio::io::AsyncWrite as _;
 
 use super::wire::Wire;
 use crate::proxy::listener::body::ProxyBody;
+use crate::proxy::listener::response::ClientResponse;
 use crate::proxy::listener::serve::Core;
 
 /// Pieces of at most this many bytes are copied behind the head: one plain write is cheaper than a
@@ -59,9 +60,8 @@ pub(super) struct Answer {
 
 impl Answer {
     /// Writes the head.
-    pub(super) fn new(core: &Core, response: Response<ProxyBody>, asked: &Asked) -> Self {
-        let (head, body) = response.into_parts();
-        let (status, headers) = (head.status, head.headers);
+    pub(super) fn new(core: &Core, response: ClientResponse, asked: &Asked) -> Self {
+        let ClientResponse { status, headers, body } = response;
         let mut bytes = core.take_buffer();
         bytes.extend_from_slice(b"HTTP/1.1 ");
         bytes.extend_from_slice(status.as_str().as_bytes());

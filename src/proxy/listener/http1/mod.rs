@@ -21,15 +21,15 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::{Method, Response, StatusCode, Version};
+use http::{Method, StatusCode, Version};
 use tokio::time::timeout;
 
 use self::answer::{Answer, Asked};
 use self::head::Head;
 use self::wire::Remaining;
-use super::body::ProxyBody;
 use super::connection::ConnectionInfo;
 use super::request::{ClientBody, ClientRequest, UpgradedClient};
+use super::response::ClientResponse;
 use super::serve::{Core, Working};
 use super::stream::ClientStream;
 
@@ -67,7 +67,7 @@ pub(super) async fn serve<H, F>(
     handler: Rc<H>,
 ) where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = Response<ProxyBody>> + 'static,
+    F: Future<Output = ClientResponse> + 'static,
 {
     let id = core.drain.enter();
     poll_fn(|cx| {
@@ -106,7 +106,7 @@ async fn exchange<H, F>(
 ) -> Next
 where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = Response<ProxyBody>> + 'static,
+    F: Future<Output = ClientResponse> + 'static,
 {
     let working = Working::begin(core.clone());
     let Head { parts, remaining, keep_alive, takes_trailers, .. } = head;
@@ -133,7 +133,7 @@ where
     drop(work);
     let Some(response) = response else { return Next::Close };
 
-    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let switches = response.status == StatusCode::SWITCHING_PROTOCOLS;
     let in_step = wire.borrow_mut().begin_answer();
     asked.keep_alive &= in_step && !core.drain.is_draining();
     let mut answer = Answer::new(core, response, &asked);

@@ -2,17 +2,17 @@
 //! with it.
 
 use bytes::BytesMut;
-use http::request::Parts;
 
 use super::head::{self, Head};
 use super::wire::Remaining;
+use crate::headers::RequestHead;
 use crate::proxy::chunk::Piece;
 
 /// A request that was read to its end.
 #[derive(Debug)]
 pub struct WholeRequest {
     /// Method, target, version and headers.
-    pub head: Parts,
+    pub head: RequestHead,
     /// The body, without its coding.
     pub body: Vec<u8>,
 }

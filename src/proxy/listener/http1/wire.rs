@@ -128,8 +128,13 @@ impl Wire {
         let mut scratch = self.core.scratch.borrow_mut();
         let mut buffer = ReadBuf::new(&mut scratch);
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
-        self.input.extend_from_slice(buffer.filled());
-        Poll::Ready(Ok(buffer.filled().len()))
+        let received = buffer.filled();
+        match self.input.is_empty() {
+            // Just the room that it needs: most heads come in one piece.
+            true => self.input = BytesMut::from(received),
+            false => self.input.extend_from_slice(received),
+        }
+        Poll::Ready(Ok(received.len()))
     }
 
     /// Ready when the client has gone. What it sends ahead is kept, one receive of it.

@@ -1,12 +1,11 @@
 //! Heads and trailers of answers: the one place where their fields are read.
 
-use http::response::Parts;
 use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
 
 use super::frame::{self, FRAME_MAX, flag, kind};
 use super::hpack::Encoder;
-use crate::proxy::listener::body::ProxyBody;
+use crate::proxy::listener::response::ClientResponse;
 use crate::proxy::listener::serve::Core;
 
 /// What follows a head.
@@ -24,14 +23,14 @@ pub(super) fn push_answer(
     encoder: &mut Encoder,
     core: &Core,
     stream: u32,
-    (head, body): (&Parts, &ProxyBody),
+    response: &ClientResponse,
     head_only: bool,
 ) -> Follows {
     let begin = begin(out, encoder);
-    Encoder::status(out, head.status);
+    Encoder::status(out, response.status);
     let mut length = None;
     let mut has_date = false;
-    for (name, value) in &head.headers {
+    for (name, value) in &response.headers {
         let (name, text) = (name.as_str(), value.as_bytes());
         match name {
             // They speak of a connection, not of the answer (RFC 9113, section 8.2.2).
@@ -52,9 +51,9 @@ pub(super) fn push_answer(
         }
     }
     let is_bodiless = head_only
-        || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-        || body.is_end_stream();
-    if let (None, false, Some(exact)) = (length, is_bodiless, body.size_hint().exact()) {
+        || matches!(response.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+        || response.body.is_end_stream();
+    if let (None, false, Some(exact)) = (length, is_bodiless, response.body.size_hint().exact()) {
         length = Some(exact);
         let mut digits = itoa::Buffer::new();
         let text = digits.format(exact).as_bytes();

@@ -7,7 +7,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
-use http::Response;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
 use super::frame::Code;
@@ -15,9 +14,9 @@ use super::incoming::Incoming;
 use super::link::{Farewell, Link};
 use super::receive::Block;
 use super::streams::Streams;
-use crate::proxy::listener::body::ProxyBody;
 use crate::proxy::listener::connection::ConnectionInfo;
 use crate::proxy::listener::request::ClientRequest;
+use crate::proxy::listener::response::ClientResponse;
 use crate::proxy::listener::serve::Core;
 use crate::proxy::listener::stream::ClientStream;
 use crate::proxy::upstream::timer::LazyTimer;
@@ -56,7 +55,7 @@ pub(super) struct Connection<H, F> {
 impl<H, F> Connection<H, F>
 where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = Response<ProxyBody>> + 'static,
+    F: Future<Output = ClientResponse> + 'static,
 {
     pub(super) fn new(
         core: Rc<Core>,

@@ -6,14 +6,13 @@ use std::io;
 use std::rc::Rc;
 use std::task::Waker;
 
-use http::Response;
 use tokio::runtime::{Builder, Runtime};
 
 use super::connection::Connection;
 use super::link::Farewell;
-use crate::proxy::listener::body::ProxyBody;
 use crate::proxy::listener::connection::ConnectionInfo;
 use crate::proxy::listener::request::ClientRequest;
+use crate::proxy::listener::response::ClientResponse;
 use crate::proxy::listener::serve::{Core, ServeLimits};
 
 /// A connection whose bytes are given to it.
@@ -26,7 +25,7 @@ pub struct Dialogue<H, F> {
 impl<H, F> Dialogue<H, F>
 where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = Response<ProxyBody>> + 'static,
+    F: Future<Output = ClientResponse> + 'static,
 {
     /// Opens a connection.
     pub fn new(limits: ServeLimits, handler: H) -> io::Result<Self> {

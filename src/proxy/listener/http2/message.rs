@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::rc::Rc;
 
-use http::{Method, Response};
+use http::Method;
 
 use super::body::{Http2Body, Input};
 use super::connection::Connection;
@@ -17,12 +17,13 @@ use crate::proxy::listener::body::ProxyBody;
 use crate::proxy::listener::connection::ConnectionInfo;
 use crate::proxy::listener::http1::Refusal;
 use crate::proxy::listener::request::{ClientBody, ClientRequest};
+use crate::proxy::listener::response::ClientResponse;
 use crate::proxy::listener::serve::Working;
 
 impl<H, F> Connection<H, F>
 where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = Response<ProxyBody>> + 'static,
+    F: Future<Output = ClientResponse> + 'static,
 {
     /// Takes a whole header block; `ends` says that nothing follows it.
     pub(super) fn message(&mut self, id: u32, ends: bool, block: &[u8]) -> Result<(), Fault> {

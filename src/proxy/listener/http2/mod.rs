@@ -32,14 +32,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::Response;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::time::timeout;
 
 use self::connection::{Connection, End};
-use super::body::ProxyBody;
 use super::connection::ConnectionInfo;
 use super::request::ClientRequest;
+use super::response::ClientResponse;
 use super::serve::Core;
 use super::stream::ClientStream;
 
@@ -59,7 +58,7 @@ pub(super) async fn serve<H, F>(
     handler: Rc<H>,
 ) where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = Response<ProxyBody>> + 'static,
+    F: Future<Output = ClientResponse> + 'static,
 {
     let id = core.drain.enter();
     let task = poll_fn(|cx| {

@@ -3,8 +3,6 @@
 use std::future::Future;
 use std::rc::Rc;
 
-use http::Response;
-
 use super::body::BodyFault;
 use super::connection::Connection;
 use super::frame::{
@@ -13,9 +11,9 @@ use super::frame::{
 use super::incoming::Found;
 use super::patience::CONTINUATIONS_MAX;
 use super::streams::Stage;
-use crate::proxy::listener::body::ProxyBody;
 use crate::proxy::listener::connection::ConnectionInfo;
 use crate::proxy::listener::request::ClientRequest;
+use crate::proxy::listener::response::ClientResponse;
 
 /// A header block that is not whole.
 pub(super) struct Block {
@@ -34,7 +32,7 @@ const FRAME_SIZE: Fault = Fault::Connection(Code::FrameSize);
 impl<H, F> Connection<H, F>
 where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = Response<ProxyBody>> + 'static,
+    F: Future<Output = ClientResponse> + 'static,
 {
     /// Takes bytes of the client.
     pub(super) fn receive(&mut self, bytes: &[u8]) {

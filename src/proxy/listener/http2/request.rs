@@ -1,17 +1,17 @@
 //! Requests out of fields (RFC 9113, section 8.3): the one place where they are built.
 
 use bytes::Bytes;
-use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
 
 use super::hpack::{Field, Pseudo, Sink};
+use crate::headers::{Headers, RequestHead};
 use crate::proxy::listener::http1::{Refusal, content_length, is_host, is_method};
 
 /// A request without its body.
 #[derive(Debug)]
 pub(super) struct Asked {
-    pub(super) head: Parts,
+    pub(super) head: RequestHead,
     /// How long the body is, where that was told.
     pub(super) length: Option<u64>,
     /// Whether the client waits to be asked for the body.
@@ -37,7 +37,11 @@ pub(super) struct RequestFields {
     scheme: Option<Bytes>,
     authority: Option<Bytes>,
     path: Option<Bytes>,
-    headers: HeaderMap,
+    headers: Headers,
+    /// Whether the fields about the request itself are over.
+    has_begun: bool,
+    /// Whether it is answered, though not served.
+    is_bad: bool,
     hosts: usize,
     length: Option<u64>,
     expects_continue: bool,
@@ -53,7 +57,9 @@ impl RequestFields {
             scheme: None,
             authority: None,
             path: None,
-            headers: HeaderMap::with_capacity(12),
+            headers: Headers::with_capacity(12),
+            has_begun: false,
+            is_bad: false,
             hosts: 0,
             length: None,
             expects_continue: false,
@@ -70,14 +76,24 @@ impl RequestFields {
             Pseudo::Status => return self.bound.malformed = true,
         };
         // They come before the others, each once.
-        self.bound.malformed |= !self.headers.is_empty() || place.replace(value).is_some();
+        self.bound.malformed |= self.has_begun || place.replace(value).is_some();
     }
 
     fn regular(&mut self, name: HeaderName, value: HeaderValue) {
+        if !std::mem::replace(&mut self.has_begun, true) {
+            self.begin();
+        }
         match name.as_str() {
-            "host" => self.hosts += 1,
+            "host" => {
+                self.hosts += 1;
+                // The host was named already.
+                if let Some(authority) = &self.authority {
+                    self.is_bad |= !value.as_bytes().eq_ignore_ascii_case(authority);
+                    return;
+                }
+            }
             "expect" => {
-                self.expects_continue = value.as_bytes().eq_ignore_ascii_case(b"100-continue")
+                self.expects_continue = value.as_bytes().eq_ignore_ascii_case(b"100-continue");
             }
             "content-type" => self.is_call = value.as_bytes().starts_with(b"application/grpc"),
             "content-length" => {
@@ -89,6 +105,17 @@ impl RequestFields {
             name => self.bound.malformed |= is_of_connection(name, value.as_bytes()),
         }
         self.headers.append(name, value);
+    }
+
+    /// Puts the authority where a request of HTTP/1 has it (RFC 9113, section 8.3.1), in front: it
+    /// is asked for first.
+    fn begin(&mut self) {
+        if let Some(authority) = &self.authority {
+            match HeaderValue::from_maybe_shared(authority.clone()) {
+                Ok(host) => self.headers.append(header::HOST, host),
+                Err(_) => self.is_bad = true,
+            }
+        }
     }
 
     /// Makes the request; `whole` says that no body follows.
@@ -120,41 +147,26 @@ impl RequestFields {
 
     /// Holds what is well-formed to what a request of HTTP/1 is held to.
     fn build(mut self, method: &[u8], path: Bytes) -> Option<Asked> {
-        self.settle_host()?;
+        if !self.has_begun {
+            self.begin();
+        }
+        let is_host = self.headers.get(header::HOST).is_some_and(|host| is_host(host.as_bytes()));
         let is_path = path.starts_with(b"/") && !path.contains(&b'#');
-        if !is_path || !is_method(method) {
+        if self.is_bad || self.hosts > 1 || !is_host || !is_path || !is_method(method) {
             return None;
         }
-        let (mut head, ()) = Request::new(()).into_parts();
-        head.method = Method::from_bytes(method).ok()?;
-        head.uri = Uri::from(PathAndQuery::from_maybe_shared(path).ok()?);
-        head.version = Version::HTTP_2;
-        head.headers = self.headers;
+        let head = RequestHead {
+            method: Method::from_bytes(method).ok()?,
+            uri: Uri::from(PathAndQuery::from_maybe_shared(path).ok()?),
+            version: Version::HTTP_2,
+            headers: self.headers,
+        };
         Some(Asked {
             head,
             length: self.length,
             expects_continue: self.expects_continue,
             is_call: self.is_call,
         })
-    }
-
-    /// Puts the host where a request of HTTP/1 has it; none when it is none, or not one.
-    fn settle_host(&mut self) -> Option<()> {
-        let Some(authority) = self.authority.take() else {
-            let host = self.headers.get(header::HOST)?;
-            return (self.hosts == 1 && is_host(host.as_bytes())).then_some(());
-        };
-        if self.hosts > 1 || !is_host(&authority) {
-            return None;
-        }
-        match self.headers.get(header::HOST) {
-            Some(host) => host.as_bytes().eq_ignore_ascii_case(&authority).then_some(()),
-            None => {
-                let host = HeaderValue::from_maybe_shared(authority).ok()?;
-                self.headers.insert(header::HOST, host);
-                Some(())
-            }
-        }
     }
 }
 

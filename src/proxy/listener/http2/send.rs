@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf as _, Bytes};
-use http::{HeaderMap, Response};
+use http::HeaderMap;
 use http_body::Body as _;
 
 use super::answer::{self, Follows};
@@ -17,6 +17,7 @@ use super::streams::{Sending, Stage};
 use crate::proxy::listener::body::ProxyBody;
 use crate::proxy::listener::connection::ConnectionInfo;
 use crate::proxy::listener::request::ClientRequest;
+use crate::proxy::listener::response::ClientResponse;
 use crate::proxy::upstream::BoxError;
 
 /// What came of a try to send more of an answer.
@@ -56,7 +57,7 @@ impl Sending {
 impl<H, F> Connection<H, F>
 where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = Response<ProxyBody>> + 'static,
+    F: Future<Output = ClientResponse> + 'static,
 {
     /// Polls every stream that was woken, while there is room for what it has to say.
     pub(super) fn turn(&mut self) {
@@ -105,12 +106,11 @@ where
     }
 
     /// Writes the head of an answer; its body follows as the stream is polled.
-    pub(super) fn answer(&mut self, place: usize, response: Response<ProxyBody>) {
+    pub(super) fn answer(&mut self, place: usize, response: ClientResponse) {
         let Some(there) = self.streams.get(place) else { return };
         let Some(stream) = &mut there.stream else { return };
-        let (head, body) = response.into_parts();
         // A protocol switch is nothing that HTTP/2 has, and interim answers are our own affair.
-        if head.status.is_informational() {
+        if response.status.is_informational() {
             let id = stream.id;
             return self.reset(id, Code::Internal);
         }
@@ -119,12 +119,14 @@ where
             &mut self.link.encoder,
             &self.core,
             stream.id,
-            (&head, &body),
+            &response,
             stream.head_only,
         );
         match follows {
             Follows::Nothing => self.finish(place),
-            Follows::Body(length) => stream.stage = Stage::Sending(Sending::new(body, length)),
+            Follows::Body(length) => {
+                stream.stage = Stage::Sending(Sending::new(response.body, length))
+            }
         }
     }
 

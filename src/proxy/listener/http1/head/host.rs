@@ -26,7 +26,11 @@ pub(in crate::proxy::listener) fn is_host(value: &[u8]) -> bool {
 
 /// Letters, digits and the signs of a registered name, without the comma, which parts lists.
 fn is_of_name(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=%".contains(byte)
+    matches!(
+        byte,
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&'
+            | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=' | b'%'
+    )
 }
 
 /// Returns whether this is nothing, or a colon and a port, which may be empty.

@@ -7,13 +7,13 @@ mod refusal;
 use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
-use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
+use http::{HeaderName, HeaderValue, Method, Uri, Version, header};
 
 pub(in crate::proxy::listener) use self::host::is_host;
 pub(in crate::proxy::listener) use self::refusal::Refusal;
 use super::wire::Remaining;
+use crate::headers::{Headers, RequestHead};
 use crate::proxy::chunk::ChunkDecoder;
 
 /// Most headers of a request.
@@ -21,7 +21,7 @@ const HEADERS_MAX: usize = 128;
 
 /// A parsed head and what follows from it.
 pub(super) struct Head {
-    pub(super) parts: Parts,
+    pub(super) parts: RequestHead,
     pub(super) remaining: Remaining,
     /// Whether the client wants to use the connection again.
     pub(super) keep_alive: bool,
@@ -147,7 +147,7 @@ fn build(bytes: &Bytes, parsed: &httparse::Request<'_, '_>) -> Result<Head, Refu
     };
     let http11 = parsed.version == Some(1);
     let mut steering = Steering::default();
-    let mut headers = HeaderMap::with_capacity(parsed.headers.len());
+    let mut headers = Headers::with_capacity(parsed.headers.len());
     for field in &*parsed.headers {
         steering.note(field.name, field.value)?;
         let name = HeaderName::from_bytes(field.name.as_bytes());
@@ -174,11 +174,9 @@ fn build(bytes: &Bytes, parsed: &httparse::Request<'_, '_>) -> Result<Head, Refu
         return Err(Refusal::Bad);
     }
     let uri = uri(bytes, target, steering.host, &mut headers)?;
-    let (mut parts, ()) = Request::new(()).into_parts();
-    parts.method = Method::from_bytes(method.as_bytes()).map_err(|_| Refusal::Bad)?;
-    parts.uri = uri;
-    parts.version = if http11 { Version::HTTP_11 } else { Version::HTTP_10 };
-    parts.headers = headers;
+    let method = Method::from_bytes(method.as_bytes()).map_err(|_| Refusal::Bad)?;
+    let version = if http11 { Version::HTTP_11 } else { Version::HTTP_10 };
+    let parts = RequestHead { method, uri, version, headers };
     Ok(Head {
         parts,
         expects_continue: http11 && steering.expects && !matches!(remaining, Remaining::None),
@@ -193,7 +191,7 @@ fn uri(
     bytes: &Bytes,
     target: &str,
     host: Option<&[u8]>,
-    headers: &mut HeaderMap,
+    headers: &mut Headers,
 ) -> Result<Uri, Refusal> {
     // A fragment is the client's own affair: who cuts it off asks for something else.
     if target.contains('#') {

@@ -1,9 +1,8 @@
 //! Requests that are answered without being served.
 
-use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::StatusCode;
 
-use crate::proxy::listener::body::ProxyBody;
+use crate::proxy::listener::response::ClientResponse;
 
 /// Why a request is not served; a connection of HTTP/1 closes then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,13 +27,9 @@ pub(in crate::proxy::listener) enum Refusal {
 
 impl Refusal {
     /// Returns the answer.
-    pub(in crate::proxy::listener) fn response(self) -> Response<ProxyBody> {
+    pub(in crate::proxy::listener) fn response(self) -> ClientResponse {
         let (status, message) = self.answer();
-        let mut response = Response::new(ProxyBody::Full(Bytes::from(format!("{message}\n"))));
-        *response.status_mut() = status;
-        let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-        response.headers_mut().insert(header::CONTENT_TYPE, plain);
-        response
+        ClientResponse::line(status, message)
     }
 
     /// Returns the status and the text of the answer.

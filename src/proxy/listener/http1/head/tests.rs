@@ -21,9 +21,9 @@ fn a_head_is_read_and_the_rest_is_left() {
     let head = take(&mut input, 8192).unwrap().unwrap();
     assert_eq!(head.parts.method, "POST");
     assert_eq!(head.parts.uri, "/a%20b?x=1");
-    assert_eq!(head.parts.headers["host"], "h:8000");
-    assert_eq!(head.parts.headers["x-empty"], "");
-    assert_eq!(head.parts.headers.get_all("x-two").iter().count(), 2);
+    assert_eq!(head.parts.headers.get("host").unwrap(), "h:8000");
+    assert_eq!(head.parts.headers.get("x-empty").unwrap(), "");
+    assert_eq!(head.parts.headers.get_all("x-two").count(), 2);
     assert!(matches!(head.remaining, Remaining::Length(3)));
     assert!(head.keep_alive && head.expects_continue && head.takes_trailers);
     assert_eq!(&*input, b"abcGET");
@@ -49,8 +49,8 @@ fn a_target_that_names_a_host_decides() {
         ("GET /x HTTP/1.1\r\nHost:\r\n\r\n", "", "/x"),
     ] {
         let head = take_text(text).unwrap().unwrap();
-        assert_eq!(head.parts.headers["host"], host, "{text:?}");
-        assert_eq!(head.parts.headers.get_all("host").iter().count(), 1);
+        assert_eq!(head.parts.headers.get("host").unwrap(), host, "{text:?}");
+        assert_eq!(head.parts.headers.get_all("host").count(), 1);
         assert_eq!(head.parts.uri, path, "{text:?}");
     }
 }

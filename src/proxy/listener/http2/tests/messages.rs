@@ -154,9 +154,13 @@ fn a_client_that_waits_is_asked_for_its_body_once_somebody_wants_it() {
 fn answers_that_speak_of_a_connection_or_switch_protocols_do_not() {
     let answer = |status: u16| {
         move |_: ClientRequest, _: Rc<ConnectionInfo>| async move {
-            let response = Response::builder().status(status);
-            let response = response.header("connection", "close").header("upgrade", "h2");
-            response.header("x", "y").body(ProxyBody::Full(Bytes::from_static(b"body"))).unwrap()
+            let status = StatusCode::from_u16(status).unwrap();
+            let mut answer = ClientResponse::new(status, Bytes::from_static(b"body").into());
+            for (name, value) in [("connection", "close"), ("upgrade", "h2"), ("x", "y")] {
+                let name = HeaderName::from_static(name);
+                answer.headers.append(name, HeaderValue::from_static(value));
+            }
+            answer
         }
     };
     for (status, expected) in
@@ -173,8 +177,10 @@ fn answers_that_speak_of_a_connection_or_switch_protocols_do_not() {
 fn heads_of_answers_may_need_more_than_a_frame() {
     let answer = |_: ClientRequest, _: Rc<ConnectionInfo>| async {
         let long = "v".repeat(40_000);
-        let response = Response::builder().header("x-long", long);
-        response.body(ProxyBody::Empty).unwrap()
+        let mut answer = ClientResponse::new(StatusCode::OK, ProxyBody::Empty);
+        let long = HeaderValue::from_str(&long).unwrap();
+        answer.headers.append(HeaderName::from_static("x-long"), long);
+        answer
     };
     let mut dialogue = Dialogue::new(ServeLimits::default(), answer).unwrap();
     let said = dialogue.say(&[begin(), get(1, "/")].concat());

@@ -9,13 +9,15 @@ use std::future::pending;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Response};
+use http::{HeaderName, HeaderValue, StatusCode};
 use http_body_util::{BodyExt as _, StreamBody};
 
 use super::dialogue::Dialogue;
 use super::frame::{self, Head, PREFACE, flag, kind};
 use super::hpack::{Decoder, Field, Sink};
-use crate::proxy::listener::{ClientRequest, ConnectionInfo, ProxyBody, ServeLimits};
+use crate::proxy::listener::{
+    ClientRequest, ClientResponse, ConnectionInfo, ProxyBody, ServeLimits,
+};
 
 const END: u8 = flag::END_STREAM | flag::END_HEADERS;
 const OPEN: u8 = flag::END_HEADERS;
@@ -23,41 +25,38 @@ const OPEN: u8 = flag::END_HEADERS;
 /// More than any window that a client has to begin with, in bytes.
 const LARGE: usize = 200_000;
 
-async fn answer(request: ClientRequest) -> Response<ProxyBody> {
+async fn answer(request: ClientRequest) -> ClientResponse {
     let path = request.head.uri.path().to_owned();
     if path == "/wait" {
         return pending().await;
     }
     if path == "/large" {
-        return Response::new(ProxyBody::Full(Bytes::from(vec![b'x'; LARGE])));
+        return ClientResponse::new(
+            StatusCode::OK,
+            ProxyBody::Full(Bytes::from(vec![b'x'; LARGE])),
+        );
     }
     if path == "/early" {
-        return Response::new(ProxyBody::Empty);
+        return ClientResponse::new(StatusCode::OK, ProxyBody::Empty);
     }
     let Ok(body) = request.body.collect().await else { return pending().await };
     let trailers = body.trailers().cloned();
     let body = body.to_bytes();
     let mut response = match trailers {
-        None => Response::new(ProxyBody::from(body)),
+        None => ClientResponse::new(StatusCode::OK, ProxyBody::from(body)),
         Some(trailers) => {
             let frames =
                 [Ok(http_body::Frame::data(body)), Ok(http_body::Frame::trailers(trailers))];
             let stream = StreamBody::new(futures_util::stream::iter(frames));
-            Response::new(ProxyBody::Filtered(Box::pin(stream)))
+            ClientResponse::new(StatusCode::OK, ProxyBody::Filtered(Box::pin(stream)))
         }
     };
-    let headers = response.headers_mut();
-    headers.insert("x-path", HeaderValue::from_str(&path).unwrap());
-    if let Some(host) = request.head.headers.get("host") {
-        headers.insert("x-host", host.clone());
-    }
+    let path = HeaderValue::from_str(&path).unwrap();
+    response.headers.append(HeaderName::from_static("x-path"), path);
     response
 }
 
-fn handler(
-    request: ClientRequest,
-    _: Rc<ConnectionInfo>,
-) -> impl Future<Output = Response<ProxyBody>> {
+fn handler(request: ClientRequest, _: Rc<ConnectionInfo>) -> impl Future<Output = ClientResponse> {
     answer(request)
 }
 

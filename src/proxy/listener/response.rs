@@ -1,0 +1,32 @@
+//! What a client is answered, in either version of HTTP.
+
+use http::{HeaderName, HeaderValue, StatusCode};
+
+use super::body::ProxyBody;
+use crate::headers::Headers;
+
+/// An answer: its head and its body as it comes.
+#[derive(Debug)]
+pub struct ClientResponse {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers. Framing is not theirs to tell: it follows from the body.
+    pub headers: Headers,
+    /// The body.
+    pub body: ProxyBody,
+}
+
+impl ClientResponse {
+    /// Makes an answer without headers.
+    pub fn new(status: StatusCode, body: ProxyBody) -> Self {
+        Self { status, headers: Headers::new(), body }
+    }
+
+    /// Makes an answer of one line of text.
+    pub(super) fn line(status: StatusCode, text: &str) -> Self {
+        let mut response = Self::new(status, ProxyBody::Full(format!("{text}\n").into()));
+        let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+        response.headers.append(HeaderName::from_static("content-type"), plain);
+        response
+    }
+}
