@@ -34,6 +34,7 @@ mod harness;
 mod health;
 mod history;
 mod http;
+mod http2;
 mod kong_dialect;
 mod kong_wire;
 mod layers;
