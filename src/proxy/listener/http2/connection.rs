@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::task::coop;
 
 use super::frame::Code;
 use super::incoming::Incoming;
@@ -29,10 +30,8 @@ const READS_MAX: usize = 4;
 pub(super) enum End {
     /// Nothing can be sent any more.
     Gone,
-    /// All was said.
+    /// All was said; the client may still be sending.
     Said,
-    /// All was said, but the client may still be sending.
-    Linger,
 }
 
 /// One client connection of HTTP/2. Without its stream, it is bytes in and bytes out.
@@ -102,6 +101,10 @@ where
             if self.link.is_full() || rests && is_read && !self.streams.has_woken() {
                 break;
             }
+            if !coop::has_budget_remaining() {
+                cx.waker().wake_by_ref();
+                break;
+            }
             self.streams.ready.begin();
         }
         self.poll_timers(cx)
@@ -160,7 +163,7 @@ where
     /// Returns how the connection ended, if all is written and nothing is under way.
     fn end(&mut self) -> Option<End> {
         if self.link.farewell == Farewell::Fault {
-            return Some(End::Linger);
+            return Some(End::Said);
         }
         if self.streams.count() > 0 {
             return None;

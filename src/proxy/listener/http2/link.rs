@@ -21,7 +21,7 @@ const ARE_YOU_THERE: [u8; 8] = *b"alive?  ";
 
 /// How many streams that are over are remembered: what comes of one that we have reset may have been
 /// sent in good faith, and what comes of another is another fault than a stream out of order.
-const RECENT: usize = 32;
+const RECENT: usize = 64;
 
 /// How far the end of a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,8 +146,12 @@ impl Link {
 
     /// Returns whether what comes of a stream that is not open may have been sent in good faith.
     pub(super) fn ignores(&self, stream: u32) -> bool {
-        let is_late = matches!(self.farewell, Farewell::Final(last) if stream > last);
-        is_late || self.recent.contains(&(stream, true))
+        self.is_late(stream) || self.recent.contains(&(stream, true))
+    }
+
+    /// Returns whether a stream was opened when the client had not heard yet that it is not served.
+    pub(super) fn is_late(&self, stream: u32) -> bool {
+        matches!(self.farewell, Farewell::Final(last) if stream > last)
     }
 
     /// Asks the client to open no more streams.

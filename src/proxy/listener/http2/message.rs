@@ -38,15 +38,17 @@ where
             };
         }
         self.link.last = id;
-        self.link.patience.useful();
         self.link.moved();
-        if self.link.ignores(id) {
-            return self.decode(block, &mut NoFields);
+        if self.link.is_late(id) {
+            self.decode(block, &mut NoFields)?;
+            return self.link.patience.empty();
         }
         if self.streams.count() >= self.core.limits.h2_streams_max as usize {
             self.decode(block, &mut NoFields)?;
-            return Err(Fault::Stream(id, Code::RefusedStream));
+            self.link.reset(id, Code::RefusedStream);
+            return self.link.patience.empty();
         }
+        self.link.patience.useful();
         let mut fields = RequestFields::new(self.core.limits.h2_header_list_max);
         self.decode(block, &mut fields)?;
         match fields.finish(ends) {

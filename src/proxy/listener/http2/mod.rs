@@ -45,8 +45,8 @@ use super::stream::ClientStream;
 pub use self::body::Http2Body;
 pub use self::dialogue::Dialogue;
 
-/// How long a connection that ends by a client's fault stays half open, so that the client gets to
-/// read why, and how much of what it sends is thrown away meanwhile, in bytes.
+/// How long a connection that we end stays half open, so that the client gets to read all that it was
+/// told, and how much of what it sends is thrown away meanwhile, in bytes.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 1024 * 1024;
 
@@ -73,9 +73,8 @@ pub(super) async fn serve<H, F>(
     drop(connection);
     match end {
         End::Gone => {}
-        End::Said => poll_fn(|cx| stream.poll_farewell(cx)).await,
         // Late or not, the connection is dropped then.
-        End::Linger => drop(timeout(LINGER, linger(&core, &mut stream)).await),
+        End::Said => drop(timeout(LINGER, linger(&core, &mut stream)).await),
     }
     core.drain.leave(id);
 }

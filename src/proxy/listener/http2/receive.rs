@@ -118,9 +118,8 @@ where
         let (id, ends) = (head.stream, head.has(flag::END_STREAM));
         let (length, content) = (head.length as u32, content as u32);
         self.link.announce(length)?;
-        match content == 0 && !ends {
-            true => self.link.patience.empty()?,
-            false => self.link.patience.useful(),
+        if content == 0 && !ends {
+            self.link.patience.empty()?;
         }
         self.link.moved();
         // Until it is known whose it is, it is nobody's.
@@ -131,7 +130,7 @@ where
             self.link.skip(length);
             return match stream_is_known(place, id, self.link.last) {
                 false => Err(PROTOCOL),
-                true if place.is_none() && self.link.ignores(id) => Ok(()),
+                true if place.is_none() && self.link.ignores(id) => self.link.patience.empty(),
                 true => Err(Fault::Stream(id, Code::StreamClosed)),
             };
         };
@@ -140,6 +139,9 @@ where
             return Err(Fault::Stream(id, code_of(fault)));
         }
         self.link.skip(length - content);
+        if content > 0 {
+            self.link.patience.useful();
+        }
         self.body_of = (id, ends);
         Ok(())
     }

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use bytes::{Buf as _, Bytes};
 use http::HeaderMap;
 use http_body::Body as _;
+use tokio::task::coop;
 
 use super::answer::{self, Follows};
 use super::connection::Connection;
@@ -59,9 +60,12 @@ where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
     F: Future<Output = ClientResponse> + 'static,
 {
-    /// Polls every stream that was woken, while there is room for what it has to say.
+    /// Polls every stream that was woken, while there is room for what it has to say. Whose task has
+    /// no budget left, since all streams share that of one, goes on when it is polled again.
     pub(super) fn turn(&mut self) {
+        self.streams.begin_turn();
         while !self.link.is_full()
+            && coop::has_budget_remaining()
             && let Some(place) = self.streams.next_woken()
         {
             self.advance(place);

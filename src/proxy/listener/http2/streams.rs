@@ -151,12 +151,16 @@ impl<F: Future> Streams<F> {
         }
     }
 
-    /// Returns the next place that was woken, and lets it be woken again.
-    pub(super) fn next_woken(&mut self) -> Option<usize> {
+    /// Begins a turn with those who were woken. Who is woken again meanwhile waits for the next one.
+    pub(super) fn begin_turn(&mut self) {
         if self.turn.is_empty() {
             self.ready.take(&mut self.turn);
             self.turn.reverse();
         }
+    }
+
+    /// Returns the next place of this turn, and lets it be woken again.
+    pub(super) fn next_woken(&mut self) -> Option<usize> {
         while let Some(place) = self.turn.pop() {
             if let Some(there) = self.places.get(place) {
                 there.mark.clear();
