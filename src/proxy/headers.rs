@@ -1,6 +1,7 @@
 //! Headers on their way: hop-by-hop ones stay here, what we add is added
 //! (reference gateway-3, sections D.1 and D.2).
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use http::{HeaderName, HeaderValue, Version, header};
@@ -81,10 +82,16 @@ fn is_named(headers: &Headers, name: &HeaderName) -> bool {
         .any(|line| line.split(',').any(|token| token.trim().eq_ignore_ascii_case(name.as_str())))
 }
 
-/// Returns those of the headers that the `Connection` lines name.
-fn named(headers: &Headers, keep: impl Fn(&HeaderName) -> bool) -> Vec<HeaderName> {
-    let names = headers.iter().map(|(name, _)| name);
-    names.filter(|name| keep(name) && is_named(headers, name)).cloned().collect()
+/// Returns what the `Connection` lines name. A set, since a client may name thousands; empty, which
+/// costs nothing, for those that most connections have.
+fn named(headers: &Headers) -> HashSet<HeaderName> {
+    let lines = headers.get_all(header::CONNECTION).map(HeaderValue::as_bytes);
+    let is_usual = |line: &&[u8]| {
+        line.eq_ignore_ascii_case(b"keep-alive") || line.eq_ignore_ascii_case(b"close")
+    };
+    let lines = lines.filter(|line| !is_usual(line));
+    let tokens = lines.flat_map(|line| line.split(|byte| *byte == b','));
+    tokens.filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok()).collect()
 }
 
 /// Returns what the client wants to upgrade to. HTTP/2 is not begun behind our back, as what goes
@@ -105,12 +112,12 @@ pub(super) fn upgrade(headers: &Headers) -> Option<&HeaderValue> {
 /// Takes away what a client says concerns its connection to us only. What plugins add later stays,
 /// and so does what we write or read ourselves: nobody takes that away by naming it.
 pub(super) fn strip_request(headers: &mut Headers) {
-    if headers.contains_key(header::CONNECTION) {
+    let named = named(headers);
+    if !named.is_empty() {
         let is_ours = |name: &HeaderName| {
             *name == header::CONTENT_LENGTH || is_own(name, &mut Seen::default())
         };
-        let named = named(headers, |name| !is_ours(name));
-        headers.retain(|name, _| !named.contains(name));
+        headers.retain(|name, _| !named.contains(name) || is_ours(name));
     }
 }
 
@@ -238,23 +245,23 @@ fn append_forwarded(
         head.append_line("x-forwarded-for: ", client.as_bytes());
     }
     head.append_line("x-real-ip: ", client.as_bytes());
-    let own: [&[u8]; 3] =
-        [version_text(exchange.request.version).as_bytes(), b" ", SERVER.as_bytes()];
+    let own = via_text(exchange.request.version).as_bytes();
     if seen.via {
         let values = headers.get_all(header::VIA);
         let mut hops: Vec<&[u8]> = values.flat_map(|value| [value.as_bytes(), b", "]).collect();
-        hops.extend(own);
+        hops.push(own);
         head.append_joined(b"via", &hops);
     } else {
-        head.append_joined(b"via", &own);
+        head.append_line("via: ", own);
     }
 }
 
-fn version_text(version: Version) -> &'static str {
+/// Returns how we stand in `Via`: the version that a message came by, and [`SERVER`].
+fn via_text(version: Version) -> &'static str {
     match version {
-        Version::HTTP_2 => "2",
-        Version::HTTP_10 => "1.0",
-        _ => "1.1",
+        Version::HTTP_2 => "2 kong/3.9.1",
+        Version::HTTP_10 => "1.0 kong/3.9.1",
+        _ => "1.1 kong/3.9.1",
     }
 }
 
@@ -263,10 +270,7 @@ pub(super) fn strip_response(headers: &mut Headers, upgraded: bool, takes_traile
     if !takes_trailers {
         headers.remove(header::TRAILER);
     }
-    let named = match headers.contains_key(header::CONNECTION) {
-        true => named(headers, |_| true),
-        false => Vec::new(),
-    };
+    let named = named(headers);
     headers.retain(|name, _| match name.as_str() {
         "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" => false,
         "upgrade" => upgraded,
@@ -284,9 +288,8 @@ fn millis(duration: std::time::Duration) -> HeaderValue {
 }
 
 /// Adds us to those that an answer came through, on one line.
-fn append_via(headers: &mut Headers, is_http2: bool) {
-    let own = if is_http2 { "2 kong/3.9.1" } else { "1.1 kong/3.9.1" };
-    let own = HeaderValue::from_static(own);
+fn append_via(headers: &mut Headers, version: Version) {
+    let own = HeaderValue::from_static(via_text(version));
     if headers.contains_key(header::VIA) {
         let before = headers.get_all(header::VIA);
         let mut hops: Vec<&[u8]> = before.flat_map(|value| [value.as_bytes(), b", "]).collect();
@@ -317,7 +320,8 @@ pub(super) fn decorate(
     };
     if upstream {
         if own.via {
-            append_via(headers, exchange.is_http2() && exchange.is_grpc());
+            let is_http2 = exchange.is_http2() && exchange.is_grpc();
+            append_via(headers, if is_http2 { Version::HTTP_2 } else { Version::HTTP_11 });
         }
         if own.server && !headers.contains_key(header::SERVER) {
             headers.append(header::SERVER, HeaderValue::from_static(SERVER));
@@ -347,5 +351,30 @@ pub(super) fn decorate(
         && let Ok(hash) = HeaderValue::try_from(config_hash.to_string())
     {
         headers.insert(X_CONFIG_HASH, hash);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn via_names_the_server() {
+        for version in [Version::HTTP_10, Version::HTTP_11, Version::HTTP_2] {
+            assert_eq!(via_text(version).split_once(' ').unwrap().1, SERVER);
+        }
+    }
+
+    #[test]
+    fn what_connection_names_is_told_by_the_list_of_tokens() {
+        let named = |lines: &[&'static str]| {
+            let lines =
+                lines.iter().map(|line| (header::CONNECTION, HeaderValue::from_static(line)));
+            let mut names: Vec<_> = super::named(&lines.collect()).into_iter().collect();
+            names.sort_by(|one, other| one.as_str().cmp(other.as_str()));
+            names.iter().map(|name| name.as_str().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(named(&["keep-alive", "Close"]), [""; 0]);
+        assert_eq!(named(&["X-A, , x b,x-a", "TE"]), ["te", "x-a"]);
     }
 }
