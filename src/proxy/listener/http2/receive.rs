@@ -168,7 +168,7 @@ where
     }
 
     fn headers(&mut self, head: &Head, payload: &[u8]) -> Result<(), Fault> {
-        if head.stream % 2 == 0 {
+        if head.stream.is_multiple_of(2) {
             return Err(PROTOCOL);
         }
         let mut block = without_padding(head, payload)?;
