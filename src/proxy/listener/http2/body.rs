@@ -40,8 +40,10 @@ pub(super) struct Input {
     data: BytesMut,
     trailers: Option<HeaderMap>,
     course: Course,
-    /// How much is to come, where that was told.
+    /// How much is to come behind the frame that is coming, where that was told.
     left: Option<u64>,
+    /// How much is to come of that frame, in bytes.
+    coming: u64,
     /// How much more the client may send, in bytes.
     window: u32,
     /// How much was read since the client was last told.
@@ -79,6 +81,7 @@ impl Input {
             trailers: None,
             course: Course::Open,
             left: length,
+            coming: 0,
             window: STREAM_WINDOW,
             read: 0,
             read_of_all,
@@ -103,6 +106,7 @@ impl Input {
         if let Some(left) = &mut self.left {
             *left = left.checked_sub(u64::from(content)).ok_or(BodyFault::Length)?;
         }
+        self.coming = u64::from(content);
         // What pads is read at once.
         self.read += length - content;
         self.invitation = Invitation::None;
@@ -111,6 +115,7 @@ impl Input {
 
     /// Takes a piece of what was announced.
     pub(super) fn push(&mut self, piece: &[u8]) {
+        self.coming = self.coming.saturating_sub(piece.len() as u64);
         if self.abandoned || !self.is_open() {
             self.give_back(length(piece.len()));
             return;
@@ -244,7 +249,7 @@ impl Http2Body {
         let waiting = input.data.len() as u64;
         match input.course {
             Course::Whole => Some(waiting),
-            _ => input.left.map(|left| left + waiting),
+            _ => input.left.map(|left| left + input.coming + waiting),
         }
     }
 }

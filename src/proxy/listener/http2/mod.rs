@@ -10,6 +10,7 @@
 mod answer;
 mod body;
 mod connection;
+mod control;
 mod dialogue;
 mod frame;
 mod hpack;

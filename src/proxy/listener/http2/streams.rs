@@ -74,7 +74,7 @@ pub(super) struct Streams<F> {
 }
 
 /// How many places an idle connection keeps.
-const PLACES_KEPT: usize = 4;
+const PLACES_KEPT: usize = 16;
 
 impl<F: Future> Streams<F> {
     pub(super) fn new(task: Waker) -> Self {

@@ -93,6 +93,18 @@ fn bodies_are_as_long_as_they_say() {
 }
 
 #[test]
+fn how_much_is_to_come_is_known_in_the_middle_of_a_frame() {
+    let fields = [request("POST", "/nine"), field("content-length", "9")].concat();
+    let head = frame(kind::HEADERS, OPEN, 1, &fields);
+    let data = frame(kind::DATA, 1, 1, b"nine nine");
+    for cut in 0..data.len() {
+        let mut dialogue = Dialogue::new(ServeLimits::default(), handler).unwrap();
+        let said = dialogue.say(&[&begin(), &head[..], &data[..cut]].concat());
+        assert_eq!(Listener::default().tell(&said), "1 200 end, 1 reset 0", "{cut}");
+    }
+}
+
+#[test]
 fn trailers_say_nothing_of_the_message() {
     let end = |fields: &str| frame(kind::HEADERS, END, 1, &block(fields));
     let post = || post(1, "/");

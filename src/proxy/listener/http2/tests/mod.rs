@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
+use http_body::Body as _;
 use http_body_util::{BodyExt as _, StreamBody};
 
 use super::dialogue::Dialogue;
@@ -35,6 +36,11 @@ async fn answer(request: ClientRequest) -> ClientResponse {
             StatusCode::OK,
             ProxyBody::Full(Bytes::from(vec![b'x'; LARGE])),
         );
+    }
+    if path == "/nine" {
+        let is_told = request.body.size_hint().exact() == Some(9);
+        let status = if is_told { StatusCode::OK } else { StatusCode::EXPECTATION_FAILED };
+        return ClientResponse::new(status, ProxyBody::Empty);
     }
     if path == "/early" {
         return ClientResponse::new(StatusCode::OK, ProxyBody::Empty);
