@@ -1,5 +1,7 @@
 //! Rules of RFC 9113 for frames, blocks and streams, one a line.
 
+use proptest::prelude::*;
+
 use super::*;
 
 #[test]
@@ -163,4 +165,46 @@ fn streams_are_opened_in_order_and_end_once() {
     }
     assert_eq!(listener.tell(&dialogue.say(&get(3, "/"))), "3 200 end");
     assert_eq!(dialogue.streams(), 0);
+}
+
+/// A frame as a client may send it, or nearly so.
+fn any_frame() -> impl Strategy<Value = Vec<u8>> {
+    let stream = prop_oneof![4 => (0_u32..4).prop_map(|number| 2 * number + 1), 1 => 0_u32..4];
+    let payload = prop_oneof![
+        Just(request("GET", "/large")),
+        Just(request("POST", "/")),
+        Just([request("POST", "/"), field("expect", "100-continue")].concat()),
+        Just([request("POST", "/"), field("content-length", "8")].concat()),
+        Just(field("grpc-status", "0")),
+        (0_u8..7, any::<u32>())
+            .prop_map(|(name, value)| { [&[0, name][..], &value.to_be_bytes()].concat() }),
+        proptest::collection::vec(any::<u8>(), 0..12),
+    ];
+    let flags = prop_oneof![Just(END), Just(OPEN), Just(1), any::<u8>()];
+    (0_u8..11, flags, stream, payload)
+        .prop_map(|(kind, flags, stream, payload)| frame(kind, flags, stream, &payload))
+}
+
+proptest! {
+    /// Whatever comes, in whatever pieces: nothing panics, and what is said is whole frames.
+    #[test]
+    fn frames_in_any_order_are_answered_with_frames(
+        frames in proptest::collection::vec(any_frame(), 0..24),
+        cut in 0_usize..200,
+    ) {
+        let mut dialogue = Dialogue::new(ServeLimits::default(), handler).unwrap();
+        let mut listener = Listener::default();
+        listener.read(&dialogue.say(&begin()));
+        for frame in frames {
+            let (one, two) = frame.split_at(cut.min(frame.len()));
+            for piece in [one, two] {
+                listener.read(&dialogue.say(piece));
+                prop_assert!(listener.said.is_empty());
+            }
+            if dialogue.has_failed() {
+                prop_assert_eq!(dialogue.streams(), 0);
+                break;
+            }
+        }
+    }
 }
