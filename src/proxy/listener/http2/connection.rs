@@ -95,10 +95,10 @@ where
             if is_written && let Some(end) = self.end() {
                 return Poll::Ready(end);
             }
-            // What could not be written wakes this task when it can be; until then nothing is read
-            // and no body polled, if there is much of it.
-            let rests = self.streams.ready.rest();
-            if self.link.is_full() || rests && is_read && !self.streams.has_woken() {
+            // What could not be written wakes this task when it can be; until then, if there is much
+            // of it, no stream is polled.
+            let rests = self.streams.ready.rest() && !self.streams.has_woken();
+            if is_read && (rests || self.link.is_full()) {
                 break;
             }
             if !coop::has_budget_remaining() {
@@ -110,11 +110,12 @@ where
         self.poll_timers(cx)
     }
 
-    /// Reads what there is; false when there may be more.
+    /// Reads what there is; false when there may be more. Who does not read our answers is read all the
+    /// same, as it may be sending a body first, but not who asks for more and more of them.
     fn poll_read(&mut self, cx: &mut Context<'_>, stream: &mut ClientStream) -> io::Result<bool> {
         let core = self.core.clone();
         for _ in 0..READS_MAX {
-            if self.link.is_full() || self.link.farewell == Farewell::Fault {
+            if self.link.is_flooded() || self.link.farewell == Farewell::Fault {
                 return Ok(true);
             }
             let mut scratch = core.scratch.borrow_mut();
@@ -136,18 +137,33 @@ where
         cx: &mut Context<'_>,
         stream: &mut ClientStream,
     ) -> Poll<io::Result<()>> {
+        let written = self.poll_write_all(cx, stream);
+        if written.is_pending() {
+            self.link.compact();
+            return Poll::Pending;
+        }
+        self.link.written = 0;
+        // An idle connection holds no buffer.
+        self.core.give_buffer(std::mem::take(&mut self.link.out));
+        written
+    }
+
+    fn poll_write_all(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut ClientStream,
+    ) -> Poll<io::Result<()>> {
         while let Some(rest) = self.link.out.get(self.link.written..).filter(|it| !it.is_empty()) {
             match ready!(Pin::new(&mut *stream).poll_write(cx, rest))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 length => self.link.written += length,
             }
+            self.link.is_unflushed = true;
         }
-        if self.link.written > 0 {
+        if self.link.is_unflushed {
             ready!(Pin::new(stream).poll_flush(cx))?;
-            self.link.written = 0;
+            self.link.is_unflushed = false;
         }
-        // An idle connection holds no buffer.
-        self.core.give_buffer(std::mem::take(&mut self.link.out));
         Poll::Ready(Ok(()))
     }
 

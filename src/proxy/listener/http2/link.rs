@@ -10,7 +10,7 @@ use super::hpack::{Decoder, Encoder};
 use super::patience::Patience;
 use crate::proxy::listener::serve::{Core, ServeLimits};
 
-/// How much waits to be sent before nothing more is read or written, in bytes.
+/// How much waits to be sent before no stream is polled any more, in bytes.
 pub(super) const OUT_MAX: usize = 64 * 1024;
 
 /// The ping behind the first GOAWAY: who answers it knows of the end.
@@ -40,6 +40,8 @@ pub(super) struct Link {
     /// What is to be sent; up to `written` it has been.
     pub(super) out: Vec<u8>,
     pub(super) written: usize,
+    /// Whether some of it may be held up on its way.
+    pub(super) is_unflushed: bool,
     pub(super) encoder: Encoder,
     pub(super) decoder: Decoder,
     /// How much of all answers the client takes, in bytes.
@@ -80,6 +82,7 @@ impl Link {
         Self {
             out,
             written: 0,
+            is_unflushed: false,
             encoder: Encoder::new(),
             decoder: Decoder::new(),
             window: WINDOW_DEFAULT,
@@ -97,9 +100,22 @@ impl Link {
         }
     }
 
-    /// Returns whether so much waits to be sent that nothing more should be begun.
+    /// Returns whether so much waits to be sent that no stream should be polled.
     pub(super) fn is_full(&self) -> bool {
         self.out.len() - self.written >= OUT_MAX
+    }
+
+    /// Returns whether so much waits to be sent that nothing should be read that asks for more.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.out.len() - self.written >= 2 * OUT_MAX
+    }
+
+    /// Lets go of what was sent, before it is more than what is to be.
+    pub(super) fn compact(&mut self) {
+        if self.written >= OUT_MAX {
+            self.out.drain(..self.written);
+            self.written = 0;
+        }
     }
 
     /// Takes account of a frame of a body.
