@@ -205,7 +205,10 @@ where
             }
             cx.waker().wake_by_ref();
         }
-        if std::mem::take(&mut self.link.has_sent) || self.streams.blocked == 0 {
+        if std::mem::take(&mut self.link.has_sent) {
+            self.stall.clear();
+        }
+        if self.streams.blocked == 0 {
             self.stall.clear();
         } else if self.stall.poll(cx, self.core.limits.send_timeout).is_ready() {
             self.stall.clear();
