@@ -25,8 +25,13 @@ use crate::domain::entity::Entity;
 use crate::domain::kinds::typedef;
 use uuid::Uuid;
 
-/// Returns the balancer of an upstream by its id, on a node that carries traffic.
-pub type Balancers = Box<dyn Fn(Uuid) -> Option<Arc<Balancer>> + Send + Sync>;
+/// The balancers of a node that carries traffic; neither closure blocks.
+pub struct Balancers {
+    /// Returns that of an upstream by its id.
+    pub find: Box<dyn Fn(Uuid) -> Option<Arc<Balancer>> + Send + Sync>,
+    /// Returns all of them, in any order.
+    pub all: Box<dyn Fn() -> Vec<Arc<Balancer>> + Send + Sync>,
+}
 
 /// A target, or one address of it, that an operator declares healthy or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +68,7 @@ pub(super) fn of(
     upstream: &Named,
 ) -> Result<Value, ApiError> {
     let upstream = locate::entity(catalog, config, upstream)?;
-    let balancer = balancers.and_then(|balancers| balancers(upstream.id()));
+    let balancer = balancers.and_then(|balancers| (balancers.find)(upstream.id()));
     let balancer = balancer.as_deref();
     let mut answer = match call.argument("balancer_health") {
         Some("1") => json!({"data": whole(config, upstream, balancer), "next": null}),
@@ -171,7 +176,7 @@ pub(super) fn set(admin: &Admin, health: &Declared) -> Result<Response, ApiError
     let target = Endpoint::parse(&text(target, "target")).ok_or(ApiError::NotFound)?;
     let address = health.address.as_deref().map(|it| address(it).ok_or(ApiError::NotFound));
     let address = address.transpose()?;
-    let balancer = admin.0.balancers.get().and_then(|balancers| balancers(upstream.id()));
+    let balancer = admin.0.balancers.get().and_then(|balancers| (balancers.find)(upstream.id()));
     let balancer = balancer.ok_or_else(|| {
         ApiError::BadRequest(format!("Upstream {} has no balancer", text(upstream, "name")))
     })?;

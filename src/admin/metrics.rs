@@ -3,15 +3,16 @@
 //! What Kong's prometheus plugin tells of a node under the same names (reference gateway-4, section
 //! F), and ours under `hybridctl_`. What it tells of routes and consumers comes with that plugin.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use http::StatusCode;
 use uuid::Uuid;
 
-use super::reply;
+use super::health::Balancers;
 use super::status::StatusSource;
+use super::{reply, upstream_metrics};
 use crate::clock::Clock;
 use crate::domain::event::Seq;
 use crate::domain::hash::ConfigHash;
@@ -34,6 +35,8 @@ pub struct MetricsSource {
     pub is_connected: Option<Box<dyn Fn() -> bool + Send + Sync>>,
     /// The data planes; for control planes.
     pub fleet: Option<Arc<Fleet>>,
+    /// What balances traffic; empty on a node that carries none.
+    pub balancers: Arc<OnceLock<Balancers>>,
     /// By which rows of the fleet expire.
     pub clock: Clock,
 }
@@ -43,6 +46,9 @@ pub(super) fn answer(source: &StatusSource) -> Response {
     let mut page = Exposition::default();
     node(source, &mut page);
     cluster(&source.metrics, &mut page);
+    if let Some(balancers) = source.metrics.balancers.get() {
+        upstream_metrics::write(&(balancers.all)(), &mut page);
+    }
     if let Some(fleet) = &source.metrics.fleet {
         data_planes(&fleet.rows(source.metrics.clock.now()), &mut page);
     }

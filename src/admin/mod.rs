@@ -58,6 +58,7 @@ mod store;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod upstream_metrics;
 
 use std::sync::{Arc, OnceLock};
 

@@ -30,10 +30,19 @@ pub struct Identity {
 }
 
 /// An address and its state. Nothing here takes a lock.
+///
+/// What a pick reads stands first, in one cache line: least-connections and latency look at several.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub struct Address {
     /// A number that no other address of this process has.
     pub number: u64,
+    /// How it does.
+    pub health: AddressHealth,
+    latency: Latency,
+    connections: AtomicU32,
+    /// The [`Moment`] from which its slow start counts; 0 without one.
+    begun: AtomicU64,
     /// The target that it belongs to.
     pub target: Endpoint,
     /// The name of the SRV record that it comes from; else the host of its target.
@@ -42,12 +51,8 @@ pub struct Address {
     pub ip: IpAddr,
     /// The port.
     pub port: u16,
-    /// How it does.
-    pub health: AddressHealth,
     authority: Authority,
     srv_authority: Option<Authority>,
-    connections: AtomicU32,
-    latency: Latency,
 }
 
 /// An address as one generation of a balancer lists it.
@@ -75,6 +80,7 @@ impl Address {
             port,
             health: AddressHealth::new(),
             connections: AtomicU32::new(0),
+            begun: AtomicU64::new(0),
             latency: Latency::new(latency_ms),
         }
     }
@@ -106,6 +112,17 @@ impl Address {
     pub fn lease(self: &Arc<Self>) -> Lease {
         self.connections.fetch_add(1, Ordering::Relaxed);
         Lease(self.clone())
+    }
+
+    /// Lets its slow start count from a moment on.
+    pub(super) fn begin(&self, now: Moment) {
+        self.begun.store(now.0.max(1), Ordering::Relaxed);
+    }
+
+    /// Returns for how many nanoseconds its slow start has counted; none without one.
+    pub(super) fn begun_ns(&self, now: Moment) -> Option<u64> {
+        let begun = self.begun.load(Ordering::Relaxed);
+        (begun > 0).then(|| now.0.saturating_sub(begun))
     }
 
     /// Returns the average latency at a moment, in milliseconds: it fades while nobody asks.

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::Algorithm;
 use super::address::{Address, Member, Moment};
 use super::hash::mix;
+use super::lots::Lots;
 use super::slots::Slots;
+use super::slow_start::SlowStart;
 use super::target::Endpoint;
 use super::tried::Tried;
 use super::wheel::Wheel;
@@ -46,8 +48,26 @@ pub struct Generation {
 enum Choice {
     RoundRobin(Wheel),
     Hashing(Slots),
-    LeastConnections(Wheel),
-    Latency(Wheel),
+    LeastConnections(Field),
+    Latency(Field),
+}
+
+/// Who is compared.
+#[derive(Debug)]
+enum Field {
+    /// Everyone, beginning with whose turn it is.
+    All(Wheel),
+    /// A few that are drawn.
+    Some(Lots),
+}
+
+impl Field {
+    fn new(serving: &[Member]) -> Self {
+        match serving.len() <= EXACT_MAX {
+            true => Self::All(Wheel::new(serving)),
+            false => Self::Some(Lots::new(serving)),
+        }
+    }
 }
 
 impl Generation {
@@ -61,8 +81,8 @@ impl Generation {
         let serving: Box<[_]> = members.iter().filter(|it| it.weight > 0).cloned().collect();
         let choice = match algorithm {
             Algorithm::RoundRobin => Choice::RoundRobin(Wheel::new(&serving)),
-            Algorithm::LeastConnections => Choice::LeastConnections(Wheel::new(&serving)),
-            Algorithm::Latency => Choice::Latency(Wheel::new(&serving)),
+            Algorithm::LeastConnections => Choice::LeastConnections(Field::new(&serving)),
+            Algorithm::Latency => Choice::Latency(Field::new(&serving)),
             Algorithm::Hashing { slots } => {
                 let old = match old.map(|old| &old.choice) {
                     Some(Choice::Hashing(old)) => Some(old),
@@ -79,32 +99,46 @@ impl Generation {
         &self.members
     }
 
-    /// Returns whether a target is listed, with addresses or without.
-    pub fn lists(&self, target: &Endpoint) -> bool {
-        self.targets.contains(target)
+    /// Returns the targets, with addresses or without.
+    pub fn targets(&self) -> &[Endpoint] {
+        &self.targets
     }
 
     /// Returns who gets a request; none if everyone was tried or is unavailable.
-    pub(super) fn pick(&self, ask: &Ask<'_>, position: &AtomicU64) -> Option<&Arc<Address>> {
+    pub(super) fn pick(
+        &self,
+        ask: &Ask<'_>,
+        position: &AtomicU64,
+        slow_start: SlowStart,
+    ) -> Option<&Arc<Address>> {
+        let weight =
+            |member: &Member| f64::from(member.weight) * slow_start.share(&member.address, ask.now);
         let member = match &self.choice {
-            Choice::RoundRobin(wheel) => self.in_turn(wheel, ask, position),
+            Choice::RoundRobin(wheel) => self.in_turn(wheel, ask, position, slow_start),
             Choice::Hashing(slots) => self.by_hash(slots, ask),
-            Choice::LeastConnections(wheel) => self.best(wheel, ask, position, |member| {
-                (f64::from(member.address.connections()) + 1.0) / f64::from(member.weight)
+            Choice::LeastConnections(field) => self.best(field, ask, position, |member| {
+                (f64::from(member.address.connections()) + 1.0) / weight(member)
             }),
-            Choice::Latency(wheel) => self.best(wheel, ask, position, |member| {
-                member.address.latency_ms(ask.now) / f64::from(member.weight)
+            Choice::Latency(field) => self.best(field, ask, position, |member| {
+                member.address.latency_ms(ask.now) / weight(member)
             }),
         };
         member.map(|member| &member.address)
     }
 
-    fn in_turn(&self, wheel: &Wheel, ask: &Ask<'_>, position: &AtomicU64) -> Option<&Member> {
+    fn in_turn(
+        &self,
+        wheel: &Wheel,
+        ask: &Ask<'_>,
+        position: &AtomicU64,
+        slow_start: SlowStart,
+    ) -> Option<&Member> {
         let mut at = 0;
         for _ in 0..TURNS_MAX {
-            at = wheel.at(position.fetch_add(1, Ordering::Relaxed))?;
+            let turn = position.fetch_add(1, Ordering::Relaxed);
+            at = wheel.at(turn)?;
             let member = self.serving.get(at)?;
-            if is_fit(member, ask) {
+            if is_fit(member, ask) && slow_start.takes(turn, &member.address, ask.now) {
                 return Some(member);
             }
         }
@@ -128,19 +162,22 @@ impl Generation {
     /// Finds the lowest score; of equal ones that whose turn comes first.
     fn best(
         &self,
-        wheel: &Wheel,
+        field: &Field,
         ask: &Ask<'_>,
         position: &AtomicU64,
         score: impl Fn(&Member) -> f64,
     ) -> Option<&Member> {
-        if self.serving.len() <= EXACT_MAX {
-            let first = wheel.at(position.fetch_add(1, Ordering::Relaxed))?;
-            let fit = self.in_order(first).filter(|member| is_fit(member, ask));
-            return lowest(fit, score);
-        }
+        let lots = match field {
+            Field::All(wheel) => {
+                let first = wheel.at(position.fetch_add(1, Ordering::Relaxed))?;
+                let fit = self.in_order(first).filter(|member| is_fit(member, ask));
+                return lowest(fit, score);
+            }
+            Field::Some(lots) => lots,
+        };
         let first = position.fetch_add(SAMPLE as u64, Ordering::Relaxed);
         let turns = (0..TURNS_MAX).map(|turn| first.wrapping_add(turn));
-        let drawn = turns.filter_map(|turn| self.serving.get(wheel.draw(turn)?));
+        let drawn = turns.filter_map(|turn| self.serving.get(lots.draw(turn)?));
         let fit = drawn.filter(|member| is_fit(member, ask)).take(SAMPLE);
         lowest(fit, &score)
             .or_else(|| lowest(self.serving.iter().filter(|member| is_fit(member, ask)), &score))

@@ -17,8 +17,10 @@ mod generation;
 pub mod hash;
 pub mod health;
 pub mod key;
+mod lots;
 mod peer;
 mod slots;
+mod slow_start;
 pub mod target;
 mod tried;
 mod wheel;
@@ -26,6 +28,7 @@ mod wheel;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -41,6 +44,7 @@ use health::Monitor;
 use health::checks::Checks;
 use key::Hashing;
 pub use peer::Peer;
+use slow_start::SlowStart;
 use target::Endpoint;
 pub use tried::Tried;
 
@@ -79,6 +83,7 @@ pub struct Balancer {
     algorithm: Algorithm,
     hashing: Hashing,
     uses_srv_name: bool,
+    slow_start: SlowStart,
     generation: ArcSwap<Generation>,
     position: AtomicU64,
     /// Read and written where configs are compiled and names resolved, never on a proxy core.
@@ -126,6 +131,7 @@ impl Balancer {
             algorithm,
             hashing: Hashing::of(upstream),
             uses_srv_name: upstream.use_srv_name.unwrap_or(false),
+            slow_start: SlowStart::default(),
             generation: ArcSwap::from_pointee(generation),
             position: AtomicU64::new(old.map_or(0, |old| old.position.load(Ordering::Relaxed))),
             is_resolved: watch::Sender::new(known.is_resolved()),
@@ -133,12 +139,19 @@ impl Balancer {
         }
     }
 
+    /// Sets how long an address that comes, or comes back, takes to its whole share.
+    #[must_use]
+    pub fn with_slow_start(mut self, within: Duration) -> Self {
+        self.slow_start = SlowStart::within(within);
+        self
+    }
+
     /// Returns the next address: none when all were tried or are unavailable, or there are none.
     pub fn pick(&self, ask: &Ask<'_>) -> Option<Arc<Address>> {
         if !(self.admits() || matches!(self.algorithm, Algorithm::Hashing { .. })) {
             return None;
         }
-        self.generation.load().pick(ask, &self.position).cloned()
+        self.generation.load().pick(ask, &self.position, self.slow_start).cloned()
     }
 
     /// Returns the present members.
@@ -224,13 +237,17 @@ impl Known {
             .collect();
         // A new address is believed to be as fast as the others.
         let now = Moment::now();
-        let sum: f64 = kept.values().map(|address| address.latency_ms(now)).sum();
+        let sum = kept.values().fold(0.0, |sum, address| sum + address.latency_ms(now));
         let mean = sum / kept.len().max(1) as f64;
         let members = weights.into_iter().map(|(identity, weight)| {
             let address = match kept.get(&identity) {
                 Some(address) => Arc::clone(address),
                 None => Arc::new(Address::new(identity, mean)),
             };
+            // Who comes alone begins slowly; those of the first moment share from the start.
+            if !kept.is_empty() && !kept.contains_key(&address.identity()) {
+                address.begin(now);
+            }
             Member { address, weight }
         });
         let targets = self.targets.iter().map(|(target, _)| target.clone()).collect();

@@ -324,3 +324,61 @@ fn srv_records_bring_ports_weights_and_names() {
     off.publish("s.test", found);
     assert!(off.addresses().iter().all(|it| it.weight == 0));
 }
+
+/// Returns how many of some picks at a moment go to a target.
+fn share(balancer: &Balancer, of: usize, now: Moment) -> usize {
+    let tried = Tried::default();
+    let picks = (0..1_000).map(|_| balancer.pick(&Ask { hash: 0, tried: &tried, now }).unwrap());
+    picks.filter(|address| number(address) == of).count()
+}
+
+#[test]
+fn an_address_that_comes_or_comes_back_grows_to_its_share() {
+    let within = Duration::from_secs(100);
+    let upstream = upstream(json!({
+        "algorithm": "round-robin",
+        "healthchecks": {"passive": {"unhealthy": {"tcp_failures": 1}}},
+    }));
+    let build = |weights: &[u32], old: Option<&Balancer>| {
+        Balancer::build(&upstream, &targets(weights), old).with_slow_start(within)
+    };
+    let first = build(&[1, 1, 1], None);
+    let now = Moment::now();
+    assert!((333..=334).contains(&share(&first, 0, now)), "all of the first are whole");
+    let balancer = build(&[1, 1, 1, 1], Some(&first));
+    let begin = Moment::now();
+    let at = |seconds| begin.after(Duration::from_secs(seconds));
+    let grows = |balancer: &Balancer, at: &dyn Fn(u64) -> Moment| {
+        let seen = [0, 50, 101].map(|seconds| share(balancer, 3, at(seconds)));
+        // Of 250 at last: at half of it one turn of two, and others take the other.
+        assert!(seen[0] <= 2 && (100..=180).contains(&seen[1]) && seen[2] == 250, "{seen:?}");
+    };
+    grows(&balancer, &at);
+
+    let member = balancer.addresses()[3].address.clone();
+    balancer.report(&member, health::Outcome::Failed);
+    assert_eq!(share(&balancer, 3, at(500)), 0);
+    balancer.declare(&member.target, None, true).unwrap();
+    let again = Moment::now();
+    grows(&balancer, &|seconds| again.after(Duration::from_secs(seconds)));
+    // A balancer that takes over knows.
+    let next = build(&[1, 1, 1, 1], Some(&balancer));
+    assert!(share(&next, 3, again) <= 2);
+}
+
+#[test]
+fn a_slow_start_divides_the_weight_where_scores_are_compared() {
+    let build = |old: Option<&Balancer>, weights: &[u32]| {
+        let upstream = of_algorithm("least-connections");
+        Balancer::build(&upstream, &targets(weights), old).with_slow_start(Duration::from_secs(100))
+    };
+    let balancer = build(Some(&build(None, &[1])), &[1, 1]);
+    let half = Moment::now().after(Duration::from_secs(50));
+    let mut leases = Vec::new();
+    for _ in 0..30 {
+        let tried = Tried::default();
+        leases.push(balancer.pick(&Ask { hash: 0, tried: &tried, now: half }).unwrap().lease());
+    }
+    let counts = [0, 1].map(|at| balancer.addresses()[at].address.connections());
+    assert!(counts[0].abs_diff(20) <= 1 && counts[1].abs_diff(10) <= 1, "{counts:?}");
+}

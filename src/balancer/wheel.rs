@@ -5,9 +5,6 @@
 
 use super::address::Member;
 
-/// The golden ratio's fraction in 64 bits: its multiples spread as evenly as any.
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-
 /// Which member stands at which position.
 #[derive(Debug)]
 pub(super) struct Wheel {
@@ -47,23 +44,12 @@ impl Wheel {
         Some(self.find(position.wrapping_mul(self.stride) % self.total))
     }
 
-    /// Returns the n-th of many draws, each as likely as its weight: cheaper than turns, and not as
-    /// exact; none of an empty wheel.
-    pub(super) fn draw(&self, n: u64) -> Option<usize> {
-        (self.total > 0).then(|| self.find(share(n.wrapping_mul(GOLDEN), self.total)))
-    }
-
     fn find(&self, position: u64) -> usize {
         let part = (position >> self.part_bits) as usize;
         let from = self.guide.get(part).map_or(0, |first| *first as usize);
         let ends = self.ends.iter().skip(from);
         from + ends.take_while(|end| **end <= position).count()
     }
-}
-
-/// Returns a fraction of 64 bits of a number.
-fn share(fraction: u64, of: u64) -> u64 {
-    ((u128::from(fraction) * u128::from(of)) >> 64) as u64
 }
 
 fn gcd(a: u64, b: u64) -> u64 {

@@ -131,6 +131,7 @@ pub struct Referrer {
 
 /// All kinds and plugin schemas.
 pub struct Catalog {
+    flavour: Flavour,
     schemas: Vec<Schema>,
     /// Kinds that are described but hold no entities.
     shown: Vec<Schema>,
@@ -175,7 +176,12 @@ impl Catalog {
         let plugins = plugins.into_iter().map(|plugin| (plugin.name, plugin)).collect();
         let shown = kinds::shown::schemas();
         let unsupported = UnsupportedPlugins::default();
-        Self { schemas, shown, by_name, by_path, referrers, plugins, parts, unsupported }
+        Self { flavour, schemas, shown, by_name, by_path, referrers, plugins, parts, unsupported }
+    }
+
+    /// Returns which flavour routes have.
+    pub fn flavour(&self) -> Flavour {
+        self.flavour
     }
 
     /// Says what becomes of enabled plugins that nothing here can run.

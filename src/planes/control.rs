@@ -104,7 +104,7 @@ impl Control {
         let (live, mut certificates) = Certificates::new(settings, &clock);
         let identity = has_cluster.then(|| certificates.add_cluster()).transpose()?;
         let of_cluster = identity.clone().map(|identity| (identity, fleet.clone()));
-        let metrics = metrics(&here, &writer, of_cluster, &clock);
+        let metrics = metrics(&here, &writer, of_cluster, (&balancers, &clock));
         let status_source = Arc::new(status(settings, &writer, &counts, metrics));
         let promotion = match stored.clone().filter(|_| has_cluster) {
             Some(store) => {
@@ -281,7 +281,7 @@ fn metrics(
     here: &ControlPlane,
     writer: &Writer,
     of_cluster: Option<(LiveIdentity, Arc<Fleet>)>,
-    clock: &Clock,
+    (balancers, clock): (&Arc<OnceLock<Balancers>>, &Clock),
 ) -> MetricsSource {
     let (hash, seq) = (writer.clone(), writer.clone());
     let (identity, fleet) = of_cluster.unzip();
@@ -292,6 +292,7 @@ fn metrics(
         certificate_end: identity.map(|it| Box::new(move || it.current().not_after()) as _),
         is_connected: None,
         fleet,
+        balancers: balancers.clone(),
         clock: clock.clone(),
     }
 }

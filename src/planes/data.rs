@@ -20,12 +20,13 @@ use super::status::{self, Reachable};
 use super::tasks::Tasks;
 use super::traffic::Traffic;
 use super::trust;
-use crate::admin::Tells;
 use crate::admin::health::Balancers;
 use crate::admin::metrics::MetricsSource;
-use crate::admin::status::StatusApi;
-use crate::balancer::dns::resolver::resolver;
-use crate::balancer::health::checker::{Checker, CheckerTask, checker};
+use crate::admin::status::{StatusApi, StatusSource, Upstreams};
+use crate::admin::{Api, Tells};
+use crate::balancer::dns::resolver::{Resolver, resolver};
+use crate::balancer::health::HealthFile;
+use crate::balancer::health::checker::{Checker, checker};
 use crate::clock::Clock;
 use crate::domain::hash::ConfigHash;
 use crate::pki::cluster::{LiveIdentity, cluster_client_config};
@@ -71,6 +72,7 @@ pub struct Data {
     traffic: Box<Traffic>,
     /// Of a node that follows control planes.
     applier: Option<Applier>,
+    health: HealthFile,
     settings: watch::Sender<Arc<Settings>>,
     tasks: Tasks,
     /// What looks up names, for as long as there is traffic.
@@ -126,11 +128,11 @@ impl Data {
     ) -> anyhow::Result<Self> {
         let heads = writer.as_ref().map(Writer::subscribe);
         let catalog = Arc::new(super::catalog(settings)?);
-        let plugin_state = PluginState::default();
-        let (tls, flavour) = (trust::node_tls(settings)?, settings.router_flavour);
         let (resolver, resolving) = resolver(&settings.dns);
-        let (names, (checker, checking)) = (resolver.clone(), health(settings, &clock));
-        let tools = Tools { plugin_state, tls, clock: clock.clone(), flavour, resolver, checker };
+        let (health, is_read) = health(settings, &clock, sockets);
+        let (checker, checking) = checker(clock.clone(), is_read.then(|| health.clone()));
+        let names = resolver.clone();
+        let tools = tools(settings, &clock, (resolver, checker))?;
         let served = Served::nothing();
         let handle = served.handle.clone();
         let mut start = None;
@@ -151,32 +153,18 @@ impl Data {
         looking_up.spawn(checking.run(looking_up.stopped()));
         let database = writer.filter(|_| settings.database != Database::Off);
         let database = database.map(|it| -> Reachable { Arc::new(move || it.reaches_log()) });
-        let has_database = database.is_some();
         let (state, link) = watch::channel(LinkState::default());
         let identity = match &start {
             Some(_) => Some(certificates.add_cluster()?),
             None => None,
         };
-        let (config, is_linked, end) = (handle.clone(), link.clone(), identity.clone());
-        let metrics = MetricsSource {
-            node_id: node::id(settings, &clock),
-            config: Box::new(move || config.load().config_hash),
-            seq: None,
-            certificate_end: end.map(|end| Box::new(move || end.current().not_after()) as _),
-            is_connected: start
-                .is_some()
-                .then(|| Box::new(move || is_linked.borrow().connected) as _),
-            fleet: None,
-            clock: clock.clone(),
-        };
-        let source = Arc::new(status::source(&served, &counts, database, metrics));
-        let tells = Tells::read(&settings.proxy.headers);
-        let mut status_api = StatusApi::new(source, clock.clone(), tells);
-        if !has_database {
-            let upstreams = status::upstreams(settings, &catalog, &served, &clock);
-            status_api = status_api.with_upstreams(upstreams);
-        }
-        let status_api = status_api.router();
+        let is_linked = start.as_ref().map(|_| link.clone());
+        let metrics = metrics(settings, &handle, (identity.clone(), is_linked), &clock);
+        // A node with a database tells of upstreams on its Admin API.
+        let upstreams = database.is_none();
+        let upstreams = upstreams.then(|| status::upstreams(settings, &catalog, &served, &clock));
+        let source = status::source(&served, &counts, database, metrics);
+        let status_api = status_api(settings, source, upstreams, &clock);
         let mut hall = Hall { tasks: &mut tasks, certificates: &followed, sockets };
         let listening = serve_all(&mut hall, settings, Face::Status, status_api, &counts)?;
         tasks.spawn(sweep(handle.clone(), applier.clone(), tasks.stopped()));
@@ -193,7 +181,19 @@ impl Data {
         let ((proxy, streams), names) = (traffic.addresses(), looking_up);
         tracing::info!(config_hash = %handle.load().config_hash, "data plane serves");
         let (status, settings) = (listening, live);
-        Ok(Self { proxy, streams, status, handle, link, traffic, applier, settings, tasks, names })
+        Ok(Self {
+            proxy,
+            streams,
+            status,
+            handle,
+            link,
+            traffic,
+            applier,
+            health,
+            settings,
+            tasks,
+            names,
+        })
     }
 
     /// Returns which config is served.
@@ -225,16 +225,19 @@ impl Data {
     /// Leaves the prefix to a process that may take the place of this one.
     pub(super) fn lend(&self) {
         self.applier.iter().for_each(Applier::lend);
+        self.health.write(self.handle.load().balancers().cloned());
     }
 
     /// Goes on, since that process did not come to serve.
     pub(super) fn take_back(&self) {
         self.applier.iter().for_each(Applier::take_back);
+        self.health.remove();
     }
 
     /// Ends after what is under way: another process serves what comes.
     pub(super) async fn retire(mut self, within: Duration) {
         self.applier.iter().for_each(Applier::give_up);
+        self.health.leave();
         // Idle connections end by themselves, or with the answer to one more request.
         let ending = Ending { idle: within, within };
         tokio::join!(self.traffic.end(ending), self.tasks.stop());
@@ -385,8 +388,61 @@ async fn run(
         .unwrap_or_else(|error| Err(CompileError { entity: None, reason: error.to_string() }))
 }
 
-/// Returns who checks the health of upstreams, and keeps it over a restart where that is wanted.
-fn health(settings: &Settings, clock: &Clock) -> (Checker, CheckerTask) {
-    let kept = settings.keeps_health.then(|| settings.prefix.join("health_state"));
-    checker(clock.clone(), kept)
+fn status_api(
+    settings: &Settings,
+    source: StatusSource,
+    upstreams: Option<Upstreams>,
+    clock: &Clock,
+) -> Api {
+    let tells = Tells::read(&settings.proxy.headers);
+    let api = StatusApi::new(Arc::new(source), clock.clone(), tells);
+    match upstreams {
+        Some(upstreams) => api.with_upstreams(upstreams).router(),
+        None => api.router(),
+    }
+}
+
+/// Returns what compiling needs.
+fn tools(
+    settings: &Settings,
+    clock: &Clock,
+    (resolver, checker): (Resolver, Checker),
+) -> anyhow::Result<Tools> {
+    Ok(Tools {
+        plugin_state: PluginState::default(),
+        tls: trust::node_tls(settings)?,
+        clock: clock.clone(),
+        flavour: settings.router_flavour,
+        resolver,
+        checker,
+        slow_start: settings.upstream_slow_start,
+    })
+}
+
+/// Returns what the metrics tell; a node of a cluster tells of its certificate and its link.
+fn metrics(
+    settings: &Settings,
+    handle: &Handle,
+    (identity, link): (Option<LiveIdentity>, Option<watch::Receiver<LinkState>>),
+    clock: &Clock,
+) -> MetricsSource {
+    let config = handle.clone();
+    MetricsSource {
+        node_id: node::id(settings, clock),
+        config: Box::new(move || config.load().config_hash),
+        seq: None,
+        certificate_end: identity.map(|it| Box::new(move || it.current().not_after()) as _),
+        is_connected: link.map(|it| Box::new(move || it.borrow().connected) as _),
+        fleet: None,
+        balancers: Arc::new(OnceLock::from(status::balancers(handle))),
+        clock: clock.clone(),
+    }
+}
+
+/// Returns the file that health is kept in, and whether there is something in it for this process:
+/// after a restart where that is wanted, and always from a process whose place this one takes.
+fn health(settings: &Settings, clock: &Clock, sockets: &Sockets) -> (HealthFile, bool) {
+    let path = settings.prefix.join("health_state");
+    let file = HealthFile::new(path, clock.clone(), settings.keeps_health);
+    (file, settings.keeps_health || sockets.has_found())
 }

@@ -6,6 +6,7 @@ use crate::domain::catalog::Catalog;
 use crate::settings::{ClusterProtocol, Settings};
 use crate::snapshot::Snapshot;
 use crate::wire::kong::attach::{ApplyUnsigned, Attachment};
+use crate::wire::kong::compat::legacy::LegacyDataPlanes;
 use crate::wire::kong::dialect::{Dialects, Protocol};
 use crate::wire::kong::introduction::basic_info;
 use crate::wire::kong::serve::Terms;
@@ -19,7 +20,11 @@ const RETRY_SECONDS: (u64, u64) = (5, 10);
 pub(super) fn terms(settings: &Settings) -> Terms {
     let push_interval = settings.cluster.db_update_frequency;
     let timing = Timing { push_interval, ..Timing::default() };
-    Terms { timing, payload_len_max: super::payload_bytes_max(settings) }
+    let legacy = match settings.cluster.legacy_data_planes {
+        true => LegacyDataPlanes::Admitted,
+        false => LegacyDataPlanes::Refused,
+    };
+    Terms { timing, payload_len_max: super::payload_bytes_max(settings), legacy }
 }
 
 /// Returns how a data plane attaches to a control plane of Kong; `hash` is what it serves.

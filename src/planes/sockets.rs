@@ -78,6 +78,11 @@ impl Sockets {
         Self(Arc::new(Mutex::new(Held { found, open: Vec::new() })))
     }
 
+    /// Returns whether something was open that nobody has claimed yet.
+    pub(super) fn has_found(&self) -> bool {
+        !self.lock().found.is_empty()
+    }
+
     /// Takes what was open for an address: several sockets, where several cores had one each.
     pub(super) fn claim(&self, kind: Kind, asked: SocketAddr) -> Vec<TcpListener> {
         self.claim_open(kind, asked).into_iter().map(TcpListener::from).collect()

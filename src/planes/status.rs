@@ -92,6 +92,9 @@ pub(super) fn upstreams(
 
 /// Returns the balancers of the runtime in force.
 pub(super) fn balancers(handle: &Handle) -> Balancers {
-    let handle = handle.clone();
-    Box::new(move |upstream| handle.load().balancer(upstream).cloned())
+    let (one, all) = (handle.clone(), handle.clone());
+    Balancers {
+        find: Box::new(move |upstream| one.load().balancer(upstream).cloned()),
+        all: Box::new(move || all.load().balancers().cloned().collect()),
+    }
 }

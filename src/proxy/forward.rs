@@ -85,6 +85,7 @@ pub(super) async fn send(
         }
     };
     let timeouts = timeouts(service);
+    let patience = Duration::from_millis(timeouts.connect_ms);
     // Both ends of a gRPC call may be speaking at once.
     if forwarding.route.request_buffering && !http2 {
         buffer(settings, exchange).await?;
@@ -99,7 +100,7 @@ pub(super) async fn send(
         if was_sent && !tries.may_repeat() {
             break;
         }
-        let chosen = match tries.next(&transport.resolver).await {
+        let chosen = match tries.next(&transport.resolver, patience).await {
             Ok(chosen) => chosen,
             // Everyone was tried: the last failure says more than that nobody is left.
             Err(_) if last.is_some() => break,

@@ -8,10 +8,13 @@ use std::time::{Duration, Instant};
 
 use http::{StatusCode, header};
 
+use tokio::time::timeout;
+
 use super::failure;
 use super::forward::{Forwarding, Transport};
 use super::upstream::{UpstreamError, UpstreamErrorKind};
 use crate::balancer::address::{Address, Lease, Moment};
+use crate::balancer::dns::ResolveError;
 use crate::balancer::dns::core::{CoreResolver, Resolved};
 use crate::balancer::health::Outcome;
 use crate::balancer::{Algorithm, Ask, Balancer, Peer, Tried};
@@ -92,8 +95,13 @@ impl<'r> Tries<'r> {
         }
     }
 
-    /// Returns who gets the next try; the error is the answer for the client.
-    pub(super) async fn next(&mut self, resolver: &CoreResolver) -> Result<Chosen<'r>, Box<Reply>> {
+    /// Returns who gets the next try; the error is the answer for the client. A name that nobody has
+    /// asked for yet is waited for, but no longer than for a connection.
+    pub(super) async fn next(
+        &mut self,
+        resolver: &CoreResolver,
+        patience: Duration,
+    ) -> Result<Chosen<'r>, Box<Reply>> {
         match self {
             Self::Host { peer, resolved, count } => {
                 let turn = std::mem::replace(count, *count + 1);
@@ -101,7 +109,8 @@ impl<'r> Tries<'r> {
                     return Ok(Chosen::of_host(SocketAddr::new(ip, peer.port)));
                 }
                 if resolved.is_none() {
-                    let found = Box::pin(resolver.resolve(&peer.host)).await;
+                    let found = timeout(patience, Box::pin(resolver.resolve(&peer.host))).await;
+                    let found = found.unwrap_or_else(|_| Err(ResolveError::late(&peer.host)));
                     *resolved = Some(found.map_err(|error| {
                         tracing::error!(%error, "name resolution failed");
                         unresolved()
@@ -118,7 +127,10 @@ impl<'r> Tries<'r> {
                 let mut picked = balancer.pick(&Ask { hash: *hash, tried, now });
                 if picked.is_none() && balancer.is_pending() {
                     // Its names are being asked for, for the first time.
-                    Box::pin(balancer.resolved()).await;
+                    if timeout(patience, Box::pin(balancer.resolved())).await.is_err() {
+                        let upstream = &balancer.name;
+                        tracing::error!(upstream, "no name server answers for its targets in time");
+                    }
                     picked = balancer.pick(&Ask { hash: *hash, tried, now });
                 }
                 let Some(address) = picked else {

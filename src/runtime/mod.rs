@@ -22,6 +22,7 @@ mod probing;
 mod services;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -138,6 +139,8 @@ pub struct Tools {
     pub resolver: Resolver,
     /// Who probes their addresses and tells of their health.
     pub checker: Checker,
+    /// How long an address that comes, or comes back, takes to its whole share.
+    pub slow_start: Duration,
 }
 
 /// Why a config cannot be served.
@@ -164,6 +167,11 @@ impl Runtime {
     /// Returns the balancer of an upstream.
     pub fn balancer(&self, upstream: Uuid) -> Option<&Arc<Balancer>> {
         self.upstreams.find(upstream).map(|target| &target.balancer)
+    }
+
+    /// Returns the balancers of all upstreams, in any order.
+    pub fn balancers(&self) -> impl Iterator<Item = &Arc<Balancer>> {
+        self.upstreams.all().map(|target| &target.balancer)
     }
 }
 

@@ -27,6 +27,11 @@ impl Upstreams {
         self.by_id.get(&id).map(|(_, target)| target)
     }
 
+    /// Returns all of them, in any order.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<UpstreamTarget>> {
+        self.by_id.values().map(|(_, target)| target)
+    }
+
     /// Follows the changes and returns the names of the upstreams that are others now.
     ///
     /// # Errors
@@ -80,7 +85,7 @@ fn build_upstream(
     let targets = changes.referring(entity.key(), target::KIND, "upstream");
     let targets = targets.map(decode).collect::<Result<Vec<target::Target>, _>>()?;
     let balancer = Balancer::build(&upstream, &targets, old.as_ref().map(|old| &*old.balancer));
-    let balancer = Arc::new(balancer);
+    let balancer = Arc::new(balancer.with_slow_start(tools.slow_start));
     let old_tls = old.as_ref().and_then(|old| old.probe_tls.as_ref());
     let probe = balancer.checks.probe.as_ref();
     let probe_tls = ProbeTls::make(&upstream, probe, changes, old_tls, tools)?;

@@ -53,6 +53,7 @@ impl Settings {
                 _ => UnsupportedPlugins::Refuse,
             },
             keeps_health: reader.text("health_state") == "keep",
+            upstream_slow_start: reader.seconds("upstream_slow_start"),
             router_flavour: Flavour::named(reader.text("router_flavor")).unwrap_or_default(),
             vaults: values.list("vaults").to_vec(),
             vault_env_prefix: values.text("vault_env_prefix").map(str::to_owned),
@@ -229,6 +230,7 @@ impl Reader<'_> {
                 "kong" => ClusterProtocol::Kong,
                 _ => ClusterProtocol::Auto,
             },
+            legacy_data_planes: self.values.flag("cluster_legacy_data_planes"),
             snapshot_mirror: self.values.text("cluster_snapshot_mirror").map(str::to_owned),
             db_update_frequency: self.seconds("db_update_frequency"),
         }

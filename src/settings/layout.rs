@@ -170,6 +170,8 @@ pub struct Cluster {
     pub dp_labels: Vec<(String, String)>,
     /// Which dialect a data plane speaks.
     pub protocol: ClusterProtocol,
+    /// Whether a control plane lets in data planes of Kong 2.8.
+    pub legacy_data_planes: bool,
     /// Where a data plane looks for content before it asks a control plane: `http://`, `https://`,
     /// `s3://` or `file://`.
     pub snapshot_mirror: Option<String>,

@@ -82,6 +82,8 @@ pub struct Settings {
     pub unsupported_plugins: UnsupportedPlugins,
     /// Whether addresses that are down stay so over a restart.
     pub keeps_health: bool,
+    /// How long an address of an upstream that comes, or comes back, takes to its whole share.
+    pub upstream_slow_start: std::time::Duration,
     /// How routes are written and matched.
     pub router_flavour: Flavour,
     /// The vaults that may be used: names, or `bundled`.

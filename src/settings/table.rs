@@ -12,6 +12,7 @@ pub const ALL: &[Property] = &[
     Property::new("admin_auth", Flag, Some("off")),
     Property::new("unsupported_plugins", Enum(&["refuse", "store"]), Some("refuse")),
     Property::new("health_state", Enum(&["forget", "keep"]), Some("forget")),
+    Property::new("upstream_slow_start", Number, Some("0")),
     Property::new("admin_insecure", Flag, Some("off")),
     Property::new("admin_ssl_verify_client", Enum(&["on", "optional", "off"]), Some("off")),
     Property::new("admin_ssl_client_certificate", Text, None),
@@ -21,6 +22,7 @@ pub const ALL: &[Property] = &[
     Property::new("cluster_snapshot_mirror", Text, None),
     Property::new("cluster_trusted_cert", List, None),
     Property::new("cluster_protocol", Enum(&["auto", "native", "kong"]), Some("auto")),
+    Property::new("cluster_legacy_data_planes", Flag, Some("off")),
     // The node.
     Property::new("prefix", Text, Some("/usr/local/kong/")),
     Property::new(

@@ -104,7 +104,7 @@ pub async fn publish(
     let public_key = signer.key.verify_key().to_string();
     let pin = Pin { cluster_id: signer.cluster_id, public_key };
     let recent = Recent::new(publication.catalog.clone(), signer);
-    let ours = Arc::new(Ours::of(&publication.catalog));
+    let ours = Arc::new(Ours::of(&publication.catalog).with_legacy(publication.kong.legacy));
     let outlets = Outlets::new(&publication);
     let shared = Arc::new(Shared { publication, ours, recent, outlets, pin, stop });
     let mut tasks = JoinSet::new();

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
@@ -12,14 +14,19 @@ use crate::http::{self, Answer, Upstream};
 use crate::name_server::{NameServer, Said};
 
 /// Makes an upstream with targets, a service for it and a route `/` to that.
-async fn balance(cluster: &Cluster, upstream: Value, targets: &[(String, u32)]) {
+pub(crate) async fn balance(cluster: &Cluster, upstream: Value, targets: &[(String, u32)]) {
+    declare(cluster, upstream, targets).await;
+    cluster.converge().await;
+}
+
+/// The same, of a cluster that need not have a data plane.
+async fn declare(cluster: &Cluster, upstream: Value, targets: &[(String, u32)]) {
     cluster.put("/upstreams/u.test", upstream).await;
     for (target, weight) in targets {
         weigh(cluster, target, *weight).await;
     }
     cluster.put("/services/s", json!({"url": "http://u.test:1/"})).await;
     cluster.put("/routes/r", json!({"paths": ["/"], "service": {"name": "s"}})).await;
-    cluster.converge().await;
 }
 
 /// Gives a target a weight, and makes it if it is not there.
@@ -32,17 +39,17 @@ async fn weigh(cluster: &Cluster, target: &str, weight: u32) {
     }
 }
 
-async fn get(cluster: &Cluster, headers: &[(&str, &str)]) -> Answer {
+pub(crate) async fn get(cluster: &Cluster, headers: &[(&str, &str)]) -> Answer {
     http::send(cluster.proxy(), "GET", "/", headers, "").await.unwrap()
 }
 
 /// Returns who answered.
-fn name(answer: &Answer) -> String {
+pub(crate) fn name(answer: &Answer) -> String {
     assert_eq!(answer.status, 200, "{}", answer.body);
     answer.json()["name"].as_str().unwrap().to_owned()
 }
 
-async fn counts(cluster: &Cluster, requests: usize) -> BTreeMap<String, usize> {
+pub(crate) async fn counts(cluster: &Cluster, requests: usize) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for _ in 0..requests {
         *counts.entry(name(&get(cluster, &[]).await)).or_default() += 1;
@@ -50,7 +57,7 @@ async fn counts(cluster: &Cluster, requests: usize) -> BTreeMap<String, usize> {
     counts
 }
 
-fn is(counts: &BTreeMap<String, usize>, wanted: &[(&str, usize)]) -> bool {
+pub(crate) fn is(counts: &BTreeMap<String, usize>, wanted: &[(&str, usize)]) -> bool {
     counts.iter().map(|(name, count)| (name.as_str(), *count)).eq(wanted.iter().copied())
 }
 
@@ -167,6 +174,71 @@ async fn who_refuses_connections_is_passed_over() {
         *statuses.entry(get(&cluster, &[]).await.status).or_insert(0) += 1;
     }
     assert_eq!(statuses, BTreeMap::from([(200, 5), (502, 5)]));
+}
+
+/// A server that reads each request and closes without an answer; it counts them.
+async fn closing() -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let count = Arc::new(AtomicUsize::new(0));
+    let counter = count.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let counter = counter.clone();
+            tokio::spawn(async move {
+                let mut head = [0; 1024];
+                if stream.read(&mut head).await.is_ok_and(|length| length > 0) {
+                    counter.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+    });
+    (address, count)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_of_which_all_fails_is_asked_about_twice_as_much() {
+    const REQUESTS: usize = 200;
+    let cluster = Cluster::start().await;
+    let mut servers = Vec::new();
+    for _ in 0..6 {
+        servers.push(closing().await);
+    }
+    let targets: Vec<_> = servers.iter().map(|(address, _)| (address.to_string(), 1)).collect();
+    balance(&cluster, json!({}), &targets).await;
+    let asked = || servers.iter().map(|(_, count)| count.load(Ordering::SeqCst)).sum::<usize>();
+    assert_eq!(get(&cluster, &[]).await.status, 502);
+    assert_eq!(asked(), 6, "the first request is sent to everyone");
+    for _ in 1..REQUESTS {
+        assert_eq!(get(&cluster, &[]).await.status, 502);
+    }
+    // A retry for each request and a hundred within ten seconds, of which more than ten may go by.
+    let bound = 2 * REQUESTS + 300;
+    assert!((REQUESTS + 100..bound).contains(&asked()), "{}", asked());
+    assert!(bound < 6 * REQUESTS, "without a bound it would be more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_comes_starts_slowly_where_that_is_wanted() {
+    let mut cluster = Cluster::without_data().await;
+    let (one, two) = (Upstream::start("one").await, Upstream::start("two").await);
+    let three = Upstream::start("three").await;
+    declare(&cluster, json!({}), &[(at(&one), 10), (at(&two), 10)]).await;
+    cluster.start_data_in("dp", &[("KONG_UPSTREAM_SLOW_START", "86400")]).await;
+    cluster.converge().await;
+    let seen = counts(&cluster, 10).await;
+    assert!(is(&seen, &[("one", 5), ("two", 5)]), "those of the first moment share: {seen:?}");
+    weigh(&cluster, &at(&three), 10).await;
+    cluster.converge().await;
+    let seen = counts(&cluster, 30).await;
+    assert!(!seen.contains_key("three"), "{seen:?}");
+    // Somebody has to.
+    for gone in [&one, &two] {
+        weigh(&cluster, &at(gone), 0).await;
+    }
+    cluster.converge().await;
+    let seen = counts(&cluster, 5).await;
+    assert!(is(&seen, &[("three", 5)]), "{seen:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

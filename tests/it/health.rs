@@ -15,20 +15,20 @@ use crate::without_database::Node;
 
 /// What an upstream does with its next requests.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Mood {
+pub(crate) enum Mood {
     Answers(u16),
     Hangs,
     Closes,
 }
 
 /// An upstream whose mood can be changed; it takes one request a connection.
-struct Moody {
-    address: SocketAddr,
+pub(crate) struct Moody {
+    pub(crate) address: SocketAddr,
     mood: watch::Sender<Mood>,
 }
 
 impl Moody {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (mood, told) = watch::channel(Mood::Answers(200));
@@ -40,7 +40,7 @@ impl Moody {
         Self { address, mood }
     }
 
-    fn is(&self, mood: Mood) {
+    pub(crate) fn is(&self, mood: Mood) {
         self.mood.send_replace(mood);
     }
 }
@@ -67,7 +67,7 @@ async fn serve(mut stream: TcpStream, mut mood: watch::Receiver<Mood>) -> Option
 }
 
 /// Makes an upstream with these checks and targets, a service for it and a route `/` to that.
-async fn check(cluster: &Cluster, fields: Value, targets: &[SocketAddr]) {
+pub(crate) async fn check(cluster: &Cluster, fields: Value, targets: &[SocketAddr]) {
     cluster.put("/upstreams/u.test", fields).await;
     for target in targets {
         let body = json!({"target": target.to_string()});
@@ -80,15 +80,20 @@ async fn check(cluster: &Cluster, fields: Value, targets: &[SocketAddr]) {
     cluster.converge().await;
 }
 
-async fn get(cluster: &Cluster) -> Answer {
+pub(crate) async fn get(cluster: &Cluster) -> Answer {
     http::get(cluster.proxy(), "/").await.unwrap()
 }
 
 /// Waits until the status API says this of a target.
-async fn until_health(cluster: &Cluster, target: SocketAddr, wanted: &str) {
+pub(crate) async fn until_health(cluster: &Cluster, target: SocketAddr, wanted: &str) {
+    until_told_health(cluster.status(), target, wanted).await;
+}
+
+/// The same of any status API.
+pub(crate) async fn until_told_health(status: SocketAddr, target: SocketAddr, wanted: &str) {
     let mut last = Value::Null;
     let reached = poll(async || {
-        let health = http::get(cluster.status(), "/upstreams/u.test/health").await.ok()?.json();
+        let health = http::get(status, "/upstreams/u.test/health").await.ok()?.json();
         let rows = health["data"].as_array()?.clone();
         let row = rows.iter().find(|row| row["target"] == target.to_string())?;
         last = row.clone();
@@ -103,7 +108,7 @@ async fn whole(cluster: &Cluster) -> Value {
     http::get(cluster.status(), path).await.unwrap().json()["data"].clone()
 }
 
-fn probes(kind: &str) -> Value {
+pub(crate) fn probes(kind: &str) -> Value {
     json!({
         "type": kind, "timeout": 0.2, "https_verify_certificate": true,
         "healthy": {"interval": 0.1, "successes": 1},
@@ -287,9 +292,16 @@ async fn an_operator_declares_targets_healthy_and_each_turn_is_logged_once() {
         (lines.len() >= 3).then_some(lines)
     });
     let lines = lines.await.expect("three turns are logged");
-    let whys = ["traffic: status 500", "declared", "declared"];
-    assert_eq!(lines.len(), whys.len(), "{lines:#?}");
-    for (line, why) in lines.iter().zip(whys) {
-        assert!(line.contains(why) && line.contains(&target), "{line}");
+    let wanted = [
+        ("mostly_healthy", "unhealthy", "traffic: status 500"),
+        ("unhealthy", "healthy", "declared"),
+        ("mostly_healthy", "unhealthy", "declared"),
+    ];
+    assert_eq!(lines.len(), wanted.len(), "{lines:#?}");
+    for (line, (from, to, why)) in lines.iter().zip(wanted) {
+        let told = format!(
+            "upstream=\"u.test\" target={target} address={target} from=\"{from}\" to=\"{to}\" why={why}"
+        );
+        assert!(line.contains(&told), "no {told} in {line}");
     }
 }

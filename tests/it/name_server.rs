@@ -1,12 +1,13 @@
 //! A name server that says what it is told to say, and counts what it is asked.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use tokio::net::UdpSocket;
 
 const A: u16 = 1;
+const AAAA: u16 = 28;
 const SRV: u16 = 33;
 
 /// What is said of a name.
@@ -14,6 +15,8 @@ const SRV: u16 = 33;
 pub(crate) enum Said {
     /// Addresses.
     A { ttl: u32, ips: Vec<[u8; 4]> },
+    /// An address of IPv6.
+    Aaaa { ttl: u32, ip: Ipv6Addr },
     /// Priority, weight, port and name of services.
     Srv { ttl: u32, services: Vec<(u16, u16, u16, &'static str)> },
     /// That the server cannot say.
@@ -80,6 +83,7 @@ impl State {
             (Some(Said::A { ttl, ips }), A) => {
                 (0, ips.iter().map(|ip| record(A, *ttl, &Ipv4Addr::from(*ip).octets())).collect())
             }
+            (Some(Said::Aaaa { ttl, ip }), AAAA) => (0, vec![record(AAAA, *ttl, &ip.octets())]),
             (Some(Said::Srv { ttl, services }), SRV) => {
                 let service = |(priority, weight, port, name): &(u16, u16, u16, &str)| {
                     let numbers = [priority, weight, port].map(|number| number.to_be_bytes());

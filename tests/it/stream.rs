@@ -352,6 +352,35 @@ async fn datagrams_of_a_client_are_one_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_datagram_that_is_refused_goes_to_another_target() {
+    let (live, _) = udp_echo("live").await;
+    let dead = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let mut cluster = cluster("127.0.0.1:0 udp", &[]).await;
+    let address = at(&cluster, 0);
+    cluster.put("/upstreams/u.test", json!({})).await;
+    for target in [dead, live] {
+        let body = json!({"target": target.to_string()});
+        assert_eq!(cluster.call("POST", "/upstreams/u.test/targets", &body).await.status, 201);
+    }
+    cluster.put("/services/s", json!({"protocol": "udp", "host": "u.test", "port": 1})).await;
+    let mut matches = port(address);
+    matches["protocols"] = json!(["udp"]);
+    route(&cluster, "r", "s", matches).await;
+    cluster.converge().await;
+    // Some sessions begin at the dead one.
+    for _ in 0..4 {
+        let client = udp_client(address).await;
+        assert_eq!(datagram(&client, b"one", PATIENCE).await.unwrap(), b"live:one");
+        assert_eq!(datagram(&client, b"two", PATIENCE).await.unwrap(), b"live:two");
+    }
+    let lines = lines(&mut cluster).await;
+    let tries: Vec<_> = lines.iter().map(|line| line["tries"].as_u64().unwrap()).collect();
+    assert!(tries.contains(&2) && tries.iter().all(|tries| *tries <= 2), "{tries:?}");
+    let moved = |line: &Value| (line["status"].clone(), line["bytes_received"].clone());
+    assert!(lines.iter().all(|line| moved(line) == (json!(200), json!(6))), "{lines:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reload_serves_the_same_addresses_and_ends_no_session() {
     let (up, (upstream, clients)) = (echo("up").await, udp_echo("udp").await);
     let listen = "127.0.0.1:0, 127.0.0.1:0 udp";

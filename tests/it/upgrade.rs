@@ -21,14 +21,14 @@ const CLIENTS: usize = 8;
 const REQUESTS: usize = 500;
 
 /// A data plane as a process of its own.
-struct Node {
+pub(crate) struct Node {
     env: Vec<(String, String)>,
-    proxy: SocketAddr,
-    status: SocketAddr,
+    pub(crate) proxy: SocketAddr,
+    pub(crate) status: SocketAddr,
 }
 
 impl Node {
-    async fn start(cluster: &Cluster) -> Self {
+    pub(crate) async fn start(cluster: &Cluster) -> Self {
         let control = cluster.control.as_ref().unwrap().cluster[0];
         let own = [
             ("KONG_ROLE", "data_plane".to_owned()),
@@ -54,14 +54,14 @@ impl Node {
         node
     }
 
-    async fn run(&self, line: &str, more: &[(&str, &str)]) -> Said {
+    pub(crate) async fn run(&self, line: &str, more: &[(&str, &str)]) -> Said {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hybridctl"));
         command.env_clear().envs(self.env.iter().cloned()).envs(more.iter().copied());
         command.args(line.split_whitespace());
         Said(tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap())
     }
 
-    fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         let prefix = &self.env.iter().find(|(name, _)| name == "KONG_PREFIX").unwrap().1;
         let text = std::fs::read_to_string(Path::new(prefix).join("pids/nginx.pid")).unwrap();
         text.trim().parse().unwrap()
@@ -80,17 +80,17 @@ impl Drop for Node {
     }
 }
 
-struct Said(Output);
+pub(crate) struct Said(Output);
 
 impl Said {
     #[track_caller]
-    fn says(&self, text: &str) {
+    pub(crate) fn says(&self, text: &str) {
         let out = String::from_utf8_lossy(&self.0.stdout);
         assert!(self.0.status.success() && out == text, "{:?}", self.0);
     }
 }
 
-async fn ended(pid: u32) {
+pub(crate) async fn ended(pid: u32) {
     let state = || std::fs::read_to_string(format!("/proc/{pid}/stat")).ok();
     // One that nobody has waited for yet is a zombie.
     let over = || state().is_none_or(|it| it.rsplit(") ").next().unwrap().starts_with('Z'));

@@ -14,7 +14,7 @@ pub(crate) struct Node {
     process: Child,
     pub(crate) proxy: SocketAddr,
     pub(crate) admin: SocketAddr,
-    status: SocketAddr,
+    pub(crate) status: SocketAddr,
 }
 
 impl Node {

@@ -57,6 +57,7 @@ pub(super) fn metrics_source() -> MetricsSource {
         seq: None,
         certificate_end: None,
         is_connected: None,
+        balancers: Arc::default(),
         fleet: None,
         clock: Clock::System,
     }

@@ -57,6 +57,14 @@ pub struct ResolveError {
     pub is_certain: bool,
 }
 
+impl ResolveError {
+    /// Makes the error of somebody who waits no longer.
+    pub fn late(host: &Arc<str>) -> Self {
+        let reason = "no answer within connect_timeout".into();
+        Self { host: host.clone(), reason, is_certain: false }
+    }
+}
+
 /// The answer for a name, with how long it is good for.
 #[derive(Clone, Debug)]
 pub struct Answer {

@@ -7,7 +7,6 @@
 //! - a change that leaves the probe as it was leaves its rhythm.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 use uuid::Uuid;
 
 use super::checks::Probe;
-use super::kept::Keeper;
+use super::kept::{HealthFile, Keeper};
 use super::monitor::{HealthChange, Why};
 use super::probe;
 use super::state::Outcome;
@@ -68,12 +67,12 @@ struct Running {
     task: AbortHandle,
 }
 
-/// Makes a checker and the task that it tells. With a path, addresses that are down when the task
-/// is stopped are kept there, and those of the run before are taken from there.
-pub fn checker(clock: Clock, kept: Option<PathBuf>) -> (Checker, CheckerTask) {
+/// Makes a checker and the task that it tells. With a file, addresses that were down are taken from
+/// there, and where it says so those that are down when the task is stopped are kept there.
+pub fn checker(clock: Clock, kept: Option<HealthFile>) -> (Checker, CheckerTask) {
     let (messages, inbox) = mpsc::unbounded_channel();
     let (upstreams, rounds) = (HashMap::new(), JoinSet::new());
-    let keeper = kept.map(|path| Keeper::open(path, clock.clone()));
+    let keeper = kept.map(Keeper::open);
     (Checker { messages }, CheckerTask { inbox, clock, keeper, upstreams, rounds })
 }
 
@@ -130,7 +129,7 @@ impl CheckerTask {
             self.receive(message);
         }
         if let Some(keeper) = &self.keeper {
-            keeper.keep(self.upstreams.values().filter_map(Followed::newest));
+            keeper.end(self.upstreams.values().filter_map(Followed::newest));
         }
     }
 

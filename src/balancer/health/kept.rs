@@ -1,5 +1,5 @@
-//! The addresses that were down when a node stopped, in a file that the next start reads once
-//! (`health_state = keep`).
+//! The addresses that were down when a node stopped (`health_state = keep`) or let another process
+//! take its place, in a file that who starts next reads once.
 //!
 //! The file is text: a line with the format and the time of the stop, and one line for each address.
 
@@ -7,8 +7,9 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -33,31 +34,71 @@ const WAIT: Duration = Duration::from_secs(60);
 /// An address that was down, and the upstream that it is of.
 type Down = (Uuid, Identity);
 
-/// What is kept of the health of addresses from one run to the next.
-pub(super) struct Keeper {
+/// The file; clones are the same one.
+#[derive(Clone, Debug)]
+pub struct HealthFile {
     path: PathBuf,
     clock: Clock,
+    /// Whether the end of the process is to write it.
+    at_end: Arc<AtomicBool>,
+}
+
+impl HealthFile {
+    /// Names a file; `at_end` says whether the end of the process is to write it.
+    pub fn new(path: PathBuf, clock: Clock, at_end: bool) -> Self {
+        Self { path, clock, at_end: Arc::new(at_end.into()) }
+    }
+
+    /// Writes the addresses of these balancers that are down.
+    pub fn write(&self, balancers: impl Iterator<Item = Arc<Balancer>>) {
+        let mut down = Vec::new();
+        for balancer in balancers.filter(|balancer| balancer.checks.is_on) {
+            let members = balancer.addresses().into_iter();
+            let unavailable = members.filter(|it| !it.address.health.available());
+            down.extend(unavailable.map(|it| (balancer.id, it.address.identity())));
+        }
+        let text = text(&down, self.clock.now_ms());
+        if let Err(error) = replace(&self.path, text, Access::Private) {
+            tracing::warn!(%error, "cannot write {}", self.path.display());
+        }
+    }
+
+    /// Removes it.
+    pub fn remove(&self) {
+        match std::fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(%error, "cannot remove {}", self.path.display());
+            }
+            _ => {}
+        }
+    }
+
+    /// Leaves it to another process: the end of this one writes nothing.
+    pub fn leave(&self) {
+        self.at_end.store(false, Ordering::Relaxed);
+    }
+}
+
+/// What is kept of the health of addresses from one run to the next.
+pub(super) struct Keeper {
+    file: HealthFile,
     down: HashSet<Down>,
     until: Instant,
 }
 
 impl Keeper {
     /// Takes the file of the run before, which counts once: a crash leaves none behind.
-    pub(super) fn open(path: PathBuf, clock: Clock) -> Self {
-        let down = match std::fs::read_to_string(&path) {
-            Ok(text) => parse(&text, clock.now_ms()).unwrap_or_else(|| {
-                tracing::warn!("{} is of no use: every target begins healthy", path.display());
+    pub(super) fn open(file: HealthFile) -> Self {
+        let down = match std::fs::read_to_string(&file.path) {
+            Ok(text) => parse(&text, file.clock.now_ms()).unwrap_or_else(|| {
+                let path = file.path.display();
+                tracing::warn!("{path} is of no use: every target begins healthy");
                 HashSet::new()
             }),
             Err(_) => HashSet::new(),
         };
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(%error, "cannot remove {}", path.display());
-            }
-            _ => {}
-        }
-        Self { path, clock, down, until: Instant::now() + WAIT }
+        file.remove();
+        Self { file, down, until: Instant::now() + WAIT }
     }
 
     /// Tells a balancer which of its addresses were down.
@@ -75,22 +116,12 @@ impl Keeper {
         }
     }
 
-    /// Writes the addresses of these balancers that are down.
-    pub(super) fn keep(&self, balancers: impl Iterator<Item = Arc<Balancer>>) {
-        let mut down = Vec::new();
-        for balancer in balancers.filter(|balancer| balancer.checks.is_on) {
-            let members = balancer.addresses().into_iter();
-            let unavailable = members.filter(|it| !it.address.health.available());
-            down.extend(unavailable.map(|it| (balancer.id, it.address.identity())));
-        }
-        if let Err(error) = write(&self.path, &down, self.clock.now_ms()) {
-            tracing::warn!(%error, "cannot write {}", self.path.display());
+    /// Writes what is down at the end of the process, if that is wanted.
+    pub(super) fn end(&self, balancers: impl Iterator<Item = Arc<Balancer>>) {
+        if self.file.at_end.load(Ordering::Relaxed) {
+            self.file.write(balancers);
         }
     }
-}
-
-fn write(path: &Path, down: &[Down], now_ms: i64) -> io::Result<()> {
-    replace(path, text(down, now_ms), Access::Private)
 }
 
 fn text(down: &[Down], now_ms: i64) -> String {

@@ -15,6 +15,7 @@ mod probe;
 mod report;
 mod state;
 
+pub use kept::HealthFile;
 pub use monitor::{DeclareError, HealthChange, Monitor, Why};
 pub use report::{AddressReport, Health, TargetHealth};
 pub use state::{AddressHealth, Failures, Outcome, Sign, State, Turn};

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use super::checker::Checker;
 use super::state::{Outcome, Sign, Turn};
 use crate::balancer::Balancer;
-use crate::balancer::address::{Address, Member};
+use crate::balancer::address::{Address, Member, Moment};
 use crate::balancer::target::Endpoint;
 
 /// What a balancer keeps of the health of its upstream.
@@ -154,6 +154,9 @@ impl Balancer {
     }
 
     fn turned(&self, address: &Address, turn: Turn, why: Why) {
+        if address.health.available() {
+            address.begin(Moment::now());
+        }
         self.monitor.changed();
         if let Some(checker) = self.monitor.told.get() {
             checker.tell(HealthChange {

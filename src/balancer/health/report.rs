@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::balancer::Balancer;
-use crate::balancer::address::Member;
+use crate::balancer::address::{Address, Member};
 use crate::balancer::target::Endpoint;
 
 /// How a target, or one of its addresses, does.
@@ -75,19 +75,29 @@ impl Balancer {
         let health =
             match addresses.iter().find(|it| it.health.is_available()).or(addresses.first()) {
                 Some(address) => address.health,
-                None if generation.lists(&target) && !self.is_pending() => Health::DnsError,
+                None if generation.targets().contains(&target) => self.health_without_address(),
                 None => return TargetHealth::unchecked(),
             };
         TargetHealth { health, addresses }
     }
 
-    fn address_report(&self, member: &Member) -> AddressReport {
-        let Member { address, weight } = member;
-        let health = match (self.checks.is_on, address.health.available()) {
+    /// Returns how one of its addresses does.
+    pub fn health_of(&self, address: &Address) -> Health {
+        match (self.checks.is_on, address.health.available()) {
             (false, _) => Health::Off,
             (true, true) => Health::Healthy,
             (true, false) => Health::Unhealthy,
-        };
+        }
+    }
+
+    /// Returns how a target does that has no address: nothing is known before names are resolved.
+    pub fn health_without_address(&self) -> Health {
+        if self.is_pending() { Health::Off } else { Health::DnsError }
+    }
+
+    fn address_report(&self, member: &Member) -> AddressReport {
+        let Member { address, weight } = member;
+        let health = self.health_of(address);
         AddressReport { ip: address.ip, port: address.port, weight: *weight, health }
     }
 }

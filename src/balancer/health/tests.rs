@@ -254,7 +254,8 @@ async fn what_nobody_checks_any_more_is_available() {
 
 /// Runs a checker with a file over a balancer that begins anew, and stops it.
 async fn run_once(path: &std::path::Path, act: impl AsyncFnOnce(&Balancer)) {
-    let (checker, task) = checker(Clock::System, Some(path.to_owned()));
+    let file = HealthFile::new(path.to_owned(), Clock::System, true);
+    let (checker, task) = checker(Clock::System, Some(file));
     let (stop, stopped) = watch::channel(false);
     let task = tokio::spawn(task.run(stopped));
     let balancer = build(breaker(0.0), &[1, 1], None);

@@ -1,6 +1,8 @@
 //! The way upstream of a session: a peer, an address, a try, and another one as long as nothing was
 //! sent.
 
+use std::time::Duration;
+
 use rustls::pki_types::ServerName;
 
 use super::core::{Core, Target};
@@ -59,7 +61,8 @@ pub(super) async fn choose<'r>(
     target: &Target,
     tries: &mut Tries<'r>,
 ) -> Option<Chosen<'r>> {
-    match tries.next(&core.resolver).await {
+    let connect_ms = timeouts(&target.service.service).connect_ms;
+    match tries.next(&core.resolver, Duration::from_millis(connect_ms)).await {
         Ok(chosen) => {
             session.status = status::BAD_GATEWAY;
             session.upstream = Some(chosen.socket);

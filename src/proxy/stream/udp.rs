@@ -1,21 +1,26 @@
 //! UDP sessions: the datagrams of one client, each with a socket of its own towards the upstream,
-//! until nothing has moved for a while.
+//! until nothing has moved for a while. An upstream that refuses before it has answered makes room for
+//! another one.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc::{self, Receiver, Sender, error::TrySendError};
 use tokio::time::{Instant, sleep_until};
 
-use super::core::{Core, Target};
+use super::core::Core;
 use super::peer::{choose, tries};
 use super::session::{Session, status};
 use crate::balancer::address::Lease;
+use crate::proxy::forward::RETRIES;
+use crate::proxy::tries::Chosen;
 use crate::proxy::upstream::{UpstreamError, UpstreamErrorKind};
 use crate::router::Protocol;
 use crate::runtime::Channel;
@@ -96,84 +101,120 @@ impl Drop for Known {
 
 async fn serve(core: Rc<Core>, mut session: Session, known: Known, inbox: Receiver<Bytes>) {
     let Some(target) = session.route(Protocol::Udp) else { return };
-    let upstream = Box::pin(connect(&core, &mut session, &target)).await;
-    let Some((upstream, _lease)) = upstream else { return };
-    session.status = status::OK;
-    if let Err(error) = exchange(&core, &session, &known, inbox, &upstream, &target).await {
+    let service = &target.service.service;
+    if !matches!(target.service.channel, Channel::Plain) {
+        tracing::error!(service = %service.id, protocol = service.protocol, "no TLS is spoken over UDP");
+        return;
+    }
+    let mut tries = tries(&session, &target);
+    let mut way = Way { core: &core, known, inbox, last: None, idle: target.idle() };
+    for _ in 0..=service.retries.unwrap_or(RETRIES) {
+        let choosing = Box::pin(choose(&core, &mut session, &target, &mut tries));
+        let Some(chosen) = choosing.await else { return };
+        session.status = status::OK;
+        let mut peer = Peer::Unheard(chosen);
+        let Err(error) = way.pass(&session, &mut peer).await else { return };
         session.status = status::BAD_GATEWAY;
         tracing::warn!(upstream = ?session.upstream, client = %session.client, %error, "upstream failed");
+        let Peer::Unheard(chosen) = peer else { return };
+        chosen.failed(&UpstreamError::caused(UpstreamErrorKind::Connect, false, error));
     }
 }
 
-/// Opens a socket towards a peer of the target; what comes with it is kept as long as it.
-async fn connect(
-    core: &Core,
-    session: &mut Session,
-    target: &Target,
-) -> Option<(UdpSocket, Option<Lease>)> {
-    if !matches!(target.service.channel, Channel::Plain) {
-        let service = &target.service.service;
-        tracing::error!(service = %service.id, protocol = service.protocol, "no TLS is spoken over UDP");
-        return None;
+/// Whom a session is joined to.
+enum Peer<'r> {
+    /// One that has not answered yet.
+    Unheard(Chosen<'r>),
+    /// One that has; the lease is kept as long as the session.
+    Heard { _lease: Option<Lease> },
+}
+
+impl Peer<'_> {
+    /// Notes that it has answered.
+    fn hear(&mut self) {
+        if let Self::Unheard(chosen) = std::mem::replace(self, Self::Heard { _lease: None }) {
+            *self = Self::Heard { _lease: chosen.joined() };
+        }
     }
-    let mut tries = tries(session, target);
-    let chosen = choose(core, session, target, &mut tries).await?;
-    let address = chosen.socket;
+}
+
+/// Opens a socket towards an address.
+async fn open(address: SocketAddr) -> io::Result<UdpSocket> {
     let any = match address {
         SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     };
-    let opening = async {
-        let socket = UdpSocket::bind((any, 0)).await?;
-        socket.connect(address).await?;
-        Ok::<_, io::Error>(socket)
-    };
-    match opening.await {
-        Ok(socket) => Some((socket, chosen.joined())),
-        Err(error) => {
-            tracing::warn!(upstream = %address, client = %session.client, %error, "upstream failed");
-            chosen.failed(&UpstreamError::caused(UpstreamErrorKind::Connect, false, error));
-            None
+    let socket = UdpSocket::bind((any, 0)).await?;
+    socket.connect(address).await?;
+    Ok(socket)
+}
+
+/// The way of a session's datagrams.
+struct Way<'r> {
+    core: &'r Core,
+    known: Known,
+    inbox: Receiver<Bytes>,
+    /// The last one of the client, as long as nothing was answered: it is sent to the next peer, too.
+    last: Option<Bytes>,
+    idle: Duration,
+}
+
+impl Way<'_> {
+    /// Passes datagrams both ways until nothing has moved for the idle time. While the core drains, an
+    /// answered client is done.
+    async fn pass(&mut self, session: &Session, peer: &mut Peer<'_>) -> io::Result<()> {
+        let Peer::Unheard(chosen) = peer else { return Ok(()) };
+        let upstream = open(chosen.socket).await?;
+        let mut stop = self.core.stop.clone();
+        // What the peer before refused.
+        if let Some(datagram) = &self.last {
+            upstream.send(datagram).await?;
+        }
+        let mut moved_at = Instant::now();
+        let mut answered = false;
+        loop {
+            tokio::select! {
+                datagram = self.inbox.recv() => {
+                    // Nobody receives any more once the door has gone.
+                    let Some(datagram) = datagram else { return Ok(()) };
+                    count(&session.moved.inward, datagram.len());
+                    if let Peer::Unheard(_) = peer {
+                        self.last = Some(datagram.clone());
+                    }
+                    upstream.send(&datagram).await?;
+                    answered = false;
+                }
+                ready = upstream.ready(Interest::READABLE | Interest::ERROR) => {
+                    if ready?.is_error() {
+                        refusal(&upstream)?;
+                    }
+                    let (known, buffers) = (&self.known, &self.core.buffers);
+                    match buffers.scratch(|scratch| pass(known, &upstream, scratch)) {
+                        Ok(length) => count(&session.moved.outward, length),
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                        Err(error) => return Err(error),
+                    }
+                    peer.hear();
+                    (self.last, answered) = (None, true);
+                }
+                () = sleep_until(moved_at + self.idle) => return Ok(()),
+                _ = stop.wait_for(Option::is_some), if answered => return Ok(()),
+            }
+            moved_at = Instant::now();
         }
     }
 }
 
-/// Passes datagrams both ways until nothing has moved for the idle time. While the core drains, an
-/// answered client is done.
-async fn exchange(
-    core: &Core,
-    session: &Session,
-    known: &Known,
-    mut inbox: Receiver<Bytes>,
-    upstream: &UdpSocket,
-    target: &Target,
-) -> io::Result<()> {
-    let (idle, mut stop) = (target.idle(), core.stop.clone());
-    let mut last = Instant::now();
-    let mut answered = false;
-    loop {
-        tokio::select! {
-            datagram = inbox.recv() => {
-                // Nobody receives any more once the door has gone.
-                let Some(datagram) = datagram else { return Ok(()) };
-                upstream.send(&datagram).await?;
-                count(&session.moved.inward, datagram.len());
-                answered = false;
-            }
-            ready = upstream.readable() => {
-                ready?;
-                let passed = core.buffers.scratch(|scratch| pass(known, upstream, scratch));
-                match passed {
-                    Ok(length) => count(&session.moved.outward, length),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                    Err(error) => return Err(error),
-                }
-                answered = true;
-            }
-            () = sleep_until(last + idle) => return Ok(()),
-            _ = stop.wait_for(Option::is_some), if answered => return Ok(()),
-        }
-        last = Instant::now();
+/// Returns what the upstream's system has sent back, if it has. That it was looked at is noted, so that
+/// one that is gone again wakes nobody twice.
+fn refusal(upstream: &UdpSocket) -> io::Result<()> {
+    let looked = upstream.try_io(Interest::ERROR, || match upstream.take_error()? {
+        Some(error) => Err(error),
+        None => Err(io::ErrorKind::WouldBlock.into()),
+    });
+    match looked {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        looked => looked,
     }
 }
 

@@ -26,7 +26,8 @@ fn tools() -> Tools {
 fn tools_of(flavour: Flavour) -> Tools {
     let (plugin_state, tls) = (PluginState::default(), NodeTls::default());
     let (resolver, checker) = (Resolver::nowhere(), Checker::nowhere());
-    Tools { plugin_state, tls, clock: Clock::System, flavour, resolver, checker }
+    let slow_start = std::time::Duration::ZERO;
+    Tools { plugin_state, tls, clock: Clock::System, flavour, resolver, checker, slow_start }
 }
 
 fn entity(kind: Kind, id: u128, mut document: Value) -> Entity {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::compat::downgrade::Downgrade;
 use super::compat::plugins::{self, Blocked, PluginSet, Unmet};
-use super::compat::{Suffix, SyncStatus, version};
+use super::compat::{Level, Line, Suffix, SyncStatus, legacy, shown, version};
 use super::introduction::{Arguments, Introduction};
 use super::serve::End;
 use super::session::CloseReason;
@@ -81,7 +81,9 @@ impl<'a> Guest<'a> {
         let ours = &self.shared.ours;
         match version::check(&ours.version, &theirs) {
             Ok(said) => said.iter().for_each(|line| line.log(suffix)),
-            Err(line) => {
+            Err(_) if ours.legacy.admits(&theirs) => admitted(&theirs).log(suffix),
+            Err(mut line) => {
+                line.text.push_str(ours.legacy.hint(&theirs).unwrap_or_default());
                 line.log(suffix);
                 self.status = SyncStatus::KongVersionIncompatible;
                 if version::is_recordable(&theirs) {
@@ -93,7 +95,12 @@ impl<'a> Guest<'a> {
         let versions = introduction.plugins.iter();
         let data =
             PluginSet::of(versions.map(|(name, version)| (name.as_str(), version.as_deref())));
-        plugins::presence(&ours.plugins, &data).iter().for_each(|line| line.log(suffix));
+        // In 2.8 each plugin has a version of its own, which tells nothing of those of 3.x.
+        let is_legacy = legacy::is_legacy(&theirs);
+        let data = if is_legacy { data.without_versions() } else { data };
+        let said = plugins::presence(&ours.plugins, &data);
+        let is_news = |line: &&Line| !is_legacy || line.level == Level::Warn;
+        said.iter().filter(is_news).for_each(|line| line.log(suffix));
         self.unmet = Some(Unmet::of(&ours.plugins, &data));
         self.downgrade = Downgrade::new(&ours.version, &theirs).map(Arc::new);
         self.status = SyncStatus::Normal;
@@ -234,4 +241,14 @@ impl<'a> Guest<'a> {
             None => self.refused = Some(refused),
         }
     }
+}
+
+/// Says that a data plane of another major version is let in.
+fn admitted(version: &str) -> Line {
+    let text = format!(
+        "data plane version {} is let in (cluster_legacy_data_planes); it prefers routes as \
+         router_flavor = traditional does",
+        shown(version)
+    );
+    Line::new(Level::Notice, text)
 }

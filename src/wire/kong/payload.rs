@@ -6,6 +6,7 @@ use tokio::task::JoinError;
 use uuid::Uuid;
 
 use super::compat::downgrade::Downgrade;
+use super::compat::legacy::Unsayable;
 use super::table::export::{Origin, Payload, reconfigure};
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;
@@ -24,7 +25,7 @@ pub(in crate::wire) struct Payloads {
     catalog: Arc<Catalog>,
     cluster_id: Uuid,
     clock: Clock,
-    made: Made<Name, Arc<Payload>>,
+    made: Made<Name, Result<Arc<Payload>, Unsayable>>,
 }
 
 impl Payloads {
@@ -32,7 +33,8 @@ impl Payloads {
         Self { catalog, cluster_id, clock, made: Made::keeping(KEPT) }
     }
 
-    /// Returns the message that has the config of a head, for data planes of a version.
+    /// Returns the message that has the config of a head, for data planes of a version, or why they
+    /// cannot be told it.
     ///
     /// # Errors
     ///
@@ -42,13 +44,13 @@ impl Payloads {
         head: &Arc<Head>,
         version: &str,
         downgrade: Option<Arc<Downgrade>>,
-    ) -> Result<Arc<Payload>, JoinError> {
+    ) -> Result<Result<Arc<Payload>, Unsayable>, JoinError> {
         let name = (head.config_hash, downgrade.is_some().then(|| version.to_owned()));
         let (catalog, snapshot) = (self.catalog.clone(), head.snapshot.clone());
         let timestamp = self.clock.now_ms() as f64 / 1000.0;
         let origin = Origin { cluster_id: self.cluster_id, timestamp };
         let make =
-            move || Arc::new(reconfigure(&catalog, &snapshot, &origin, downgrade.as_deref()));
+            move || reconfigure(&catalog, &snapshot, &origin, downgrade.as_deref()).map(Arc::new);
         self.made.of(name, make).await
     }
 }

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::compat::legacy::LegacyDataPlanes;
 use super::guest::Guest;
 use super::introduction::Arguments;
 use super::payload::Payloads;
@@ -34,6 +35,8 @@ pub struct Terms {
     pub timing: Timing,
     /// The longest message in bytes, both ways (`cluster_max_payload`).
     pub payload_len_max: usize,
+    /// Whether data planes of Kong 2.8 are let in (`cluster_legacy_data_planes`).
+    pub legacy: LegacyDataPlanes,
 }
 
 /// What all sessions share.
@@ -218,7 +221,12 @@ fn push<S: AsyncWrite + Send + 'static>(
         let (config_hash, revision) = (offer.head.config_hash, offer.revision);
         let withheld = |reason| Sent::Withheld(Refused::at("send", config_hash, revision, reason));
         let payload = match payloads.of(&offer.head, &version, downgrade).await {
-            Ok(payload) => payload,
+            Ok(Ok(payload)) => payload,
+            Ok(Err(error)) => {
+                let reason = error.to_string();
+                let refused = Refused::at("compatibility", config_hash, revision, reason);
+                return (writer, Sent::Withheld(refused));
+            }
             Err(error) => return (writer, withheld(error.to_string())),
         };
         for line in &payload.lines {

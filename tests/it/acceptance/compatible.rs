@@ -68,7 +68,8 @@ fn cases() -> Vec<Case> {
         blocked(
             version("an older major version", "2.8.5"),
             kong,
-            "version mismatches, CP version: 3.9 DP version: 2.8",
+            "version mismatches, CP version: 3.9 DP version: 2.8; cluster_legacy_data_planes = on \
+             lets data planes of Kong 2.8 in",
         ),
         blocked(
             version("a newer major version", "4.9.1"),

@@ -162,6 +162,7 @@ fn measure(shape: &Shape, count: usize) -> anyhow::Result<()> {
         flavour,
         resolver,
         checker: Checker::nowhere(),
+        slow_start: std::time::Duration::ZERO,
     };
     let mut config = Config::default();
     for number in 0..count {

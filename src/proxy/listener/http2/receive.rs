@@ -145,6 +145,9 @@ where
 
     fn piece(&mut self, piece: &[u8], last: bool) -> Result<(), Fault> {
         let (id, ends) = self.body_of;
+        if !piece.is_empty() {
+            self.link.moved();
+        }
         if id == 0 {
             return Ok(());
         }

@@ -8,6 +8,7 @@
 //!   follows behind.
 
 pub mod downgrade;
+pub mod legacy;
 pub mod plugins;
 pub mod version;
 
@@ -16,6 +17,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use self::legacy::LegacyDataPlanes;
 use self::plugins::{Blocked, PluginSet, Unmet};
 use crate::domain::catalog::Catalog;
 use crate::domain::hash::ConfigHash;
@@ -29,6 +31,8 @@ pub struct Ours {
     pub version: String,
     /// Its plugins.
     pub plugins: PluginSet,
+    /// Whether it lets in data planes of 2.8.
+    pub legacy: LegacyDataPlanes,
     /// Which plugins the configs of late have: a thousand data planes are compared with the same.
     configured: Mutex<VecDeque<(ConfigHash, Arc<BTreeSet<String>>)>>,
 }
@@ -40,7 +44,13 @@ impl Ours {
     /// Makes what this control plane is.
     pub fn of(catalog: &Catalog) -> Self {
         let plugins = PluginSet::of_catalog(catalog);
-        Self { version: KONG_VERSION.to_owned(), plugins, configured: Mutex::default() }
+        let legacy = LegacyDataPlanes::default();
+        Self { version: KONG_VERSION.to_owned(), plugins, legacy, configured: Mutex::default() }
+    }
+
+    /// Lets data planes of 2.8 in, or not.
+    pub fn with_legacy(self, legacy: LegacyDataPlanes) -> Self {
+        Self { legacy, ..self }
     }
 
     /// Checks that a data plane can run all plugins of a snapshot.
@@ -159,7 +169,7 @@ impl fmt::Display for Suffix {
 const SHOWN_MAX: usize = 256;
 
 /// Returns what a peer said as it may stand in a line: cut, and on one line.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     text.chars().filter(|sign| !sign.is_control()).take(SHOWN_MAX).collect()
 }
 

@@ -17,6 +17,7 @@ use crate::snapshot::Snapshot;
 use crate::snapshot::gzip::{Packer, ShortName};
 use crate::wire::kong::compat::Line;
 use crate::wire::kong::compat::downgrade::{Downgrade, Said};
+use crate::wire::kong::compat::legacy::{self, Legacy, Unsayable};
 
 /// The kinds whose entities have a name of their own in the message, so that a data plane can
 /// leave the rest as it is.
@@ -54,27 +55,36 @@ pub struct Payload {
 }
 
 /// Writes the message for a snapshot, for data planes of one version.
+///
+/// # Errors
+///
+/// Data planes of this version cannot be told all of it.
 pub fn reconfigure(
     catalog: &Catalog,
     snapshot: &Snapshot,
     origin: &Origin,
     downgrade: Option<&Downgrade>,
-) -> Payload {
-    let mut writer = Writer { packer: Packer::new(), downgrade, said: Said::default() };
+) -> Result<Payload, Unsayable> {
+    let legacy = downgrade
+        .filter(|downgrade| downgrade.is_legacy())
+        .map(|_| Legacy::of(catalog, snapshot.config()));
+    let mut writer = Writer { packer: Packer::new(), downgrade, legacy, said: Said::default() };
     let hash = config_hash(snapshot.hash());
     writer.packer.write(b"{\"type\":\"reconfigure\",\"timestamp\":");
     writer.json(&origin.timestamp.into());
     writer.packer.write(b",\"config_hash\":");
     writer.json(&hash.as_str().into());
-    writer.packer.write(b",\"config_table\":{\"_format_version\":\"3.0\",\"_transform\":false");
-    writer.list("workspaces", [workspace()]);
+    writer.packer.write(b",\"config_table\":{\"_format_version\":");
+    writer.json(&legacy.map_or("3.0", |_| legacy::FORMAT_VERSION).into());
+    writer.packer.write(b",\"_transform\":false");
+    writer.list("workspaces", [workspace()])?;
     let cluster_id = origin.cluster_id.to_string();
     writer.list(
         "parameters",
         [object(json!({
             "key": "cluster_id", "value": cluster_id, "created_at": null,
         }))],
-    );
+    )?;
     let mut hashes = Document::new();
     hashes.insert("config".into(), hash.as_str().into());
     hashes.extend(SECTIONS.map(|name| (name.to_owned(), ZERO_HASH.into())));
@@ -82,7 +92,7 @@ pub fn reconfigure(
     for schema in catalog.schemas().filter(|schema| !KEPT.contains(&schema.kind.name())) {
         let entities = snapshot.config().of_kind(schema.kind, None);
         let rows = entities.filter(|entity| left.keeps(entity));
-        let name = writer.list(schema.kind.name(), rows.map(|it| row(catalog, schema, it)));
+        let name = writer.list(schema.kind.name(), rows.map(|it| row(catalog, schema, it)))?;
         if let (Some(slot), Some(name)) = (hashes.get_mut(schema.kind.name()), name) {
             *slot = name.into();
         }
@@ -91,30 +101,35 @@ pub fn reconfigure(
     writer.json(&hashes.into());
     writer.packer.write(b"}");
     let unpacked_len = writer.packer.len();
-    Payload {
+    Ok(Payload {
         bytes: writer.packer.finish().into(),
         unpacked_len,
         config_hash: hash,
         lines: writer.said.into_lines(),
-    }
+    })
 }
 
 /// What is written of a message, piece by piece.
 struct Writer<'a> {
     packer: Packer,
     downgrade: Option<&'a Downgrade>,
+    legacy: Option<Legacy>,
     said: Said,
 }
 
 impl Writer<'_> {
     /// Writes the list of a kind; returns its name, or nothing for an empty one, which is not
     /// written.
-    fn list(&mut self, kind: &str, rows: impl IntoIterator<Item = Document>) -> Option<String> {
+    fn list(
+        &mut self,
+        kind: &str,
+        rows: impl IntoIterator<Item = Document>,
+    ) -> Result<Option<String>, Unsayable> {
         let mut name: Option<ShortName> = None;
         let mut bytes = Vec::new();
         for mut row in rows {
-            if let Some(downgrade) = self.downgrade {
-                downgrade.run(kind, &mut row, &mut self.said);
+            if !self.adapt(kind, &mut row)? {
+                return Ok(None);
             }
             bytes.clear();
             match &name {
@@ -125,9 +140,23 @@ impl Writer<'_> {
             name.get_or_insert_default().update(&bytes);
             self.packer.write(&bytes);
         }
-        let name = name?;
+        let Some(name) = name else { return Ok(None) };
         self.packer.write(b"]");
-        Some(name.hex())
+        Ok(Some(name.hex()))
+    }
+
+    /// Changes an entity to what the data plane knows; returns whether it knows the kind.
+    fn adapt(&mut self, kind: &str, row: &mut Document) -> Result<bool, Unsayable> {
+        let Some(downgrade) = self.downgrade else { return Ok(true) };
+        if let Some(legacy) = self.legacy {
+            let mut says = downgrade.says(&mut self.said);
+            if legacy::leaves_out(kind, &mut says) {
+                return Ok(false);
+            }
+            legacy.translate(kind, row, &mut says)?;
+        }
+        downgrade.run(kind, row, &mut self.said);
+        Ok(true)
     }
 
     fn json(&mut self, value: &Value) {

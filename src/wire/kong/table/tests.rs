@@ -67,7 +67,7 @@ fn origin() -> Origin {
 }
 
 fn sent(snapshot: &Snapshot) -> Payload {
-    reconfigure(&CATALOG, snapshot, &origin(), None)
+    reconfigure(&CATALOG, snapshot, &origin(), None).unwrap()
 }
 
 fn message(payload: &Payload) -> Value {
@@ -312,7 +312,7 @@ fn an_older_data_plane_gets_what_it_knows() {
     let config = Config::of(&CATALOG, [made(plugin::KIND, limited)]);
     let snapshot = Snapshot::of(config);
     let downgrade = Downgrade::new("3.9.1", "3.2.0").unwrap();
-    let older = reconfigure(&CATALOG, &snapshot, &origin(), Some(&downgrade));
+    let older = reconfigure(&CATALOG, &snapshot, &origin(), Some(&downgrade)).unwrap();
     let table = message(&older)["config_table"].take();
     let row = table["plugins"][0].as_object().unwrap();
     assert!(!row.contains_key("updated_at") && row["config"].get("redis").is_none());

@@ -1,5 +1,5 @@
 //! What older data planes get in place of what they do not know (reference hybrid.md, section
-//! 6.4, the tables of 3.9; no data plane of 2.x attaches to a control plane of 3.9).
+//! 6.4, the tables of 3.9). What data planes of 2.8 get is changed by [`super::legacy`] before.
 //!
 //! Every rule looks at one entity, so the export runs them as it writes. Unlike Kong 3.9, a change
 //! to one plugin is never lost over the next one, what a Redis of another policy holds is
@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::version::number;
-use super::{Level, Line, shown};
+use super::{Level, Line, legacy, shown};
 use crate::domain::canonical::Document;
 use checks::CHECKERS;
 use removed::{REMOVED, RENAMED, REVALUED};
@@ -49,9 +49,19 @@ impl Downgrade {
         Some(Self { control: control.to_owned(), data: shown(data), number: theirs, removed })
     }
 
+    /// Returns whether it is for data planes of 2.8.
+    pub fn is_legacy(&self) -> bool {
+        legacy::is_legacy(&self.data)
+    }
+
+    /// Makes what rules say of an entity.
+    pub(in crate::wire::kong) fn says<'a>(&'a self, said: &'a mut Said) -> Says<'a> {
+        Says { downgrade: self, said, changed: false }
+    }
+
     /// Changes one entity, as it is sent, to what the data plane knows; returns whether it changed.
     pub fn run(&self, kind: &str, row: &mut Document, said: &mut Said) -> bool {
-        let mut says = Says { downgrade: self, said, changed: false };
+        let mut says = self.says(said);
         for checker in CHECKERS.iter().filter(|it| self.number < it.below && it.kind == kind) {
             checker.run(row, &mut says);
         }
@@ -84,10 +94,7 @@ impl Downgrade {
             match remove_at(config, path) {
                 None => continue,
                 Some(Value::Null) => {}
-                Some(_) => says.said.warn(format!(
-                    "{name} plugin contains configuration '{path}' which is incompatible with \
-                     dataplane and will be ignored"
-                )),
+                Some(_) => says.left_out(&name, path),
             }
             says.changed = true;
         }
@@ -113,15 +120,24 @@ impl Said {
 }
 
 /// What a checker says and notes.
-struct Says<'a> {
+pub(in crate::wire::kong) struct Says<'a> {
     downgrade: &'a Downgrade,
     said: &'a mut Said,
     changed: bool,
 }
 
 impl Says<'_> {
+    /// Says that a field of a plugin's config is left out.
+    pub(super) fn left_out(&mut self, plugin: &str, path: &str) {
+        let plugin = plugin.replace('-', "_");
+        self.said.warn(format!(
+            "{plugin} plugin contains configuration '{path}' which is incompatible with dataplane \
+             and will be ignored"
+        ));
+    }
+
     /// Says what the data plane does not know, and what becomes of it.
-    fn gateway(&mut self, hint: &str, action: &str) {
+    pub(super) fn gateway(&mut self, hint: &str, action: &str) {
         let Downgrade { control, data, .. } = self.downgrade;
         self.said.warn(format!(
             "Kong Gateway v{control} {hint} which is incompatible with dataplane version {data} and \
@@ -150,17 +166,17 @@ pub fn downgrade(table: &Value, control: &str, data: &str) -> Option<(Value, Vec
     Some((changed?, said.into_lines()))
 }
 
-fn text<'d>(document: &'d Document, name: &str) -> Option<&'d str> {
+pub(super) fn text<'d>(document: &'d Document, name: &str) -> Option<&'d str> {
     document.get(name)?.as_str()
 }
 
 /// Returns the record at a dotted path.
-fn record<'d>(document: &'d mut Document, path: &str) -> Option<&'d mut Document> {
+pub(super) fn record<'d>(document: &'d mut Document, path: &str) -> Option<&'d mut Document> {
     path.split('.').try_fold(document, |document, name| document.get_mut(name)?.as_object_mut())
 }
 
 /// Removes what stands at a dotted path.
-fn remove_at(document: &mut Document, path: &str) -> Option<Value> {
+pub(super) fn remove_at(document: &mut Document, path: &str) -> Option<Value> {
     match path.rsplit_once('.') {
         None => document.remove(path),
         Some((above, name)) => record(document, above)?.remove(name),

@@ -24,6 +24,12 @@ impl PluginSet {
         Self(plugins.into_iter().map(parse).collect())
     }
 
+    /// Forgets the versions: what is left is which plugins there are.
+    pub fn without_versions(mut self) -> Self {
+        self.0.values_mut().for_each(|version| *version = None);
+        self
+    }
+
     /// Makes the set of what this node has.
     pub fn of_catalog(catalog: &Catalog) -> Self {
         Self::of(catalog.plugins().map(|plugin| (plugin.name, Some(plugin.version))))
