@@ -1,4 +1,4 @@
-//! HTTP/2 with clients: our own, since half of what a request of it cost was a general library's.
+//! HTTP/2 with clients: our own, since much of what a request of it cost was a general library's.
 //!
 //! Invariants:
 //! - one task serves a connection: it reads, polls the streams that were woken, and writes once what
