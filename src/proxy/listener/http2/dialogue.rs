@@ -30,7 +30,7 @@ where
     /// Opens a connection.
     pub fn new(limits: ServeLimits, handler: H) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_time().build()?;
-        let core = Rc::new(Core::new(0, limits, <_>::default()));
+        let core = Rc::new(Core::new(0, limits, <_>::default(), <_>::default()));
         let nowhere = ([0, 0, 0, 0], 0).into();
         let info = Rc::new(ConnectionInfo::open(nowhere, nowhere, core.clone()));
         let task = Waker::noop().clone();

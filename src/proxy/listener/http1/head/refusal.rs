@@ -11,6 +11,8 @@ pub(in crate::proxy::listener) enum Refusal {
     Bad,
     /// Its head did not come in time.
     Late,
+    /// Its client went away in the middle of it.
+    Gone,
     /// The request line is too long.
     LineTooLong,
     /// The head is too long, or has too many headers.
@@ -33,9 +35,9 @@ impl Refusal {
     }
 
     /// Returns the status and the text of the answer.
-    pub(super) fn answer(self) -> (StatusCode, &'static str) {
+    pub(in crate::proxy::listener) fn answer(self) -> (StatusCode, &'static str) {
         match self {
-            Self::Bad => (StatusCode::BAD_REQUEST, "Bad request"),
+            Self::Bad | Self::Gone => (StatusCode::BAD_REQUEST, "Bad request"),
             Self::Late => (StatusCode::REQUEST_TIMEOUT, "Request timeout"),
             Self::LineTooLong => (StatusCode::URI_TOO_LONG, "URI too long"),
             Self::HeadTooLong => {
