@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use tokio::task::coop;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// Bounds how long something may stay pending.
@@ -46,14 +47,18 @@ impl LazyTimer {
             sleep.as_mut().reset(deadline);
         }
         self.asked = None;
-        while sleep.as_mut().poll(cx).is_ready() {
+        loop {
+            // A task that has had its turn is put off, and nobody is noted.
+            let is_noted = coop::has_budget_remaining();
+            if sleep.as_mut().poll(cx).is_pending() {
+                self.asked = is_noted.then(|| cx.waker().clone());
+                return Poll::Pending;
+            }
             if sleep.deadline() >= deadline {
                 return Poll::Ready(());
             }
             sleep.as_mut().reset(deadline);
         }
-        self.asked = Some(cx.waker().clone());
-        Poll::Pending
     }
 }
 
@@ -90,6 +95,22 @@ mod tests {
         let mut nobody = Context::from_waker(Waker::noop());
         assert!(timer.poll(&mut nobody, LIMIT).is_pending());
         fires(&mut timer).await;
+    }
+
+    #[tokio::test]
+    async fn a_task_that_has_had_its_turn_is_woken_too() {
+        let mut timer = LazyTimer::default();
+        let mut is_spent = false;
+        let spent = poll_fn(|cx| {
+            while !is_spent && coop::has_budget_remaining() {
+                if let Poll::Ready(turn) = coop::poll_proceed(cx) {
+                    turn.made_progress();
+                }
+            }
+            is_spent = true;
+            timer.poll(cx, LIMIT)
+        });
+        tokio::time::timeout(PATIENCE, spent).await.unwrap();
     }
 
     #[tokio::test]
