@@ -1,3 +1,5 @@
+//! What one process leaves to the next: its text, what is damaged in it, and what becomes of it.
+
 use std::net::IpAddr;
 
 use proptest::prelude::*;
