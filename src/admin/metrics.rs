@@ -18,6 +18,7 @@ use crate::domain::event::Seq;
 use crate::domain::hash::ConfigHash;
 use crate::fleet::{DataPlaneRow, Fleet};
 use crate::settings::KONG_VERSION;
+use crate::telemetry::counter::{Snapshot, Streams};
 use crate::telemetry::exposition::{CONTENT_TYPE, Exposition};
 
 /// Where the metrics of the cluster come from; each closure is asked on every request and must not
@@ -65,18 +66,46 @@ fn node(source: &StatusSource, page: &mut Exposition) {
             .sample(&[], value);
     }
     let counters = (source.counters)();
+    let subsystems = subsystems(&counters);
     let mut connections = page.gauge("kong_nginx_connections_total", "Client connections by state");
-    for (name, count) in counters.fields() {
-        if let Some(state) = name.strip_prefix("connections_") {
-            let labels = [("node_id", node_id.as_str()), ("subsystem", "http"), ("state", state)];
-            connections.sample(&labels, count as f64);
+    for (subsystem, counters) in &subsystems {
+        for (name, count) in counters.fields() {
+            if let Some(state) = name.strip_prefix("connections_") {
+                let labels =
+                    [("node_id", node_id.as_str()), ("subsystem", subsystem), ("state", state)];
+                connections.sample(&labels, count as f64);
+            }
         }
     }
-    let labels = [("node_id", node_id.as_str()), ("subsystem", "http")];
-    page.gauge("kong_nginx_requests_total", "Requests since the start")
-        .sample(&labels, counters.total_requests as f64);
+    let mut requests = page.gauge("kong_nginx_requests_total", "Requests since the start");
+    for (subsystem, counters) in &subsystems {
+        let labels = [("node_id", node_id.as_str()), ("subsystem", subsystem)];
+        requests.sample(&labels, counters.total_requests as f64);
+    }
     page.gauge("hybridctl_memory_bytes", "Resident memory of the process")
         .sample(&[], (source.memory_bytes)() as f64);
+}
+
+/// Parts the counts of a node. A node with listeners for streams has Kong's rows of both subsystems, but
+/// each with its own connections, where nginx knows their sum only.
+fn subsystems(all: &Snapshot) -> Vec<(&'static str, Snapshot)> {
+    let Some(Streams { accepted, handled, active }) = all.streams else {
+        return vec![("http", *all)];
+    };
+    // Counts are not taken at one instant.
+    let http = Snapshot {
+        connections_accepted: all.connections_accepted.saturating_sub(accepted),
+        connections_handled: all.connections_handled.saturating_sub(handled),
+        connections_active: all.connections_active.saturating_sub(active),
+        ..*all
+    };
+    let stream = Snapshot {
+        connections_accepted: accepted,
+        connections_handled: handled,
+        connections_active: active,
+        ..Snapshot::default()
+    };
+    vec![("http", http), ("stream", stream)]
 }
 
 fn cluster(source: &MetricsSource, page: &mut Exposition) {

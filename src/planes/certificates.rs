@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::listen::{self, Face};
 use super::node;
+use super::trust::{NodeTrust, UpstreamTrust};
 use crate::clock::Clock;
 use crate::fleet::Fleet;
 use crate::pki::cluster::LiveIdentity;
@@ -29,6 +30,7 @@ pub(super) struct Certificates {
     settings: watch::Receiver<Arc<Settings>>,
     cluster: Option<LiveIdentity>,
     listeners: Listeners,
+    upstreams: Option<UpstreamTrust>,
     fleet: Option<Arc<Fleet>>,
 }
 
@@ -65,7 +67,7 @@ impl Certificates {
     pub(super) fn new(settings: &Settings, clock: &Clock) -> (watch::Sender<Arc<Settings>>, Self) {
         let (live, settings) = watch::channel(Arc::new(settings.clone()));
         let listeners = Listeners { list: Arc::default(), clock: clock.clone() };
-        (live, Self { settings, cluster: None, listeners, fleet: None })
+        (live, Self { settings, cluster: None, listeners, upstreams: None, fleet: None })
     }
 
     /// Reads the pair of the cluster link, and whom the node trusts.
@@ -78,6 +80,11 @@ impl Certificates {
     /// Returns where listeners are added.
     pub(super) fn listeners(&self) -> &Listeners {
         &self.listeners
+    }
+
+    /// Adds what services fall back to.
+    pub(super) fn add_upstreams(&mut self, upstreams: UpstreamTrust) {
+        self.upstreams = Some(upstreams);
     }
 
     /// Adds the data planes whose certificates are watched for their end.
@@ -124,6 +131,7 @@ impl Certificates {
         let single = [&cluster.cert, &cluster.cert_key, &cluster.ca_cert].into_iter().flatten();
         let trusted = cluster.trusted_certs.iter().chain(tls.trusted.iter().flatten());
         let pairs = [&tls.proxy, &tls.admin, &tls.status].into_iter().flatten();
+        let pairs = pairs.chain(&tls.client);
         let pairs = pairs.flat_map(|pair| [&pair.cert, &pair.key]);
         let all = single.chain(trusted).chain(pairs);
         all.filter_map(Pem::path).map(PathBuf::from).collect()
@@ -148,7 +156,7 @@ impl Certificates {
     }
 
     /// Puts what the files hold in force, all of it or nothing.
-    fn replace(&self, settings: &Settings) -> anyhow::Result<()> {
+    fn replace(&mut self, settings: &Settings) -> anyhow::Result<()> {
         let identity = match &self.cluster {
             Some(live) => Some((live, node::identity(settings)?)),
             None => None,
@@ -157,6 +165,7 @@ impl Certificates {
         for (face, certificates) in self.listeners.all() {
             listeners.push((face, certificates, listen::pairs(settings, face, self.clock())?));
         }
+        let trust = self.upstreams.as_ref().map(|_| NodeTrust::read(settings)).transpose()?;
         if let Some((live, identity)) = identity
             && !live.current().is_same(&identity)
         {
@@ -168,6 +177,9 @@ impl Certificates {
             if certificates.replace_default(&pairs)? {
                 tracing::info!("certificates of the {} listeners read again", face.name());
             }
+        }
+        if let (Some(upstreams), Some(trust)) = (&mut self.upstreams, trust) {
+            upstreams.take(trust);
         }
         Ok(())
     }

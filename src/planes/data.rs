@@ -19,7 +19,7 @@ use super::sockets::Sockets;
 use super::status::{self, Reachable};
 use super::tasks::Tasks;
 use super::traffic::Traffic;
-use super::trust;
+use super::trust::{self, NodeTrust, UpstreamTrust};
 use crate::admin::health::Balancers;
 use crate::admin::metrics::MetricsSource;
 use crate::admin::status::{StatusApi, StatusSource, Upstreams};
@@ -33,7 +33,7 @@ use crate::pki::cluster::{LiveIdentity, cluster_client_config};
 use crate::pki::upstream::{TrustStore, UpstreamOptions, upstream_client_config};
 use crate::plugins::state::PluginState;
 use crate::proxy::listener::Ending;
-use crate::runtime::{CompileError, Handle, Tools};
+use crate::runtime::{CompileError, Handle, LiveTls, NodeTls, Tools};
 use crate::settings::{ClusterProtocol, Database, Settings};
 use crate::snapshot::Snapshot;
 use crate::snapshot::file::KongOrigin;
@@ -128,14 +128,14 @@ impl Data {
     ) -> anyhow::Result<Self> {
         let heads = writer.as_ref().map(Writer::subscribe);
         let catalog = Arc::new(super::catalog(settings)?);
+        let NodeTrust { texts, tls } = NodeTrust::read(settings)?;
         let (resolver, resolving) = resolver(&settings.dns);
         let (health, is_read) = health(settings, &clock, sockets);
         let (checker, checking) = checker(clock.clone(), is_read.then(|| health.clone()));
         let names = resolver.clone();
-        let tools = tools(settings, &clock, (resolver, checker))?;
+        let tools = tools(settings, tls, &clock, (resolver, checker));
         let served = Served::nothing();
-        let handle = served.handle.clone();
-        let mut start = None;
+        let (handle, mut start) = (served.handle.clone(), None);
         match &heads {
             None => {
                 let (served, tools) = (served.clone(), tools.clone());
@@ -147,6 +147,7 @@ impl Data {
         let applier = start.as_ref().map(|(_, applier)| applier.clone());
 
         let (live, mut certificates) = Certificates::new(settings, &clock);
+        certificates.add_upstreams(UpstreamTrust::new(texts, served.clone(), tools.clone()));
         let followed = certificates.listeners().clone();
         let (mut tasks, mut looking_up) = (Tasks::new(), Tasks::new());
         looking_up.spawn(resolving.run(looking_up.stopped()));
@@ -405,18 +406,19 @@ fn status_api(
 /// Returns what compiling needs.
 fn tools(
     settings: &Settings,
+    tls: NodeTls,
     clock: &Clock,
     (resolver, checker): (Resolver, Checker),
-) -> anyhow::Result<Tools> {
-    Ok(Tools {
+) -> Tools {
+    Tools {
         plugin_state: PluginState::default(),
-        tls: trust::node_tls(settings)?,
+        tls: LiveTls::new(tls),
         clock: clock.clone(),
         flavour: settings.router_flavour,
         resolver,
         checker,
         slow_start: settings.upstream_slow_start,
-    })
+    }
 }
 
 /// Returns what the metrics tell; a node of a cluster tells of its certificate and its link.

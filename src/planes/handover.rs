@@ -27,7 +27,7 @@ use tokio::time::timeout;
 
 use super::sockets::{Kind, OpenSocket};
 use crate::settings::Prefix;
-use crate::telemetry::counter::Snapshot;
+use crate::telemetry::counter::{Snapshot, Streams};
 
 /// What a new process says first; the number is that of this protocol.
 const GREETING: &str = "hand over 1\n";
@@ -237,15 +237,22 @@ fn counts_json(counts: &Snapshot) -> Value {
         "accepted": counts.connections_accepted,
         "handled": counts.connections_handled,
         "requests": counts.total_requests,
+        "streams": counts.streams.map(|it| json!({"accepted": it.accepted, "handled": it.handled})),
     })
 }
 
 fn counts_of(told: &Value) -> Option<Snapshot> {
-    let number = |name: &str| told.get(name)?.as_u64();
+    let number = |told: &Value, name: &str| told.get(name)?.as_u64();
+    let streams = told.get("streams").filter(|it| it.is_object()).map(|it| Streams {
+        accepted: number(it, "accepted").unwrap_or_default(),
+        handled: number(it, "handled").unwrap_or_default(),
+        active: 0,
+    });
     Some(Snapshot {
-        connections_accepted: number("accepted")?,
-        connections_handled: number("handled")?,
-        total_requests: number("requests")?,
+        connections_accepted: number(told, "accepted")?,
+        connections_handled: number(told, "handled")?,
+        total_requests: number(told, "requests")?,
+        streams,
         ..Snapshot::default()
     })
 }
@@ -281,7 +288,12 @@ mod tests {
         let mut asked = handover.asked().await;
         let given = sockets(count);
         assert_eq!(asked.give(&given).await.unwrap(), Duration::from_secs(7));
-        let counts = Snapshot { connections_accepted: 3, total_requests: 5, ..Snapshot::default() };
+        let counts = Snapshot {
+            connections_accepted: 3,
+            total_requests: 5,
+            streams: Some(Streams { accepted: 2, handled: 1, active: 0 }),
+            ..Snapshot::default()
+        };
         asked.tell(&counts).await;
         let (taken, told) = successor.await.unwrap();
         assert_eq!((taken.len(), told), (count, Some(counts)));

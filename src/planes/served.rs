@@ -1,8 +1,8 @@
 //! What a data plane serves: the runtime in force, the snapshot behind it, and following a writer
 //! of the same process.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
@@ -18,6 +18,8 @@ pub(super) struct Served {
     pub(super) snapshot: Arc<watch::Sender<Arc<Snapshot>>>,
     /// Whether there was a config, be it an empty one.
     has_config: Arc<AtomicBool>,
+    /// Held while one is compiled: each is made of the one before.
+    turn: Arc<Mutex<()>>,
 }
 
 impl Served {
@@ -26,7 +28,7 @@ impl Served {
         let snapshot = Arc::new(Snapshot::default());
         let handle = Handle::new(Arc::new(Runtime::empty(snapshot.hash())));
         let snapshot = Arc::new(watch::Sender::new(snapshot));
-        Self { handle, snapshot, has_config: Arc::default() }
+        Self { handle, snapshot, has_config: Arc::default(), turn: Arc::default() }
     }
 
     /// Returns whether there is a config, be it an empty one.
@@ -45,10 +47,19 @@ impl Served {
         snapshot: &Arc<Snapshot>,
         tools: &Tools,
     ) -> Result<(), CompileError> {
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         runtime::apply(&self.handle, snapshot.config(), snapshot.hash(), tools)?;
         self.snapshot.send_replace(snapshot.clone());
+        drop(turn);
         self.confirm();
         Ok(())
+    }
+
+    /// Compiles what is served once more, with tools that have changed.
+    pub(super) fn renew(&self, tools: &Tools) -> Result<(), CompileError> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let snapshot = self.snapshot.borrow().clone();
+        runtime::apply(&self.handle, snapshot.config(), snapshot.hash(), tools)
     }
 }
 

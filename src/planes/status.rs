@@ -28,7 +28,13 @@ pub(super) fn traffic(server: &ProxyServer, streams: Option<&StreamServer>) -> C
     let counts = server.counts_reader();
     let streams = streams.map(StreamServer::counts_reader);
     Box::new(move || {
-        let (counts, streams) = (counts(), streams.as_ref().map(|it| it()).unwrap_or_default());
+        let (counts, streams) = (counts(), streams.as_ref().map(|it| it()));
+        let of_streams = streams.map(|it| counter::Streams {
+            accepted: it.accepted,
+            handled: it.handled,
+            active: it.active,
+        });
+        let streams = of_streams.unwrap_or_default();
         counter::Snapshot {
             connections_accepted: counts.accepted + streams.accepted,
             connections_handled: counts.handled + streams.handled,
@@ -37,6 +43,7 @@ pub(super) fn traffic(server: &ProxyServer, streams: Option<&StreamServer>) -> C
             connections_writing: counts.writing,
             connections_waiting: counts.active.saturating_sub(counts.writing),
             total_requests: counts.requests,
+            streams: of_streams,
         }
     })
 }

@@ -17,10 +17,11 @@ use super::sockets::{Kind, OpenSocket, Sockets};
 use super::{status, streams, tls};
 use crate::balancer::dns::core::CoreResolver;
 use crate::balancer::dns::resolver::Resolver;
+use crate::proxy::access;
 use crate::proxy::charset::Charset;
 use crate::proxy::forward::Transport;
 use crate::proxy::handler::Core;
-use crate::proxy::listener::{Ending, ListenSpec, ProxyServer, ServeLimits};
+use crate::proxy::listener::{Ending, ListenSpec, ProxyServer, Refusals, ServeLimits};
 use crate::proxy::settings::{Network, OwnHeaders, ProxySettings};
 use crate::proxy::stream::StreamServer;
 use crate::proxy::template::{Template, Templates};
@@ -174,6 +175,13 @@ fn serve(
         idle_timeout: keepalive.idle_timeout,
     };
     let proxy_settings = proxy_settings(settings, access_log)?;
+    let refusals = match proxy_settings.access_log.clone() {
+        Some(log) => {
+            let (handle, clock) = (handle.clone(), followed.clock().clone());
+            access::refusals(log, proxy_settings.access_format, handle, clock)
+        }
+        None => Refusals::default(),
+    };
     let (of_cores, own_names, clock) = (handle.clone(), names.clone(), followed.clock().clone());
     let make = move |_core: usize| {
         let pool = Pool::new(limits);
@@ -184,7 +192,8 @@ fn serve(
         move |request, info| core.clone().handle(request, info)
     };
     let cores = settings.worker_processes;
-    let server = ProxyServer::start_on(cores, listeners, ServeLimits::default(), make);
+    let limits = ServeLimits::default();
+    let server = ProxyServer::start_on(cores, listeners, limits, refusals, make);
     let mut server = server.context("cannot start the proxy")?;
     for (asked, socket) in server.take_sockets() {
         sockets.put([OpenSocket { kind: Kind::Proxy, asked, fd: socket.into() }]);

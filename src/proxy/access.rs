@@ -1,4 +1,7 @@
 //! Lines of the access log: Kong's text (nginx's combined format and the request id), or JSON.
+//!
+//! A request that was refused before there was an exchange has a line with what is known of it: nginx
+//! leaves the rest empty, and log plugins do not hear of it.
 
 use std::cell::RefCell;
 use std::io::Write as _;
@@ -6,14 +9,20 @@ use std::io::Write as _;
 use chrono::{DateTime, Local, SecondsFormat};
 use http::{HeaderName, header};
 
+use super::listener::{Refusals, Refused};
+use crate::clock::Clock;
 use crate::domain::hash::ConfigHash;
 use crate::plugins::Scope;
-use crate::plugins::exchange::Exchange;
+use crate::plugins::exchange::{Exchange, RequestId};
+use crate::runtime::Handle;
 use crate::settings::AccessFormat;
 use crate::telemetry::access::AccessLog;
 
 /// How many characters of the config's hash a line of text has.
 const HASH_SHORT: usize = 12;
+
+/// How nginx writes the time.
+const STAMP: &str = "%d/%b/%Y:%H:%M:%S %z";
 
 /// The access log as one core writes it.
 pub(super) struct Lines {
@@ -43,7 +52,7 @@ impl Lines {
         let now = entry.exchange.times.started_ms.div_euclid(1000);
         if self.format != AccessFormat::Json && now != *second {
             let at = DateTime::from_timestamp(now, 0).unwrap_or_default().with_timezone(&Local);
-            *stamp = at.format("%d/%b/%Y:%H:%M:%S %z").to_string();
+            *stamp = at.format(STAMP).to_string();
             *second = now;
         }
         // Writing to memory cannot fail.
@@ -53,6 +62,51 @@ impl Lines {
         };
         self.log.line(line);
     }
+}
+
+/// How much of the first line of a refused request is logged, in bytes.
+const LINE_MAX: usize = 2048;
+
+/// Returns what logs refused requests. The address is that of the connection: which client a proxy
+/// before us speaks for is in headers that were not read.
+pub fn refusals(log: AccessLog, format: AccessFormat, handle: Handle, clock: Clock) -> Refusals {
+    Refusals::new(move |refused| {
+        let mut line = Vec::new();
+        let id = RequestId::new(u128::from(clock.random()) << 64 | u128::from(clock.random()));
+        let hash = handle.load().config_hash;
+        // Writing to memory cannot fail.
+        let _ = refusal(&mut line, refused, format, clock.now_ms(), &id, &hash);
+        log.line(&line);
+    })
+}
+
+fn refusal(
+    line: &mut Vec<u8>,
+    refused: &Refused<'_>,
+    format: AccessFormat,
+    now_ms: i64,
+    id: &RequestId,
+    hash: &ConfigHash,
+) -> std::io::Result<()> {
+    let (client, status, bytes) =
+        (refused.peer.ip().to_canonical(), refused.status.as_u16(), refused.bytes_sent);
+    let request = refused.line.get(..LINE_MAX).unwrap_or(refused.line);
+    let at = DateTime::from_timestamp_millis(now_ms).unwrap_or_default();
+    if format == AccessFormat::Json {
+        let at = at.to_rfc3339_opts(SecondsFormat::Millis, true);
+        write!(line, "{{\"time\":\"{at}\",\"remote_addr\":\"{client}\"")?;
+        if !request.is_empty() {
+            string(line, "request", request)?;
+        }
+        write!(line, ",\"status\":{status},\"body_bytes_sent\":{bytes}")?;
+        let id = id.as_str();
+        return write!(line, ",\"kong_request_id\":\"{id}\",\"config_hash\":\"{hash}\"}}");
+    }
+    let stamp = at.with_timezone(&Local).format(STAMP);
+    write!(line, "{client} - - [{stamp}] \"")?;
+    escape(line, request);
+    write!(line, "\" {status} {bytes} \"-\" \"-\"")?;
+    if format == AccessFormat::Kong { ids(line, id, hash) } else { Ok(()) }
 }
 
 /// The remote user stays out: what clients send as one is a key too often.
@@ -67,12 +121,13 @@ fn text(line: &mut Vec<u8>, entry: &Entry<'_>, stamp: &str, with_ids: bool) -> s
     line.extend_from_slice(b"\" \"");
     escape(line, said(exchange, header::USER_AGENT).unwrap_or(b"-"));
     line.push(b'"');
-    if with_ids {
-        let hash = entry.config_hash.hex();
-        write!(line, " kong_request_id: \"{}\" config_hash: \"", exchange.id.as_str())?;
-        line.extend_from_slice(hash.get(..HASH_SHORT).unwrap_or_default());
-        line.push(b'"');
-    }
+    if with_ids { ids(line, &exchange.id, entry.config_hash) } else { Ok(()) }
+}
+
+fn ids(line: &mut Vec<u8>, id: &RequestId, hash: &ConfigHash) -> std::io::Result<()> {
+    write!(line, " kong_request_id: \"{}\" config_hash: \"", id.as_str())?;
+    line.extend_from_slice(hash.hex().get(..HASH_SHORT).unwrap_or_default());
+    line.push(b'"');
     Ok(())
 }
 
@@ -82,10 +137,6 @@ fn json(line: &mut Vec<u8>, entry: &Entry<'_>) -> std::io::Result<()> {
     let at = DateTime::from_timestamp_millis(times.started_ms).unwrap_or_default();
     let at = at.to_rfc3339_opts(SecondsFormat::Millis, true);
     write!(line, "{{\"time\":\"{at}\",\"remote_addr\":\"{}\"", exchange.forwarded.client)?;
-    let text = |line: &mut Vec<u8>, name: &str, value: &[u8]| {
-        write!(line, ",\"{name}\":")?;
-        serde_json::to_writer(line, &String::from_utf8_lossy(value)).map_err(std::io::Error::from)
-    };
     let texts: [(&str, Option<&[u8]>); 5] = [
         ("request_method", Some(request.method.as_str().as_bytes())),
         ("host", Some(exchange.authority().as_bytes())),
@@ -95,7 +146,7 @@ fn json(line: &mut Vec<u8>, entry: &Entry<'_>) -> std::io::Result<()> {
     ];
     for (name, value) in texts {
         if let Some(value) = value {
-            text(line, name, value)?;
+            string(line, name, value)?;
         }
     }
     let took = times.started.elapsed().as_millis();
@@ -113,6 +164,11 @@ fn json(line: &mut Vec<u8>, entry: &Entry<'_>) -> std::io::Result<()> {
     }
     let id = exchange.id.as_str();
     write!(line, ",\"kong_request_id\":\"{id}\",\"config_hash\":\"{}\"}}", entry.config_hash)
+}
+
+fn string(line: &mut Vec<u8>, name: &str, value: &[u8]) -> std::io::Result<()> {
+    write!(line, ",\"{name}\":")?;
+    serde_json::to_writer(line, &String::from_utf8_lossy(value)).map_err(std::io::Error::from)
 }
 
 fn target(exchange: &Exchange) -> &str {

@@ -19,7 +19,7 @@ use super::headers;
 use super::listener::{ClientRequest, ClientResponse, ConnectionInfo, ProxyBody, UpgradedClient};
 use super::reply::{Rendered, Wish, render};
 use super::settings::ProxySettings;
-use super::tail::{Tail, Watched};
+use super::tail::{Awaited, Tail, Watched};
 use super::upstream::{Buffers, Moved, UpstreamResponse, splice};
 use crate::clock::Clock;
 use crate::domain::kinds::typedef::normalise_path;
@@ -120,10 +120,11 @@ impl Core {
             }
         };
         let plan = self.plan(&runtime, &exchange);
-        match self.decide(&plan, &mut exchange).await {
-            Ok(forwarding) => {
-                self.answer(exchange, &plan, forwarding, &runtime, upgrade, info).await
-            }
+        let mut awaited = Awaited::begin(&self, &runtime, plan.slot, &mut exchange);
+        let answer = self.answer(&plan, awaited.exchange(), upgrade, info).await;
+        awaited.end();
+        match answer {
+            Ok((head, body)) => self.finish(exchange, &plan, head, body, &runtime),
             Err(reply) => self.own(exchange, &plan, *reply, &runtime),
         }
     }
@@ -230,21 +231,17 @@ impl Core {
         Ok(Forwarding { route, service, matched, prefix_len, path_handling })
     }
 
-    /// Sends the request upstream and answers with what comes back.
+    /// Sends the request upstream and returns what comes back; the error is an answer of our own.
     async fn answer(
-        self: &Rc<Self>,
-        mut exchange: Box<Exchange>,
+        &self,
         plan: &Plan<'_>,
-        forwarding: Forwarding<'_>,
-        runtime: &Arc<Runtime>,
+        exchange: &mut Exchange,
         upgrade: Option<oneshot::Receiver<UpgradedClient>>,
         info: Rc<ConnectionInfo>,
-    ) -> ClientResponse {
-        let sent = forward::send(&self.transport, &self.settings, &mut exchange, &forwarding).await;
-        let mut answer = match sent {
-            Ok(answer) => answer,
-            Err(reply) => return self.own(exchange, plan, *reply, runtime),
-        };
+    ) -> Result<(ResponseHead, ProxyBody), Box<Reply>> {
+        let forwarding = self.decide(plan, exchange).await?;
+        let mut answer =
+            forward::send(&self.transport, &self.settings, exchange, &forwarding).await?;
         exchange.times.answered = Some(Instant::now());
         let upgraded = answer.take_upgraded();
         let UpstreamResponse { status, headers, body, hop_by_hop, .. } = answer;
@@ -253,7 +250,7 @@ impl Core {
             let takes_trailers = headers::takes_trailers(&exchange.request.headers);
             headers::strip_response(&mut head.headers, upgraded.is_some(), takes_trailers);
         }
-        let mut body = ProxyBody::from(body);
+        let body = ProxyBody::from(body);
         if let (Some(stream), Some(upgrade)) = (upgraded, upgrade) {
             let (idle, held) = (forwarding.read_timeout(), exchange.held.take());
             let (buffers, moved) = (self.buffers.clone(), Moved::default());
@@ -268,13 +265,10 @@ impl Core {
                 drop((info, held));
             });
         }
-        if plan.chain.has(Phases::RESPONSE) {
-            match Box::pin(self.respond(&mut exchange, plan, head, body)).await {
-                Ok((changed, bytes)) => (head, body) = (changed, bytes),
-                Err(reply) => return self.own(exchange, plan, *reply, runtime),
-            }
+        match plan.chain.has(Phases::RESPONSE) {
+            true => Box::pin(self.respond(exchange, plan, head, body)).await,
+            false => Ok((head, body)),
         }
-        self.finish(exchange, plan, head, body, runtime)
     }
 
     /// Reads the answer into memory and runs the plugins that want to see it whole.

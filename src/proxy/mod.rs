@@ -6,7 +6,7 @@
 //! - a request is tried again only where that cannot do its work twice;
 //! - input of a client or upstream never reaches a panic.
 
-mod access;
+pub mod access;
 mod ahead;
 pub mod charset;
 mod chunk;

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 
 use super::access::Entry;
 use super::handler::{Core, caller};
 use super::listener::ProxyBody;
 use super::upstream::BoxError;
-use crate::plugins::exchange::Exchange;
+use crate::headers::Headers;
+use crate::plugins::exchange::{Exchange, ResponseHead};
 use crate::plugins::{Phases, Scope};
 use crate::runtime::{Chain, Runtime};
 
@@ -60,16 +62,67 @@ fn surroundings(runtime: &Runtime, slot: Option<usize>) -> (&Chain, Scope<'_>) {
 impl Drop for Tail {
     /// The exchange is over, whether its body was sent whole or the client has gone.
     fn drop(&mut self) {
-        let (chain, scope) = surroundings(&self.runtime, self.slot);
-        for slot in chain.in_phase(Phases::LOG) {
-            if let Some(plugin) = slot.select(caller(&self.exchange)) {
-                plugin.log(&self.exchange, scope);
-            }
+        log(&self.core, &self.runtime, self.slot, &self.exchange, self.bytes_sent);
+    }
+}
+
+/// Runs the last phase of an exchange and writes its line.
+fn log(core: &Core, runtime: &Runtime, slot: Option<usize>, exchange: &Exchange, bytes_sent: u64) {
+    let (chain, scope) = surroundings(runtime, slot);
+    for slot in chain.in_phase(Phases::LOG) {
+        if let Some(plugin) = slot.select(caller(exchange)) {
+            plugin.log(exchange, scope);
         }
-        if let Some(lines) = &self.core.access {
-            let (exchange, config_hash) = (&self.exchange, &self.runtime.config_hash);
-            lines.write(&Entry { exchange, scope, bytes_sent: self.bytes_sent, config_hash });
+    }
+    if let Some(lines) = &core.access {
+        let config_hash = &runtime.config_hash;
+        lines.write(&Entry { exchange, scope, bytes_sent, config_hash });
+    }
+}
+
+/// What nginx logs a request with whose client left before there was an answer.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+/// An exchange whose answer is awaited. Dropped before the end, it was given up by its client, which is
+/// logged (reference gateway-3, section D.3).
+pub(super) struct Awaited<'a> {
+    core: &'a Core,
+    runtime: &'a Runtime,
+    slot: Option<usize>,
+    exchange: &'a mut Exchange,
+    answered: bool,
+}
+
+impl<'a> Awaited<'a> {
+    pub(super) fn begin(
+        core: &'a Core,
+        runtime: &'a Runtime,
+        slot: Option<usize>,
+        exchange: &'a mut Exchange,
+    ) -> Self {
+        Self { core, runtime, slot, exchange, answered: false }
+    }
+
+    pub(super) fn exchange(&mut self) -> &mut Exchange {
+        self.exchange
+    }
+
+    /// Tells that there is an answer.
+    pub(super) fn end(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        if self.answered {
+            return;
         }
+        if let Ok(status) = StatusCode::from_u16(CLIENT_CLOSED_REQUEST) {
+            let headers = Headers::new();
+            self.exchange.response = Some(ResponseHead { status, headers, from_upstream: false });
+        }
+        log(self.core, self.runtime, self.slot, self.exchange, 0);
     }
 }
 

@@ -38,8 +38,14 @@ pub(super) struct Chosen<'r> {
     /// Where to connect to.
     pub(super) socket: SocketAddr,
     /// Of an upstream.
-    member: Option<(&'r Balancer, Arc<Address>)>,
+    member: Option<Member<'r>>,
     lease: Option<Lease>,
+}
+
+/// An address of an upstream that was picked.
+struct Member<'r> {
+    balancer: &'r Balancer,
+    address: Arc<Address>,
     started: Instant,
 }
 
@@ -149,7 +155,7 @@ impl<'r> Tries<'r> {
         'r: 'h,
     {
         let (upstream, address) = match (self, &chosen.member) {
-            (Self::Upstream { upstream, .. }, Some((_, address))) => (upstream, address),
+            (Self::Upstream { upstream, .. }, Some(member)) => (upstream, &member.address),
             (Self::Host { peer, .. }, _) if peer.port == chosen.socket.port() => {
                 return peer.authority(usual).into();
             }
@@ -173,21 +179,22 @@ impl<'r> Tries<'r> {
 
 impl<'r> Chosen<'r> {
     fn of_host(socket: SocketAddr) -> Self {
-        Self { socket, member: None, lease: None, started: Instant::now() }
+        Self { socket, member: None, lease: None }
     }
 
     fn of_upstream(balancer: &'r Balancer, address: Arc<Address>) -> Self {
         let counts = balancer.algorithm() == Algorithm::LeastConnections;
         let lease = counts.then(|| address.lease());
-        let (socket, started) = (address.socket(), Instant::now());
-        Self { socket, member: Some((balancer, address)), lease, started }
+        let socket = address.socket();
+        let member = Member { balancer, address, started: Instant::now() };
+        Self { socket, member: Some(member), lease }
     }
 
     /// Tells that it answered. What is returned is kept until the answer is over.
     pub(super) fn answered(self, status: StatusCode) -> Option<Lease> {
-        if let Some((balancer, address)) = &self.member {
-            self.note_latency(balancer, address, self.started.elapsed());
-            balancer.report(address, Outcome::Status(status));
+        if let Some(member) = &self.member {
+            member.note_latency(Duration::ZERO);
+            member.balancer.report(&member.address, Outcome::Status(status));
         }
         self.lease
     }
@@ -195,29 +202,34 @@ impl<'r> Chosen<'r> {
     /// Tells that a stream was joined to it, which says nothing of its health. What is returned is kept
     /// until the stream is over.
     pub(super) fn joined(self) -> Option<Lease> {
-        if let Some((balancer, address)) = &self.member {
-            self.note_latency(balancer, address, self.started.elapsed());
+        if let Some(member) = &self.member {
+            member.note_latency(Duration::ZERO);
         }
         self.lease
     }
 
     /// Tells that it failed, unless that was the client's doing.
     pub(super) fn failed(self, error: &UpstreamError) {
-        let Some((balancer, address)) = &self.member else { return };
+        let Some(member) = &self.member else { return };
         if matches!(error.kind, UpstreamErrorKind::RequestBody | UpstreamErrorKind::Unsendable) {
             return;
         }
-        self.note_latency(balancer, address, self.started.elapsed().max(FAILURE_MIN));
+        member.note_latency(FAILURE_MIN);
         let outcome = match failure::status(error) {
             StatusCode::GATEWAY_TIMEOUT => Outcome::TimedOut,
             _ => Outcome::Failed,
         };
-        balancer.report(address, outcome);
+        member.balancer.report(&member.address, outcome);
     }
+}
 
-    fn note_latency(&self, balancer: &Balancer, address: &Address, took: Duration) {
-        if balancer.algorithm() == Algorithm::Latency {
-            address.note_latency(took, Moment::now());
+impl Member<'_> {
+    /// Notes how long the try took, `least` at the least.
+    fn note_latency(&self, least: Duration) {
+        if self.balancer.algorithm() == Algorithm::Latency {
+            let now = Instant::now();
+            let took = now.saturating_duration_since(self.started).max(least);
+            self.address.note_latency(took, Moment::of(now));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use super::CompileError;
+use super::{CompileError, NodeTls};
 use crate::domain::catalog::Referrer;
 use crate::domain::config::Config;
 use crate::domain::entity::{Entity, Key, Kind};
@@ -16,6 +16,10 @@ pub(super) struct Changes<'c> {
     /// As they are after the changes.
     pub(super) config: &'c Config,
     by_kind: BTreeMap<Kind, Vec<Changed<'c>>>,
+    /// What services have that name nothing of their own.
+    pub(super) node: &'c NodeTls,
+    /// Whether that is another than before.
+    pub(super) has_other_node: bool,
 }
 
 /// One entity that was added, replaced or removed.
@@ -29,15 +33,19 @@ pub(super) struct Changed<'c> {
 }
 
 impl<'c> Changes<'c> {
-    /// Compares two configs.
-    pub(super) fn between(old: &'c Config, config: &'c Config) -> Self {
+    /// Compares two configs; the last is what the node has, and whether that has changed.
+    pub(super) fn between(
+        old: &'c Config,
+        config: &'c Config,
+        (node, has_other_node): (&'c NodeTls, bool),
+    ) -> Self {
         let mut by_kind: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for (old, new) in old.changed(config) {
             let Some(entity) = new.or(old) else { continue };
             let changed = Changed { id: entity.id(), old, new };
             by_kind.entry(entity.kind()).or_default().push(changed);
         }
-        Self { config, by_kind }
+        Self { config, by_kind, node, has_other_node }
     }
 
     /// Returns what changed of a kind, in id order.

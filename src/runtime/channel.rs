@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustls::ClientConfig;
 use uuid::Uuid;
 
@@ -35,6 +36,26 @@ pub struct NodeTls {
     pub client: Option<CertifiedPair>,
 }
 
+/// The same, replaced while the node runs; clones share it. A runtime that is compiled later goes by it.
+#[derive(Clone, Debug, Default)]
+pub struct LiveTls(Arc<ArcSwap<NodeTls>>);
+
+impl LiveTls {
+    /// Begins with this.
+    pub fn new(tls: NodeTls) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(tls)))
+    }
+
+    /// Puts another in its place.
+    pub fn replace(&self, tls: NodeTls) {
+        self.0.store(Arc::new(tls));
+    }
+
+    pub(super) fn current(&self) -> Arc<NodeTls> {
+        self.0.load_full()
+    }
+}
+
 /// How a service speaks to its upstream.
 #[derive(Clone, Debug)]
 pub enum Channel {
@@ -55,6 +76,14 @@ struct Wish {
     http2: bool,
 }
 
+impl Wish {
+    /// Returns whether what the node has is part of it.
+    fn is_of_node(&self) -> bool {
+        let trusts = self.verify.as_ref().is_some_and(|verify| verify.authorities.is_none());
+        self.client.is_none() || trusts
+    }
+}
+
 /// Whom a service trusts.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Verify {
@@ -73,6 +102,11 @@ pub(super) struct Channels {
 }
 
 impl Channels {
+    /// Forgets what was made of what the node has.
+    pub(super) fn forget_node(&mut self) {
+        self.made.retain(|wish, _| !wish.is_of_node());
+    }
+
     /// Forgets what none of these services wants any more.
     pub(super) fn retain<'s>(&mut self, wanted: impl Iterator<Item = &'s Channel>) {
         let address = |channel: &Channel| match channel {

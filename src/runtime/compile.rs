@@ -58,6 +58,7 @@ impl Runtime {
             directory: Directory::default(),
             global: instances.chain(None, None),
             config: Config::default(),
+            node: Arc::default(),
             instances,
             upstreams: Upstreams::default(),
             services: Services::default(),
@@ -85,11 +86,17 @@ impl Runtime {
         };
         let before = std::mem::replace(&mut next.config, config.clone());
         next.config_hash = config_hash;
-        let changes = Changes::between(&before, config);
+        let node = tools.tls.current();
+        let has_other_node = !Arc::ptr_eq(&node, &next.node);
+        next.node = node.clone();
+        if has_other_node {
+            next.channels.forget_node();
+        }
+        let changes = Changes::between(&before, config, (&node, has_other_node));
         let scopes = next.instances.follow(&changes, tools)?;
         let names = next.upstreams.follow(&changes, tools)?;
         let channels = &mut next.channels;
-        let mut maker = ChannelMaker { config, node: &tools.tls, clock: &tools.clock, channels };
+        let mut maker = ChannelMaker { config, node: &node, clock: &tools.clock, channels };
         let services = next.services.follow(&changes, &next.upstreams, &names, &mut maker)?;
         next.destinations.follow(
             &changes,

@@ -46,7 +46,7 @@ use probing::ProbeTls;
 use services::{Services, Upstreams};
 
 pub use chain::{Chain, Slot};
-pub use channel::{Channel, NodeTls};
+pub use channel::{Channel, LiveTls, NodeTls};
 pub use compile::apply;
 pub use handle::{Handle, Reader};
 
@@ -63,6 +63,8 @@ pub struct Runtime {
     pub global: Chain,
     /// What it was compiled of.
     config: Config,
+    /// What of the node it was compiled with.
+    node: Arc<NodeTls>,
     instances: Instances,
     upstreams: Upstreams,
     services: Services,
@@ -130,7 +132,7 @@ pub struct Tools {
     /// The state of plugins that survives.
     pub plugin_state: PluginState,
     /// What services have that name nothing of their own.
-    pub tls: NodeTls,
+    pub tls: LiveTls,
     /// Time and ids.
     pub clock: Clock,
     /// How routes are read.

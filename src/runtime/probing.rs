@@ -52,11 +52,11 @@ impl ProbeTls {
         let shown = shown.transpose()?;
         let bytes = shown.map(|entity| entity.bytes().clone());
         let wish = Wish { verify: probe.verify, http2: probe.kind.is_http2(), client: bytes };
-        if let Some(old) = old.filter(|old| old.wish == wish) {
+        if let Some(old) = old.filter(|old| old.wish == wish && !changes.has_other_node) {
             return Ok(Some(old.clone()));
         }
         let client = match shown {
-            None => tools.tls.client.clone(),
+            None => changes.node.client.clone(),
             Some(entity) => match client(entity)? {
                 Some(pair) => Some(pair),
                 None => {
@@ -69,7 +69,7 @@ impl ProbeTls {
                 }
             },
         };
-        let vouchers = (tools.tls.vouchers.clone(), tools.tls.intermediates_max);
+        let vouchers = (changes.node.vouchers.clone(), changes.node.intermediates_max);
         let verify = probe.verify.then_some(vouchers);
         let options = ServiceOptions { verify, client, http2: wish.http2 };
         let made = service_client_config(&options, &tools.clock);

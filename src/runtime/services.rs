@@ -7,7 +7,7 @@ use imbl::HashMap;
 use uuid::Uuid;
 
 use super::changes::{Changes, Ids, decode};
-use super::channel::ChannelMaker;
+use super::channel::{Channel, ChannelMaker};
 use super::probing::ProbeTls;
 use super::{CompileError, Host, ServiceTarget, Tools, UpstreamTarget};
 use crate::balancer::{Balancer, Peer};
@@ -52,6 +52,10 @@ impl Upstreams {
             let key = Key { kind: certificate::KIND, id: changed.id };
             let showing = changes.referring(key, upstream::KIND, "client_certificate");
             ids.extend(showing.map(Entity::id));
+        }
+        if changes.has_other_node {
+            let probed = self.by_id.values().filter(|(_, target)| target.probe_tls.is_some());
+            ids.extend(probed.map(|(_, target)| target.id));
         }
         let mut names = BTreeSet::new();
         let mut renewed = Vec::new();
@@ -124,12 +128,14 @@ impl Services {
         let mut ids = ids_of(service::KIND);
         let shown = ids_of(certificate::KIND);
         let trusted = ids_of(ca_certificate::KIND);
-        if !(names.is_empty() && shown.is_empty() && trusted.is_empty()) {
+        let other = changes.has_other_node;
+        if other || !(names.is_empty() && shown.is_empty() && trusted.is_empty()) {
             let uses = |target: &ServiceTarget| {
                 let service = &target.service;
                 let own = service.client_certificate.map(|reference| reference.id);
                 let own = own.or(target.host.client_certificate());
-                names.contains(service.host.as_str())
+                (other && matches!(target.channel, Channel::Tls(_)))
+                    || names.contains(service.host.as_str())
                     || own.is_some_and(|id| shown.contains(&id))
                     || service.ca_certificates.iter().flatten().any(|id| trusted.contains(id))
             };

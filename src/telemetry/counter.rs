@@ -73,6 +73,7 @@ impl Counters {
             connections_waiting: waiting,
             connections_writing: writing,
             total_requests: sum(|core| &core.requests),
+            streams: None,
         }
     }
 }
@@ -155,6 +156,22 @@ impl std::ops::Add for Snapshot {
             connections_waiting: self.connections_waiting + other.connections_waiting,
             connections_writing: self.connections_writing + other.connections_writing,
             total_requests: self.total_requests + other.total_requests,
+            streams: match (self.streams, other.streams) {
+                (Some(one), Some(other)) => Some(one + other),
+                (one, other) => one.or(other),
+            },
+        }
+    }
+}
+
+impl std::ops::Add for Streams {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            accepted: self.accepted + other.accepted,
+            handled: self.handled + other.handled,
+            active: self.active + other.active,
         }
     }
 }
@@ -176,6 +193,19 @@ pub struct Snapshot {
     pub connections_writing: u64,
     /// See [`names::TOTAL_REQUESTS`].
     pub total_requests: u64,
+    /// How many of the connections are streams, where there are listeners for them.
+    pub streams: Option<Streams>,
+}
+
+/// The streams among connections: TCP, TLS, and sessions of UDP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Streams {
+    /// Those that came.
+    pub accepted: u64,
+    /// Those that were served.
+    pub handled: u64,
+    /// Those that are open.
+    pub active: u64,
 }
 
 impl Snapshot {

@@ -71,6 +71,7 @@ mod stream_tls;
 mod tidy;
 mod unsupported_plugins;
 mod upgrade;
+mod upgrade_streams;
 mod upstream_faults;
 mod upstream_metrics;
 mod upstream_tls;

@@ -267,7 +267,7 @@ async fn what_a_plugin_applies_to_is_closed_and_connections_are_counted() {
 }
 
 /// An upstream that sends each datagram back behind its name, and counts its clients.
-async fn udp_echo(name: &'static str) -> (SocketAddr, Arc<AtomicUsize>) {
+pub(crate) async fn udp_echo(name: &'static str) -> (SocketAddr, Arc<AtomicUsize>) {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     let clients = Arc::new(AtomicUsize::new(0));
@@ -288,7 +288,11 @@ async fn udp_echo(name: &'static str) -> (SocketAddr, Arc<AtomicUsize>) {
 }
 
 /// Sends a datagram and returns the answer, if there is one soon.
-async fn datagram(socket: &UdpSocket, payload: &[u8], patience: Duration) -> Option<Vec<u8>> {
+pub(crate) async fn datagram(
+    socket: &UdpSocket,
+    payload: &[u8],
+    patience: Duration,
+) -> Option<Vec<u8>> {
     socket.send(payload).await.unwrap();
     let mut buffer = vec![0; 70_000];
     let length = timeout(patience, socket.recv(&mut buffer)).await.ok()?.ok()?;
@@ -296,7 +300,7 @@ async fn datagram(socket: &UdpSocket, payload: &[u8], patience: Duration) -> Opt
     Some(buffer)
 }
 
-async fn udp_client(address: SocketAddr) -> UdpSocket {
+pub(crate) async fn udp_client(address: SocketAddr) -> UdpSocket {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     socket.connect(address).await.unwrap();
     socket

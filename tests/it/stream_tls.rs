@@ -31,7 +31,10 @@ async fn tls_echo(name: &'static str, pair: &Pair) -> SocketAddr {
     address
 }
 
-async fn connect(address: SocketAddr, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
+pub(crate) async fn connect(
+    address: SocketAddr,
+    name: &str,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let config = upstream_client_config(&UpstreamOptions::default(), &Clock::System).unwrap();
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let stream = TcpStream::connect(address).await?;

@@ -29,13 +29,17 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) async fn start(cluster: &Cluster) -> Self {
+        Self::start_as_data_plane(cluster, &[]).await
+    }
+
+    pub(crate) async fn start_as_data_plane(cluster: &Cluster, more: &[(&str, String)]) -> Self {
         let control = cluster.control.as_ref().unwrap().cluster[0];
         let own = [
             ("KONG_ROLE", "data_plane".to_owned()),
             ("KONG_DATABASE", "off".to_owned()),
             ("KONG_CLUSTER_CONTROL_PLANE", control.to_string()),
         ];
-        Self::start_with(cluster, &own).await
+        Self::start_with(cluster, &[&own, more].concat()).await
     }
 
     async fn start_with(cluster: &Cluster, own: &[(&str, String)]) -> Self {

@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::harness::Cluster;
+use crate::harness::{Cluster, poll};
 use crate::http;
 
 /// An authority, and the certificates above it.
@@ -284,4 +284,66 @@ async fn a_client_certificate_is_the_services_else_the_upstreams_else_the_nodes(
     cluster.converge().await;
     let answer = http::get(cluster.proxy(), "/b/").await.unwrap();
     assert_eq!(answer.json()["client"], "renewed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_node_shows_and_trusts_is_read_again_and_clients_do_not_notice() {
+    let (old, new) = (Authority::root("old"), Authority::root("new"));
+    let of_old = upstream(&old.issue("up"), Some(&old)).await;
+    let of_new = upstream(&new.issue("up"), Some(&old)).await;
+    let mut cluster = Cluster::without_data().await;
+    let file = |name: &str| cluster.directory.path().join(name).display().to_string();
+    let (certificate, key, trusted) = (file("client.crt"), file("client.key"), file("trusted.pem"));
+    let write = |(pair, authority): (Pair, &str)| {
+        std::fs::write(&certificate, pair.0).unwrap();
+        std::fs::write(&key, pair.1).unwrap();
+        std::fs::write(&trusted, authority).unwrap();
+    };
+    write((old.issue("first"), &old.pem));
+    let control = cluster.control.as_ref().unwrap().cluster[0].to_string();
+    let wanted = [
+        ("KONG_ROLE", "data_plane"),
+        ("KONG_DATABASE", "off"),
+        ("KONG_CLUSTER_CONTROL_PLANE", control.as_str()),
+        ("KONG_PROXY_LISTEN", "127.0.0.1:0"),
+        ("KONG_STATUS_LISTEN", "off"),
+        ("KONG_NGINX_WORKER_PROCESSES", "1"),
+        ("KONG_PROXY_ACCESS_LOG", "off"),
+        ("KONG_CLIENT_SSL", "on"),
+        ("KONG_CLIENT_SSL_CERT", certificate.as_str()),
+        ("KONG_CLIENT_SSL_CERT_KEY", key.as_str()),
+        ("KONG_LUA_SSL_TRUSTED_CERTIFICATE", trusted.as_str()),
+    ];
+    cluster.start_data_in("dp", &wanted).await;
+    service(&cluster, "old", of_old, json!({"tls_verify": true})).await;
+    service(&cluster, "new", of_new, json!({"tls_verify": true})).await;
+    service(&cluster, "any", of_old, json!({})).await;
+    cluster.converge().await;
+    let proxy = cluster.proxy();
+    let seen = async |name: &str| {
+        let answer = http::get(proxy, &format!("/{name}/")).await.unwrap();
+        let client = (answer.status == 200).then(|| answer.json()["client"].clone());
+        (answer.status, client.unwrap_or_default())
+    };
+    let first = [(200, json!("first")), (502, json!(null)), (200, json!("first"))];
+    assert_eq!([seen("old").await, seen("new").await, seen("any").await], first);
+
+    // What is no certificate is not taken over.
+    let settings = cluster.settings("dp", &wanted);
+    write((("none".to_owned(), "none".to_owned()), &new.pem));
+    cluster.data.as_mut().unwrap().reload(&settings);
+    assert_eq!([seen("old").await, seen("new").await, seen("any").await], first);
+
+    write((old.issue("second"), &new.pem));
+    cluster.data.as_mut().unwrap().reload(&settings);
+    let second = [(502, json!(null)), (200, json!("second")), (200, json!("second"))];
+    let all = async || {
+        let all = [seen("old").await, seen("new").await, seen("any").await];
+        (all == second).then_some(())
+    };
+    assert!(poll(all).await.is_some(), "{:?}", seen("new").await);
+    // A config that comes later goes by them, too.
+    service(&cluster, "later", of_new, json!({"tls_verify": true})).await;
+    cluster.converge().await;
+    assert_eq!(seen("later").await, (200, json!("second")));
 }

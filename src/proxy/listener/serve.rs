@@ -20,6 +20,7 @@ use super::drain::Drain;
 use super::http1;
 use super::http2;
 use super::proxy_protocol;
+use super::refusal::Refusals;
 use super::request::ClientRequest;
 use super::response::ClientResponse;
 use super::stream::{ClientStream, Transport};
@@ -65,6 +66,7 @@ pub(super) struct Core {
     pub(super) limits: ServeLimits,
     pub(super) counters: Arc<CoreCounters>,
     pub(super) drain: Drain,
+    pub(super) refusals: Refusals,
     /// Where connections read into while nobody knows how much there is.
     pub(super) scratch: RefCell<Box<[u8]>>,
     pub(super) date: RefCell<http1::Date>,
@@ -83,12 +85,18 @@ const BUFFER_MAX: usize = 16 * 1024;
 const BUFFERS_MAX: usize = 64;
 
 impl Core {
-    pub(super) fn new(index: usize, limits: ServeLimits, counters: Arc<CoreCounters>) -> Self {
+    pub(super) fn new(
+        index: usize,
+        limits: ServeLimits,
+        counters: Arc<CoreCounters>,
+        refusals: Refusals,
+    ) -> Self {
         Self {
             index,
             limits,
             counters,
             drain: Drain::default(),
+            refusals,
             scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
             date: RefCell::default(),
             buffers: RefCell::default(),

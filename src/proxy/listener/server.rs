@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use super::bind::{BindError, ListenSpec, bind_all};
 use super::connection::ConnectionInfo;
 use super::counters::{ConnectionCounts, CoreCounters, sum};
+use super::refusal::Refusals;
 use super::request::ClientRequest;
 use super::response::ClientResponse;
 use super::serve::{Begin, Core, Door, ServeLimits, accept_all};
@@ -52,6 +53,7 @@ struct Bench {
     index: usize,
     limits: ServeLimits,
     counters: Arc<CoreCounters>,
+    refusals: Refusals,
     sockets: Vec<(TcpListener, SocketAddr, ListenSpec)>,
     stop: watch::Receiver<Option<Ending>>,
 }
@@ -73,14 +75,16 @@ impl ProxyServer {
         F: Future<Output = ClientResponse> + 'static,
     {
         let listeners = listeners.into_iter().map(|spec| (spec, Vec::new())).collect();
-        Self::start_on(cores, listeners, limits, make_handler)
+        Self::start_on(cores, listeners, limits, Refusals::default(), make_handler)
     }
 
-    /// Does the same with the sockets of each address that are open already.
+    /// Does the same with the sockets of each address that are open already, and tells of requests that
+    /// no handler sees.
     pub fn start_on<M, H, F>(
         cores: usize,
         listeners: Vec<(ListenSpec, Vec<TcpListener>)>,
         limits: ServeLimits,
+        refusals: Refusals,
         make_handler: M,
     ) -> Result<Self, BindError>
     where
@@ -98,6 +102,7 @@ impl ProxyServer {
                 index,
                 limits,
                 counters: counters.clone(),
+                refusals: refusals.clone(),
                 sockets: Vec::new(),
                 stop: stopped.clone(),
             })
@@ -217,8 +222,8 @@ where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
     F: Future<Output = ClientResponse> + 'static,
 {
-    let Bench { index, limits, counters, sockets, mut stop } = bench;
-    let core = Rc::new(Core::new(index, limits, counters));
+    let Bench { index, limits, counters, refusals, sockets, mut stop } = bench;
+    let core = Rc::new(Core::new(index, limits, counters, refusals));
     let handler = Rc::new(make_handler());
     let mut accepting = Vec::with_capacity(sockets.len());
     for (socket, local, spec) in sockets {

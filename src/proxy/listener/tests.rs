@@ -237,7 +237,13 @@ async fn another_server_takes_over_the_sockets_and_no_connection_is_lost() {
         assert!(sockets.iter().all(|(of, _)| *of == asked), "{sockets:?}");
         let open = sockets.into_iter().map(|(_, socket)| socket).collect();
         let listeners = vec![(spec(false, None), open)];
-        let next = ProxyServer::start_on(cores, listeners, ServeLimits::default(), |_| describe);
+        let next = ProxyServer::start_on(
+            cores,
+            listeners,
+            ServeLimits::default(),
+            Refusals::default(),
+            |_| describe,
+        );
         let mut before = std::mem::replace(&mut server, next.unwrap());
         assert_eq!(server.addresses(), [addr]);
         let mut clients = Vec::new();
@@ -303,4 +309,23 @@ async fn a_drain_cuts_off_what_does_not_finish() {
         tokio::task::yield_now().await;
     }
     tokio::time::timeout(PATIENCE, server.drain(Duration::from_millis(30))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_head_that_comes_too_late_is_told_of_with_its_first_line_if_that_is_whole() {
+    let limits =
+        ServeLimits { header_timeout: Duration::from_millis(50), ..ServeLimits::default() };
+    let (sender, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let refusals = Refusals::new(move |refused| {
+        let line = String::from_utf8_lossy(refused.line).into_owned();
+        sender.send((line, refused.status.as_u16(), refused.peer)).unwrap();
+    });
+    let listeners = vec![(spec(false, None), Vec::new())];
+    let server = ProxyServer::start_on(1, listeners, limits, refusals, |_| describe).unwrap();
+    for (bytes, line) in [("GET / HTTP/1.1\r\nHost", "GET / HTTP/1.1"), ("GET / HT", "")] {
+        let mut stream = TcpStream::connect(server.addresses()[0]).await.unwrap();
+        stream.write_all(bytes.as_bytes()).await.unwrap();
+        let refused = tokio::time::timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
+        assert_eq!(refused, (line.to_owned(), 408, stream.local_addr().unwrap()));
+    }
 }

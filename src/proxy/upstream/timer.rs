@@ -2,7 +2,7 @@
 
 use std::future::Future as _;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -15,6 +15,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 pub(in crate::proxy) struct LazyTimer {
     sleep: Option<Pin<Box<Sleep>>>,
     deadline: Option<Instant>,
+    /// Whom the sleep wakes: who asks again before it is over need not be noted again.
+    asked: Option<Waker>,
 }
 
 impl LazyTimer {
@@ -36,15 +38,68 @@ impl LazyTimer {
         deadline: Instant,
     ) -> Poll<()> {
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        let is_asked = self.asked.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if is_asked && sleep.deadline() <= deadline && !sleep.is_elapsed() {
+            return Poll::Pending;
+        }
         if sleep.deadline() > deadline {
             sleep.as_mut().reset(deadline);
         }
-        loop {
-            ready!(sleep.as_mut().poll(cx));
+        self.asked = None;
+        while sleep.as_mut().poll(cx).is_ready() {
             if sleep.deadline() >= deadline {
                 return Poll::Ready(());
             }
             sleep.as_mut().reset(deadline);
         }
+        self.asked = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_millis(60);
+    /// A test that waits this long has failed.
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    async fn fires(timer: &mut LazyTimer) {
+        tokio::time::timeout(PATIENCE, poll_fn(|cx| timer.poll(cx, LIMIT))).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn it_fires_once_the_limit_has_passed_since_the_last_progress() {
+        let mut timer = LazyTimer::default();
+        for _ in 0..3 {
+            // Polled again and again, as other things wake the task.
+            let _some = tokio::time::timeout(LIMIT / 2, poll_fn(|cx| timer.poll(cx, LIMIT))).await;
+            timer.clear();
+        }
+        let progress = Instant::now();
+        fires(&mut timer).await;
+        assert!(progress.elapsed() >= LIMIT);
+    }
+
+    #[tokio::test]
+    async fn whoever_polled_last_is_woken() {
+        let mut timer = LazyTimer::default();
+        let mut nobody = Context::from_waker(Waker::noop());
+        assert!(timer.poll(&mut nobody, LIMIT).is_pending());
+        fires(&mut timer).await;
+    }
+
+    #[tokio::test]
+    async fn a_nearer_deadline_counts() {
+        let mut timer = LazyTimer::default();
+        let begun = Instant::now();
+        let nearer = poll_fn(|cx| {
+            assert!(timer.poll_until(cx, begun + 2 * PATIENCE).is_pending());
+            timer.poll_until(cx, begun + LIMIT)
+        });
+        tokio::time::timeout(PATIENCE, nearer).await.unwrap();
     }
 }

@@ -24,7 +24,7 @@ fn tools() -> Tools {
 }
 
 fn tools_of(flavour: Flavour) -> Tools {
-    let (plugin_state, tls) = (PluginState::default(), NodeTls::default());
+    let (plugin_state, tls) = (PluginState::default(), LiveTls::default());
     let (resolver, checker) = (Resolver::nowhere(), Checker::nowhere());
     let slow_start = std::time::Duration::ZERO;
     Tools { plugin_state, tls, clock: Clock::System, flavour, resolver, checker, slow_start }

@@ -93,7 +93,7 @@ fn start(
 /// A control plane, a data plane, and their addresses. Dropped in this order.
 pub(crate) struct Gateway {
     pub(crate) data_plane: Process,
-    _control_plane: Process,
+    pub(crate) control_plane: Process,
     pub(crate) admin: SocketAddr,
     pub(crate) proxy: SocketAddr,
     /// Where the same is served over TLS, HTTP/2 included.
@@ -133,7 +133,7 @@ impl Gateway {
         }
         let mut data_plane = start(hybridctl, folder, "data_plane", PROXY_CORE, &settings)?;
         data_plane.wait_for(proxy)?;
-        Ok(Self { data_plane, _control_plane: process, admin, proxy, tls })
+        Ok(Self { data_plane, control_plane: process, admin, proxy, tls })
     }
 
     /// Returns a client of the Admin API.

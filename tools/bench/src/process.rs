@@ -67,6 +67,13 @@ impl Process {
         Ok(())
     }
 
+    /// Waits until the process has ended by itself.
+    pub(crate) fn wait_for_end(&mut self) -> anyhow::Result<()> {
+        let status = self.child.wait()?;
+        anyhow::ensure!(status.success(), "{} failed ({status}):\n{}", self.name, self.printed());
+        Ok(())
+    }
+
     /// Ends the process as a crash of the machine would.
     pub(crate) fn kill(mut self) -> anyhow::Result<()> {
         self.child.kill()?;

@@ -20,7 +20,7 @@ use hybridctl::domain::kinds::route::{self, Flavour};
 use hybridctl::plugins;
 use hybridctl::plugins::state::PluginState;
 use hybridctl::router::{NetView, Protocol, RequestView};
-use hybridctl::runtime::{NodeTls, Runtime, Tools};
+use hybridctl::runtime::{LiveTls, Runtime, Tools};
 use serde_json::{Value, json};
 
 use crate::report::Percentiles;
@@ -153,7 +153,7 @@ fn measure(shape: &Shape, count: usize) -> anyhow::Result<()> {
     let catalog = plugins::catalog_of(shape.flavour, |_| true);
     let hash = ConfigHash([0; 32]);
     let flavour = shape.flavour;
-    let (plugin_state, tls) = (PluginState::default(), NodeTls::default());
+    let (plugin_state, tls) = (PluginState::default(), LiveTls::default());
     let resolver = Resolver::nowhere();
     let tools = Tools {
         plugin_state,

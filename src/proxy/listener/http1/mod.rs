@@ -15,6 +15,7 @@ mod wire;
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -22,12 +23,14 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use http::{Method, StatusCode, Version};
+use http_body::Body as _;
 use tokio::time::timeout;
 
 use self::answer::{Answer, Asked};
 use self::head::{Head, Refusal};
 use self::wire::Remaining;
 use super::connection::ConnectionInfo;
+use super::refusal::Refused;
 use super::request::{ClientBody, ClientRequest, UpgradedClient};
 use super::response::ClientResponse;
 use super::serve::{Core, Working};
@@ -83,7 +86,7 @@ pub(super) async fn serve<H, F>(
                 end => break end,
             },
             Ok(None) => break Next::Close,
-            Err(refusal) => break refuse(&core, &wire, refusal).await,
+            Err(refusal) => break refuse(&core, &wire, refusal, info.connection.peer).await,
         }
     };
     match end {
@@ -153,11 +156,25 @@ where
     }
 }
 
-/// Answers what is not served.
-async fn refuse(core: &Rc<Core>, wire: &Rc<RefCell<Wire>>, refusal: Refusal) -> Next {
+/// Answers what is not served, and tells of it.
+async fn refuse(
+    core: &Rc<Core>,
+    wire: &Rc<RefCell<Wire>>,
+    refusal: Refusal,
+    peer: SocketAddr,
+) -> Next {
     let _working = Working::begin(core.clone());
     let (status, message) = refusal.answer();
+    let gone = refusal == Refusal::Gone;
     let response = ClientResponse::line(status, message);
+    let bytes_sent = if gone { 0 } else { response.body.size_hint().lower() };
+    let input = std::mem::take(&mut wire.borrow_mut().input);
+    // A first line that is not whole is none, but where it is what was refused.
+    let line = head::first_line(&input, !matches!(refusal, Refusal::Late | Refusal::Gone));
+    core.refusals.tell(&Refused { peer, line, status, bytes_sent });
+    if gone {
+        return Next::Close;
+    }
     let asked = Asked { head_only: false, http11: true, trailers: false, keep_alive: false };
     let mut answer = Answer::new(core, response, &asked);
     let sent = poll_fn(|cx| answer.poll(cx, wire)).await;

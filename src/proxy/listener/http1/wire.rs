@@ -90,7 +90,8 @@ impl Wire {
             }
             let idle = self.input.is_empty();
             match self.poll_receive(cx) {
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Ok(None)),
+                Poll::Ready(Ok(0) | Err(_)) if idle => return Poll::Ready(Ok(None)),
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Refusal::Gone)),
                 // How long the connection was idle does not shorten the time for a head.
                 Poll::Ready(Ok(_)) if idle => self.timer.clear(),
                 Poll::Ready(Ok(_)) => {}

@@ -21,31 +21,32 @@ use schedule::Schedule;
 
 const WAKER: Token = Token(usize::MAX);
 /// How long after the end answers are still waited for.
-const DRAIN: Duration = Duration::from_secs(1);
+const DRAIN: Duration = Duration::from_secs(5);
 
 /// Load one URL over keep-alive connections and print what came back
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// URL to load: http://ADDRESS:PORT/PATH
-    url: String,
+    pub(crate) url: String,
     /// Number of connections
     #[arg(long, default_value_t = 64)]
-    connections: usize,
+    pub(crate) connections: usize,
     /// Duration in seconds
     #[arg(long, default_value_t = 5.0)]
-    seconds: f64,
+    pub(crate) seconds: f64,
     /// Requests per second at scheduled instants, instead of one after the other
     #[arg(long)]
-    rate: Option<f64>,
+    pub(crate) rate: Option<f64>,
     /// Request header, as "Name: value"; may be given more than once
     #[arg(long = "header")]
-    headers: Vec<String>,
+    pub(crate) headers: Vec<String>,
 }
 
 /// Loads the URL and prints one `name value` line per figure.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let outcome = Load::new(args)?.run()?;
-    let percentiles = Percentiles::of(outcome.latencies_ns);
+    let outcome = run_to_the_end(args)?;
+    let latencies = outcome.samples.iter().map(|sample| sample.latency_ns);
+    let percentiles = Percentiles::of(latencies.collect());
     println!("requests {}", outcome.requests);
     println!("errors {}", outcome.errors);
     println!("non_2xx {}", outcome.non_2xx);
@@ -57,17 +58,31 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Loads the URL on this thread and returns every answer.
+pub(crate) fn run_to_the_end(args: &Args) -> anyhow::Result<Outcome> {
+    Load::new(args)?.run()
+}
+
+/// One answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample {
+    /// When the request was sent, or at a fixed rate, when it was due.
+    pub(crate) since: Instant,
+    /// How long after that the answer was complete, in nanoseconds.
+    pub(crate) latency_ns: u64,
+}
+
 /// What a load has seen.
 #[derive(Default)]
-struct Outcome {
+pub(crate) struct Outcome {
     /// Requests that were answered, whatever the status.
-    requests: u64,
+    pub(crate) requests: u64,
     /// Requests that were not answered.
-    errors: u64,
-    non_2xx: u64,
+    pub(crate) errors: u64,
+    pub(crate) non_2xx: u64,
     /// Connections that the server ended between two requests, as servers may.
     reconnects: u64,
-    latencies_ns: Vec<u64>,
+    pub(crate) samples: Vec<Sample>,
     elapsed: Duration,
 }
 
@@ -230,7 +245,8 @@ impl Load {
         self.outcome.requests += 1;
         self.outcome.non_2xx += u64::from(!(200..300).contains(&response.status));
         let latency = now.saturating_duration_since(since);
-        self.outcome.latencies_ns.push(latency.as_nanos().try_into().unwrap_or(u64::MAX));
+        let latency_ns = latency.as_nanos().try_into().unwrap_or(u64::MAX);
+        self.outcome.samples.push(Sample { since, latency_ns });
         if response.closes {
             self.outcome.reconnects += 1;
             self.lanes[place] = Lane::open(self.address, place, &self.poll)?;

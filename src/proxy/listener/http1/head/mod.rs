@@ -36,6 +36,8 @@ pub(super) enum Refusal {
     Bad,
     /// Its head did not come in time.
     Late,
+    /// Its client went away in the middle of it.
+    Gone,
     /// The request line is too long.
     LineTooLong,
     /// The head is too long, or has too many headers.
@@ -54,7 +56,7 @@ impl Refusal {
     /// Returns the status and the text of the answer.
     pub(super) fn answer(self) -> (StatusCode, &'static str) {
         match self {
-            Self::Bad => (StatusCode::BAD_REQUEST, "Bad request"),
+            Self::Bad | Self::Gone => (StatusCode::BAD_REQUEST, "Bad request"),
             Self::Late => (StatusCode::REQUEST_TIMEOUT, "Request timeout"),
             Self::LineTooLong => (StatusCode::URI_TOO_LONG, "URI too long"),
             Self::HeadTooLong => {
@@ -77,20 +79,43 @@ pub(super) fn may_end(input: &[u8], from: usize) -> bool {
     })
 }
 
-/// Takes one head from the front of `input`; `None` asks for more bytes.
+/// Returns the first line of what was read; one without an end only if `unended` allows it.
+pub(super) fn first_line(input: &[u8], unended: bool) -> &[u8] {
+    let input = input.trim_ascii_start();
+    match memchr::memchr(b'\n', input) {
+        Some(end) => input.get(..end).unwrap_or_default().trim_ascii_end(),
+        None if unended => input,
+        None => b"",
+    }
+}
+
+/// Takes one head from the front of `input`; `None` asks for more bytes. What is refused stays there.
 pub(super) fn take(input: &mut BytesMut, length_max: usize) -> Result<Option<Head>, Refusal> {
     let bytes = std::mem::take(input).freeze();
+    match parse(&bytes, length_max) {
+        Ok(Some((head, length))) => {
+            if let Some(rest) = bytes.get(length..).filter(|rest| !rest.is_empty()) {
+                *input = BytesMut::from(rest);
+            }
+            Ok(Some(head))
+        }
+        not_taken => {
+            *input = bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&*shared));
+            not_taken.map(|_| None)
+        }
+    }
+}
+
+/// Returns the head that bytes begin with, and its length.
+fn parse(bytes: &Bytes, length_max: usize) -> Result<Option<(Head, usize)>, Refusal> {
     let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
     let mut parsed = httparse::Request::new(&mut []);
     let config = httparse::ParserConfig::default();
-    let length = match config.parse_request_with_uninit_headers(&mut parsed, &bytes, &mut slots) {
+    let length = match config.parse_request_with_uninit_headers(&mut parsed, bytes, &mut slots) {
         Ok(httparse::Status::Complete(length)) => length,
-        Ok(httparse::Status::Partial) => {
-            *input = bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&*shared));
-            return Ok(None);
-        }
+        Ok(httparse::Status::Partial) => return Ok(None),
         Err(httparse::Error::TooManyHeaders) => return Err(Refusal::HeadTooLong),
-        Err(httparse::Error::Version) if names_a_version(&bytes) => return Err(Refusal::Version),
+        Err(httparse::Error::Version) if names_a_version(bytes) => return Err(Refusal::Version),
         Err(_) => return Err(Refusal::Bad),
     };
     if length > length_max {
@@ -99,11 +124,7 @@ pub(super) fn take(input: &mut BytesMut, length_max: usize) -> Result<Option<Hea
     if has_bare_line_feed(bytes.get(..length).unwrap_or_default()) {
         return Err(Refusal::Bad);
     }
-    let head = build(&bytes, &parsed)?;
-    if let Some(rest) = bytes.get(length..).filter(|rest| !rest.is_empty()) {
-        *input = BytesMut::from(rest);
-    }
-    Ok(Some(head))
+    Ok(Some((build(bytes, &parsed)?, length)))
 }
 
 /// Returns whether a request line ends in a version, though not in one that is spoken here.
