@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, TimeDelta, Utc};
 use http::header::HOST;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 use hybridctl::domain::catalog::Catalog;
 use hybridctl::domain::config::Config;
@@ -28,7 +28,10 @@ use hybridctl::headers::RequestHead;
 use hybridctl::pki::ocsp::{self, Statement, Status, body_of};
 use hybridctl::plugins;
 use hybridctl::promotion::view::Offer;
-use hybridctl::proxy::listener::{WholeRequest, read_whole};
+use hybridctl::proxy::listener::{
+    ClientRequest, ClientResponse, ConnectionInfo, Dialogue, ProxyBody, ServeLimits, WholeRequest,
+    read_whole,
+};
 use hybridctl::settings::{Settings, Sources};
 use hybridctl::snapshot::assembly::Assembly;
 use hybridctl::snapshot::gzip::{Packer, unpack};
@@ -61,6 +64,7 @@ pub const TARGETS: &[Target] = &[
     ("entities", entities),
     ("gzip", gzip),
     ("http1_requests", http1_requests),
+    ("http2_connection", http2_connection),
     ("kong_conf", kong_conf),
     ("kong_frames", kong_frames),
     ("kong_message", kong_message),
@@ -109,6 +113,53 @@ pub fn gzip(input: &[u8]) {
     let _ = read(input, UNPACKED_BYTES_MAX);
     let _ = pack::decode(&CATALOG, ConfigHash([0; 32]), input);
     let _ = with_fresh(|fresh| file::decode(&CATALOG, input, fresh));
+}
+
+/// What clients send on a connection of HTTP/2 behind its preface, at once and cut in two. What is
+/// said is frames, and of a stream nothing is said behind its end.
+pub fn http2_connection(input: &[u8]) {
+    let (one, two) = input.split_at(input.len() / 2);
+    for pieces in [&[input][..], &[one, two]] {
+        let mut dialogue = Dialogue::new(ServeLimits::default(), echo).expect("a runtime is made");
+        let mut said = dialogue.say(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+        for piece in pieces {
+            said.extend(dialogue.say(piece));
+        }
+        are_frames(&said);
+    }
+}
+
+/// Answers with what was asked, once that has come whole.
+async fn echo(request: ClientRequest, _: Rc<ConnectionInfo>) -> ClientResponse {
+    let body = request.body.collect().await;
+    let status = if body.is_ok() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
+    let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+    let mut response = ClientResponse::new(status, ProxyBody::from(body));
+    response.headers = request.head.headers;
+    response
+}
+
+fn are_frames(mut said: &[u8]) {
+    const END_STREAM: u8 = 1;
+    let mut ended = Vec::new();
+    while !said.is_empty() {
+        let (head, rest) = said.split_first_chunk::<9>().expect("a frame has a head");
+        let [a, b, c, kind, flags, stream @ ..] = *head;
+        let length = u32::from_be_bytes([0, a, b, c]) as usize;
+        assert!(length <= 16 << 10, "a frame of {length} bytes");
+        let stream = u32::from_be_bytes(stream);
+        assert!(stream % 2 == 1 || stream == 0, "a frame of stream {stream}");
+        let is_of_answer = matches!(kind, 0 | 1 | 9);
+        assert!(!is_of_answer || !ended.contains(&stream), "more of stream {stream}");
+        if matches!(kind, 0 | 1) && flags & END_STREAM != 0 || kind == 3 {
+            ended.push(stream);
+        }
+        // A head in several frames ends with the last of them.
+        if kind == 1 && flags & 4 == 0 {
+            ended.pop();
+        }
+        said = rest.get(length..).expect("a frame is whole");
+    }
 }
 
 /// What clients send on a connection of HTTP/1. Whatever is accepted here, hyper reads in the same

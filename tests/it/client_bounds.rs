@@ -96,6 +96,7 @@ const END_HEADERS: u8 = 4;
 
 const FLOW_CONTROL_ERROR: u32 = 3;
 const REFUSED_STREAM: u32 = 7;
+const CANCEL: u32 = 8;
 const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// `GET http://h/wait` in HPACK.
@@ -350,4 +351,42 @@ async fn whoever_does_not_read_is_left() {
     server.until_entered(2).await;
     let left = poll(async || (server.server.counts().active == 0).then_some(())).await;
     assert!(left.is_some(), "{:?}", server.server.counts());
+}
+
+#[tokio::test]
+async fn silent_clients_of_http2_are_left_or_asked_whether_they_are_there() {
+    let limits =
+        ServeLimits { header_timeout: Duration::from_millis(100), ..ServeLimits::default() };
+    let server = Server::start(limits);
+    let mut idle = Raw::connect(server.address()).await;
+    let end = idle.until(|frame| frame.kind == GOAWAY).await.unwrap();
+    assert_eq!(end.code(), 0);
+    assert!(idle.until(|_| false).await.is_none(), "an idle connection is closed");
+
+    let mut waiting = Raw::connect(server.address()).await;
+    waiting.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, GET_WAIT)).await.unwrap();
+    // Whoever answers stays, and whoever does not is gone.
+    for _ in 0..3 {
+        let ping = waiting.until(|frame| frame.kind == PING).await.unwrap();
+        waiting.send(&frame(PING, 1, 0, &ping.payload)).await.unwrap();
+    }
+    assert!(waiting.until(|frame| frame.kind == PING).await.is_some());
+    assert!(waiting.until(|_| false).await.is_none(), "a client that is gone is left");
+}
+
+#[tokio::test]
+async fn answers_that_a_window_holds_up_are_given_up() {
+    let limits = ServeLimits { send_timeout: Duration::from_millis(100), ..ServeLimits::default() };
+    let server = Server::start(limits);
+    let mut client = Raw::connect(server.address()).await;
+    let request = frame(HEADERS, END_HEADERS | END_STREAM, 1, b"\x82\x86\x41\x01h\x04\x06/large");
+    client.send(&request).await.unwrap();
+    let end = client.until(|frame| frame.kind == RST_STREAM).await.unwrap();
+    assert_eq!((end.stream, end.code()), (1, CANCEL));
+    // The connection is as good as before.
+    client
+        .send(&frame(HEADERS, END_HEADERS | END_STREAM, 3, b"\x82\x86\x41\x01h\x84"))
+        .await
+        .unwrap();
+    assert_eq!(client.until(|frame| frame.kind == HEADERS).await.unwrap().stream, 3);
 }

@@ -34,6 +34,7 @@ mod harness;
 mod health;
 mod history;
 mod http;
+mod http2;
 mod kept_health;
 mod kong28;
 mod kong_dialect;

@@ -3,7 +3,7 @@
 //! Invariants:
 //! - a connection lives and dies on the core that accepted it, so handlers need not be `Send`;
 //! - cores share nothing but the counters, which each core alone writes;
-//! - a request that two readers could read differently never reaches a handler ([`http1`]).
+//! - a request that two readers could read differently never reaches a handler ([`http1`], [`http2`]).
 
 mod bind;
 mod body;
@@ -30,6 +30,7 @@ pub use connection::ConnectionInfo;
 pub use counters::ConnectionCounts;
 pub(in crate::proxy) use counters::Counter;
 pub use http1::{WholeRequest, read_whole};
+pub use http2::Dialogue;
 pub use refusal::{Refusals, Refused};
 pub use request::{ClientBody, ClientRequest};
 pub(in crate::proxy) use request::{ClientBodyError, UpgradedClient};

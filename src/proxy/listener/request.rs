@@ -4,21 +4,19 @@ use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
 use super::http1::{Http1Body, Wire};
+use super::http2::Http2Body;
 use super::stream::ClientStream;
 use crate::headers::RequestHead;
 use crate::proxy::ahead::ReadAhead;
 use crate::proxy::upstream::BoxError;
-use crate::proxy::upstream::timer::LazyTimer;
 
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
@@ -52,13 +50,8 @@ impl ClientRequest {
         Self { head, body, wire: Some(wire) }
     }
 
-    pub(super) fn http2(head: RequestHead, body: Incoming, body_timeout: Duration) -> Self {
-        // The client of a call may have nothing to say for hours.
-        let mime = head.headers.get(header::CONTENT_TYPE);
-        let is_call = mime.is_some_and(|mime| mime.as_bytes().starts_with(b"application/grpc"));
-        let limit = (!is_call).then_some(body_timeout);
-        let body = Http2Body { incoming: body, limit, timer: LazyTimer::default() };
-        Self { head, body: ClientBody::Http2(body), wire: None }
+    pub(super) fn http2(head: RequestHead, body: ClientBody) -> Self {
+        Self { head, body, wire: None }
     }
 
     /// Returns the connection to come: it is handed over once an answer with status 101 has been
@@ -80,25 +73,6 @@ pub enum ClientBody {
     Http2(Http2Body),
 }
 
-/// A body of HTTP/2, whose client may not be silent for longer than its limit.
-pub struct Http2Body {
-    incoming: Incoming,
-    limit: Option<Duration>,
-    timer: LazyTimer,
-}
-
-impl Http2Body {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) {
-            self.timer.clear();
-            return Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)));
-        }
-        let Some(limit) = self.limit else { return Poll::Pending };
-        ready!(self.timer.poll(cx, limit));
-        Poll::Ready(Some(Err(ClientBodyError::Silent(limit).into())))
-    }
-}
-
 impl Body for ClientBody {
     type Data = Bytes;
     type Error = BoxError;
@@ -110,7 +84,7 @@ impl Body for ClientBody {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Http1(body) => body.poll_frame(cx).map_err(BoxError::from),
-            Self::Http2(body) => body.poll_frame(cx),
+            Self::Http2(body) => body.poll_frame(cx).map_err(BoxError::from),
         }
     }
 
@@ -118,7 +92,7 @@ impl Body for ClientBody {
         match self {
             Self::Empty => true,
             Self::Http1(body) => body.is_end(),
-            Self::Http2(body) => body.incoming.is_end_stream(),
+            Self::Http2(body) => body.is_end(),
         }
     }
 
@@ -126,7 +100,7 @@ impl Body for ClientBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Http1(body) => body.length().map_or_else(SizeHint::default, SizeHint::with_exact),
-            Self::Http2(body) => body.incoming.size_hint(),
+            Self::Http2(body) => body.length().map_or_else(SizeHint::default, SizeHint::with_exact),
         }
     }
 }

@@ -329,3 +329,24 @@ async fn a_head_that_comes_too_late_is_told_of_with_its_first_line_if_that_is_wh
         assert_eq!(refused, (line.to_owned(), 408, stream.local_addr().unwrap()));
     }
 }
+
+#[tokio::test]
+async fn a_refused_request_of_http2_is_told_of_as_one_of_http1_would_be() {
+    let (sender, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let refusals = Refusals::new(move |refused| {
+        let line = String::from_utf8_lossy(refused.line).into_owned();
+        sender.send((line, refused.status.as_u16(), refused.bytes_sent)).unwrap();
+    });
+    let listeners = vec![(spec(true, None), Vec::new())];
+    let limits = ServeLimits::default();
+    let server = ProxyServer::start_on(1, listeners, limits, refusals, |_| describe).unwrap();
+    let stream = TcpStream::connect(server.addresses()[0]).await.unwrap();
+    let io = TokioIo::new(stream);
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::trace("http://h/a?b").body(String::new()).unwrap();
+    assert_eq!(sender.send_request(request).await.unwrap().status(), 405);
+    let refused = tokio::time::timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
+    assert_eq!(refused, ("TRACE /a?b HTTP/2.0".to_owned(), 405, 19));
+}

@@ -13,7 +13,7 @@ pub(in crate::proxy::listener) struct Date {
 
 impl Date {
     /// Returns the time as headers have it (RFC 9110, section 5.6.7).
-    pub(super) fn text(&mut self) -> &[u8] {
+    pub(in crate::proxy::listener) fn text(&mut self) -> &[u8] {
         let second = Clock::System.now_ms().div_euclid(1000);
         if second != self.second || self.text.is_empty() {
             let time = DateTime::from_timestamp(second, 0).unwrap_or_default();

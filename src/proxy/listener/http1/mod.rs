@@ -27,7 +27,7 @@ use http_body::Body as _;
 use tokio::time::timeout;
 
 use self::answer::{Answer, Asked};
-use self::head::{Head, Refusal};
+use self::head::Head;
 use self::wire::Remaining;
 use super::connection::ConnectionInfo;
 use super::refusal::Refused;
@@ -38,7 +38,7 @@ use super::stream::ClientStream;
 
 pub use self::body::Http1Body;
 pub(super) use self::date::Date;
-pub(super) use self::head::{is_host, is_method};
+pub(super) use self::head::{Refusal, content_length, is_host, is_method};
 pub use self::reading::{WholeRequest, read_whole};
 pub(super) use self::wire::Wire;
 
@@ -164,14 +164,13 @@ async fn refuse(
     peer: SocketAddr,
 ) -> Next {
     let _working = Working::begin(core.clone());
-    let (status, message) = refusal.answer();
     let gone = refusal == Refusal::Gone;
-    let response = ClientResponse::line(status, message);
+    let response = refusal.response();
     let bytes_sent = if gone { 0 } else { response.body.size_hint().lower() };
     let input = std::mem::take(&mut wire.borrow_mut().input);
     // A first line that is not whole is none, but where it is what was refused.
     let line = head::first_line(&input, !matches!(refusal, Refusal::Late | Refusal::Gone));
-    core.refusals.tell(&Refused { peer, line, status, bytes_sent });
+    core.refusals.tell(&Refused { peer, line, status: response.status, bytes_sent });
     if gone {
         return Next::Close;
     }

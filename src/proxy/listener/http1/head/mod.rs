@@ -2,14 +2,16 @@
 //! request. What two readers could read differently is refused (RFC 9112, sections 3, 5, 6 and 11).
 
 mod host;
+mod refusal;
 
 use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
 use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
+use http::{HeaderName, HeaderValue, Method, Uri, Version, header};
 
 pub(in crate::proxy::listener) use self::host::is_host;
+pub(in crate::proxy::listener) use self::refusal::Refusal;
 use super::wire::Remaining;
 use crate::headers::{Headers, RequestHead};
 use crate::proxy::chunk::ChunkDecoder;
@@ -27,47 +29,6 @@ pub(super) struct Head {
     pub(super) expects_continue: bool,
     /// Whether trailers may be sent to it.
     pub(super) takes_trailers: bool,
-}
-
-/// Why a request is not served; its connection closes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// It is malformed or ambiguous.
-    Bad,
-    /// Its head did not come in time.
-    Late,
-    /// Its client went away in the middle of it.
-    Gone,
-    /// The request line is too long.
-    LineTooLong,
-    /// The head is too long, or has too many headers.
-    HeadTooLong,
-    /// CONNECT and TRACE are nothing for a gateway.
-    Method,
-    /// It expects what we do not know.
-    Expectation,
-    /// Its transfer coding is unknown.
-    Coding,
-    /// Its version is none of HTTP/1.
-    Version,
-}
-
-impl Refusal {
-    /// Returns the status and the text of the answer.
-    pub(super) fn answer(self) -> (StatusCode, &'static str) {
-        match self {
-            Self::Bad | Self::Gone => (StatusCode::BAD_REQUEST, "Bad request"),
-            Self::Late => (StatusCode::REQUEST_TIMEOUT, "Request timeout"),
-            Self::LineTooLong => (StatusCode::URI_TOO_LONG, "URI too long"),
-            Self::HeadTooLong => {
-                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Request header or cookie too large")
-            }
-            Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"),
-            Self::Expectation => (StatusCode::EXPECTATION_FAILED, "Expectation failed"),
-            Self::Coding => (StatusCode::NOT_IMPLEMENTED, "Unknown transfer coding"),
-            Self::Version => (StatusCode::HTTP_VERSION_NOT_SUPPORTED, "HTTP version not supported"),
-        }
-    }
 }
 
 /// Returns whether the end of a head may lie behind `from`, where the last search ended.
@@ -179,7 +140,7 @@ impl<'b> Steering<'b> {
                 self.keep_alive |= names(value, "keep-alive");
             }
             14 if is("content-length") => {
-                let length = length(value).ok_or(Refusal::Bad)?;
+                let length = content_length(value).ok_or(Refusal::Bad)?;
                 if self.content_length.replace(length).is_some() {
                     return Err(Refusal::Bad);
                 }
@@ -282,7 +243,7 @@ pub(in crate::proxy::listener) fn is_method(method: &[u8]) -> bool {
 }
 
 /// Reads a content-length: digits, and nothing else.
-fn length(value: &[u8]) -> Option<u64> {
+pub(in crate::proxy::listener) fn content_length(value: &[u8]) -> Option<u64> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return None;
     }
