@@ -119,10 +119,15 @@ impl Address {
         self.begun.store(now.0.max(1), Ordering::Relaxed);
     }
 
+    /// Returns the moment from which its slow start counts; none without one.
+    pub(super) fn begun(&self) -> Option<Moment> {
+        let begun = self.begun.load(Ordering::Relaxed);
+        (begun > 0).then_some(Moment(begun))
+    }
+
     /// Returns for how many nanoseconds its slow start has counted; none without one.
     pub(super) fn begun_ns(&self, now: Moment) -> Option<u64> {
-        let begun = self.begun.load(Ordering::Relaxed);
-        (begun > 0).then(|| now.0.saturating_sub(begun))
+        self.begun().map(|begun| now.0.saturating_sub(begun.0))
     }
 
     /// Returns the average latency at a moment, in milliseconds: it fades while nobody asks.
@@ -133,6 +138,19 @@ impl Address {
     /// Notes how long an answer took.
     pub fn note_latency(&self, took: Duration, now: Moment) {
         self.latency.note(took.as_secs_f64() * 1_000.0, now);
+    }
+
+    /// Returns the average latency, in milliseconds, and the moment that it is of.
+    pub(super) fn latency(&self) -> (f64, Moment) {
+        let Latency { average_ms, noted } = &self.latency;
+        let average_ms = f64::from_bits(average_ms.load(Ordering::Relaxed));
+        (average_ms, Moment(noted.load(Ordering::Relaxed)))
+    }
+
+    /// Takes over an average latency, in milliseconds, of a moment.
+    pub(super) fn set_latency(&self, average_ms: f64, noted: Moment) {
+        self.latency.average_ms.store(average_ms.to_bits(), Ordering::Relaxed);
+        self.latency.noted.store(noted.0, Ordering::Relaxed);
     }
 }
 
@@ -146,7 +164,12 @@ impl Drop for Lease {
     }
 }
 
-/// A moment, in nanoseconds since the first one that was asked for. Picking compares many.
+/// How long before the first moment that was asked for there are moments: what the process before
+/// this one knew is of such.
+const PAST: Duration = Duration::from_secs(3_600);
+
+/// A moment, in nanoseconds since [`PAST`] before the first one that was asked for. Picking compares
+/// many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(u64);
 
@@ -159,7 +182,7 @@ impl Moment {
     /// Returns a moment that is known as an instant.
     pub fn of(instant: Instant) -> Self {
         static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
-        let since = instant.saturating_duration_since(*FIRST);
+        let since = instant.saturating_duration_since(*FIRST) + PAST;
         // A process does not run for the 500 years that fit.
         Self(since.as_secs().wrapping_mul(1_000_000_000) + u64::from(since.subsec_nanos()))
     }
@@ -167,6 +190,16 @@ impl Moment {
     /// Returns a later moment.
     pub fn after(self, pause: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
+    /// Returns an earlier moment, or the first that there is.
+    pub(super) fn before(self, pause: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
+    /// Returns how long ago an earlier moment was.
+    pub(super) fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }
 

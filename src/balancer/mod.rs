@@ -205,6 +205,7 @@ impl Balancer {
             let generation = known.generation(self.algorithm, Some(&self.generation.load()));
             self.generation.store(Arc::new(generation));
             self.monitor.changed();
+            self.monitor.tell_of_addresses(self.id);
         }
         if known.is_resolved() && self.is_pending() {
             self.is_resolved.send_replace(true);

@@ -41,6 +41,7 @@ enum Message {
     Follow(Weak<Balancer>, Option<Arc<ClientConfig>>),
     Changed(HealthChange),
     Upstream(String, bool),
+    Addresses(Uuid),
 }
 
 /// What [`Checker`]s tell.
@@ -48,7 +49,7 @@ pub struct CheckerTask {
     inbox: mpsc::UnboundedReceiver<Message>,
     clock: Clock,
     keeper: Option<Keeper>,
-    /// Those that are probed, or were; with a keeper all that are checked.
+    /// Those that are probed, or were; with a keeper all.
     upstreams: HashMap<Uuid, Followed>,
     rounds: JoinSet<()>,
 }
@@ -67,8 +68,8 @@ struct Running {
     task: AbortHandle,
 }
 
-/// Makes a checker and the task that it tells. With a file, addresses that were down are taken from
-/// there, and where it says so those that are down when the task is stopped are kept there.
+/// Makes a checker and the task that it tells. With a file, what was known of addresses is taken from
+/// there, and where it says so what is known when the task is stopped is kept there.
 pub fn checker(clock: Clock, kept: Option<HealthFile>) -> (Checker, CheckerTask) {
     let (messages, inbox) = mpsc::unbounded_channel();
     let (upstreams, rounds) = (HashMap::new(), JoinSet::new());
@@ -96,6 +97,11 @@ impl Checker {
     /// Tells that the named upstream has enough available again, or no longer.
     pub(super) fn tell_of_upstream(&self, name: String, admits: bool) {
         self.send(Message::Upstream(name, admits));
+    }
+
+    /// Tells that an upstream has other addresses now.
+    pub(super) fn tell_of_addresses(&self, upstream: Uuid) {
+        self.send(Message::Addresses(upstream));
     }
 
     fn send(&self, message: Message) {
@@ -137,6 +143,12 @@ impl CheckerTask {
         match message {
             Message::Follow(balancer, tls) => self.follow(balancer, tls),
             Message::Changed(change) => log(&change),
+            Message::Addresses(upstream) => {
+                let newest = self.upstreams.get(&upstream).and_then(Followed::newest);
+                if let (Some(keeper), Some(balancer)) = (&mut self.keeper, newest) {
+                    keeper.tell(&balancer);
+                }
+            }
             Message::Upstream(upstream, true) => {
                 tracing::warn!(upstream, "enough of the upstream is available again");
             }
@@ -161,7 +173,7 @@ impl CheckerTask {
             keeper.tell(&balancer);
         }
         let id = balancer.id;
-        let is_kept = self.keeper.is_some() && balancer.checks.is_on;
+        let is_kept = self.keeper.is_some();
         let is_followed = balancer.checks.probe.is_some() || self.upstreams.contains_key(&id);
         if is_kept || is_followed {
             self.upstreams.entry(id).or_default().balancers.push((followed, tls));
@@ -173,10 +185,8 @@ impl CheckerTask {
     fn sweep(&mut self) {
         let ids: Vec<_> = self.upstreams.keys().copied().collect();
         ids.into_iter().for_each(|id| self.settle(id));
-        // Names are resolved after their balancer was there.
         if let Some(keeper) = &mut self.keeper {
-            let newest = self.upstreams.values().filter_map(Followed::newest);
-            newest.for_each(|balancer| keeper.tell(&balancer));
+            keeper.forget();
         }
     }
 

@@ -6,8 +6,10 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use uuid::Uuid;
+
 use super::checker::Checker;
-use super::state::{Outcome, Sign, Turn};
+use super::state::{Counts, Outcome, Sign, Turn};
 use crate::balancer::Balancer;
 use crate::balancer::address::{Address, Member, Moment};
 use crate::balancer::target::Endpoint;
@@ -97,6 +99,13 @@ impl Monitor {
     pub(in crate::balancer) fn changed(&self) {
         self.version.fetch_add(1, Ordering::Release);
     }
+
+    /// Tells that an upstream has other addresses now.
+    pub(in crate::balancer) fn tell_of_addresses(&self, upstream: Uuid) {
+        if let Some(checker) = self.told.get() {
+            checker.tell_of_addresses(upstream);
+        }
+    }
 }
 
 impl Balancer {
@@ -150,6 +159,13 @@ impl Balancer {
     pub(super) fn set(&self, address: &Address, available: bool, why: Why) {
         if let Some(turn) = address.health.set_available(available) {
             self.turned(address, turn, why);
+        }
+    }
+
+    /// Takes over what was counted of an address before the start.
+    pub(super) fn take_over(&self, address: &Address, kept: Counts) {
+        if let Some(turn) = address.health.take_over(kept) {
+            self.turned(address, turn, Why::Kept);
         }
     }
 

@@ -85,7 +85,7 @@ pub struct Turn {
 
 /// The counts of an address: four of eight bits, by [`Sign`], and whether it is down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Counts(u64);
+pub(super) struct Counts(u64);
 
 const DOWN: u64 = 1 << 32;
 const COUNT_MAX: u64 = 0xff;
@@ -93,12 +93,26 @@ const FAILURES: u64 = 0xffff_ff00;
 
 impl Counts {
     /// Returns the counts of an address that is up or down, and of which nothing else is known.
-    fn of(is_up: bool) -> Self {
+    pub(super) const fn of(is_up: bool) -> Self {
         Self(if is_up { 0 } else { DOWN })
     }
 
-    fn is_up(self) -> bool {
+    pub(super) fn is_up(self) -> bool {
         self.0 & DOWN == 0
+    }
+
+    /// Reads five words as they are displayed; none if no address ever has such counts.
+    pub(super) fn read<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Self> {
+        let is_up = match words.next()? {
+            "up" => true,
+            "down" => false,
+            _ => return None,
+        };
+        let mut count = || words.next()?.parse::<u8>().ok();
+        let counts = [count()?, count()?, count()?, count()?];
+        let counts = Self(Self::of(is_up).0 | u64::from(u32::from_le_bytes(counts)));
+        let speaks_for_it = if is_up { counts.count(Sign::Success) } else { counts.0 & FAILURES };
+        (speaks_for_it == 0).then_some(counts)
     }
 
     fn count(self, sign: Sign) -> u64 {
@@ -130,6 +144,15 @@ impl Counts {
             return Self::of(is_success);
         }
         Self(self.0 & !(COUNT_MAX << shift(sign)) | count << shift(sign))
+    }
+}
+
+/// `up` or `down`, and how many successes, failures of TCP and of HTTP, and timeouts.
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [successes, tcp, http, timeouts, ..] = self.0.to_le_bytes();
+        let state = if self.is_up() { "up" } else { "down" };
+        write!(f, "{state} {successes} {tcp} {http} {timeouts}")
     }
 }
 
@@ -189,6 +212,22 @@ impl AddressHealth {
         turn(Counts(self.counts.swap(new.0, Ordering::AcqRel)), new)
     }
 
+    /// Returns what is counted of it.
+    pub(super) fn counts(&self) -> Counts {
+        Counts(self.counts.load(Ordering::Relaxed))
+    }
+
+    /// Takes over what was counted before it was known here. What was seen here counts more, but
+    /// brings nobody back who was down. Returns whether it turned over.
+    pub(super) fn take_over(&self, kept: Counts) -> Option<Turn> {
+        let new = |seen| {
+            let is_new = seen == Counts::of(true).0;
+            (is_new || Counts(seen).is_up() && !kept.is_up()).then_some(kept.0)
+        };
+        let old = self.counts.fetch_update(Ordering::AcqRel, Ordering::Relaxed, new);
+        turn(Counts(old.ok()?), kept)
+    }
+
     /// Counts one more sign, of which `limit` turn it over. Returns whether that one did: of signs
     /// that come at the same moment exactly one is told so.
     pub(super) fn note(&self, sign: Sign, limit: u8) -> Option<Turn> {
@@ -227,6 +266,38 @@ mod tests {
     use super::*;
 
     const FAILURE_SIGNS: [Sign; 3] = [Sign::TcpFailure, Sign::HttpFailure, Sign::Timeout];
+
+    #[test]
+    fn what_was_counted_before_gives_way_to_what_is_seen_except_that_it_was_down() {
+        let read = |text: &str| Counts::read(&mut text.split(' ')).unwrap();
+        for (seen, kept, wanted, turns) in [
+            ("up 0 0 0 0", "up 0 2 1 0", "up 0 2 1 0", false),
+            ("up 0 1 0 0", "up 0 0 3 0", "up 0 1 0 0", false),
+            ("up 0 1 0 0", "down 2 0 0 0", "down 2 0 0 0", true),
+            ("down 1 0 0 0", "down 0 0 0 0", "down 1 0 0 0", false),
+            ("down 1 0 0 0", "up 0 0 0 0", "down 1 0 0 0", false),
+        ] {
+            let health = AddressHealth::new();
+            health.counts.store(read(seen).0, Ordering::Relaxed);
+            assert_eq!(health.take_over(read(kept)).is_some(), turns, "{seen}, {kept}");
+            assert_eq!(health.counts().to_string(), wanted, "{seen}, {kept}");
+        }
+    }
+
+    #[test]
+    fn counts_that_no_address_has_are_not_read() {
+        for text in [
+            "up",
+            "up 0 0 0",
+            "up 0 0 0 256",
+            "up 0 -1 0 0",
+            "up 1 0 0 0",
+            "down 0 0 1 0",
+            "off 0 0 0 0",
+        ] {
+            assert_eq!(Counts::read(&mut text.split(' ')), None, "{text}");
+        }
+    }
 
     #[test]
     fn limits_turn_an_address_over_through_four_states() {
@@ -340,6 +411,8 @@ mod tests {
                     (true, ..) => State::MostlyUnhealthy,
                 };
                 prop_assert_eq!(health.state(), wanted);
+                let text = health.counts().to_string();
+                prop_assert_eq!(Counts::read(&mut text.split(' ')), Some(health.counts()));
             }
         }
 

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use super::checker::{CheckerTask, checker};
 use super::*;
 use crate::balancer::address::Moment;
+use crate::balancer::dns::Record;
 use crate::balancer::target::Endpoint;
 use crate::balancer::tests::{target, upstream};
 use crate::balancer::{Ask, Balancer, Tried};
@@ -283,4 +284,34 @@ async fn what_was_down_at_a_stop_is_down_after_a_start() {
     .await;
     assert_eq!(lines(), 1);
     std::fs::remove_file(&path).unwrap();
+}
+
+#[tokio::test]
+async fn what_was_down_is_down_as_soon_as_its_name_is_resolved() {
+    let path = std::env::temp_dir().join(format!("hybridctl-health-{}", Clock::System.id()));
+    let file = HealthFile::new(path, Clock::System, false);
+    let build = |id: u128, to: &str| {
+        let fields = json!({"id": uuid::Uuid::from_u128(id), "healthchecks": breaker(0.0)});
+        Arc::new(Balancer::build(&upstream(fields), &[target(to, 1)], None))
+    };
+    let both = || [build(1, "a.test:80"), build(2, "10.0.0.2:80")];
+    let publish = |balancer: &Balancer| {
+        balancer.publish("a.test", [Record::of([10, 0, 0, 1].into())].into());
+    };
+    let [named, plain] = both();
+    publish(&named);
+    for balancer in [&named, &plain] {
+        balancer.report(&balancer.addresses()[0].address, broken());
+    }
+    file.write([named, plain].into_iter());
+
+    let (checker, task) = checker(Clock::System, Some(file));
+    let _stop = run(task);
+    let [named, plain] = both();
+    checker.follow(&named, None);
+    checker.follow(&plain, None);
+    // Who was followed after it is told already.
+    until(&plain, State::Unhealthy).await;
+    publish(&named);
+    until(&named, State::Unhealthy).await;
 }
