@@ -4,15 +4,17 @@
 //! - the journal says so before a config is compiled, so that one that ends the process is found
 //!   out at the next start;
 //! - a config that is refused is not tried again by the same program;
-//! - the cache is written after the config is in force, and whatever fails there, it stays so.
+//! - the cache is written after the config is in force, and whatever fails there, it stays so;
+//! - what is acknowledged is in the cache, if it can be.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::keeper::Keeper;
 use super::served::Served;
 use crate::domain::catalog::Catalog;
 use crate::domain::hash::ConfigHash;
@@ -26,17 +28,32 @@ use crate::telemetry::trouble::Trouble;
 use crate::wire::frame::{Pin, Rejected};
 use crate::wire::journal::Journal;
 
+/// How long a config may be served before it is in the cache because requests want the core.
+const KEEP_WITHIN: Duration = Duration::from_millis(500);
+
 /// Puts configs in force; clones share everything.
 #[derive(Clone)]
 pub(super) struct Applier(Arc<Inner>);
 
 struct Inner {
-    catalog: Arc<Catalog>,
-    directory: PathBuf,
     served: Served,
     tools: Tools,
-    record: Mutex<Record>,
+    files: Arc<Files>,
+    keeper: Keeper<Kept>,
     turn: watch::Sender<Turn>,
+}
+
+/// The files in the prefix.
+struct Files {
+    catalog: Arc<Catalog>,
+    directory: PathBuf,
+    record: Mutex<Record>,
+}
+
+/// A config for the cache.
+struct Kept {
+    snapshot: Arc<Snapshot>,
+    from: Origin,
 }
 
 /// Whose the files in the prefix are: two processes that note trials in one journal would take each
@@ -52,6 +69,7 @@ enum Turn {
 }
 
 /// Which way a config came.
+#[derive(Clone)]
 pub(super) enum Origin {
     /// By a head that its cluster signed.
     Signed(SignedHead, Pin),
@@ -66,6 +84,8 @@ struct Record {
     newest: Newest,
     /// The config in it, if it is the one that was put in force last.
     stored: Option<ConfigHash>,
+    /// Which one of those given to the keeper was written, or tried, last.
+    written: u64,
     /// With writing the cache.
     trouble: Trouble,
 }
@@ -77,17 +97,22 @@ impl Applier {
         catalog: Arc<Catalog>,
         served: Served,
         tools: Tools,
-    ) -> Self {
+    ) -> std::io::Result<Self> {
         let directory = settings.prefix.path().to_owned();
         let journal = Journal::open(&directory, &program(settings));
         let (newest, trouble) = (Newest::Good, Trouble::new());
-        let record = Mutex::new(Record { journal, newest, stored: None, trouble });
+        let record = Mutex::new(Record { journal, newest, stored: None, written: 0, trouble });
+        let files = Arc::new(Files { catalog, directory, record });
+        let own = Arc::downgrade(&files);
+        let keeper = Keeper::start(move |number, kept: &Kept| {
+            own.upgrade().map(|files| files.keep(number, kept)).is_some()
+        })?;
         let turn = watch::Sender::new(Turn::Ours);
-        Self(Arc::new(Inner { catalog, directory, served, tools, record, turn }))
+        Ok(Self(Arc::new(Inner { served, tools, files, keeper, turn })))
     }
 
     pub(super) fn catalog(&self) -> &Arc<Catalog> {
-        &self.0.catalog
+        &self.0.files.catalog
     }
 
     /// Returns what is refused, the latest last.
@@ -149,7 +174,7 @@ impl Applier {
         let is_kept = is_served && self.record().stored == Some(config_hash);
         match from {
             Origin::Signed(head, _) if is_kept => self.record().journal.keep_head(head),
-            from => self.keep(snapshot, from),
+            from => self.keep(Kept { snapshot: snapshot.clone(), from }),
         }
         Ok(())
     }
@@ -166,34 +191,14 @@ impl Applier {
         })
     }
 
-    /// Writes the cache. The configuration is served whether or not that works, and the next one is
-    /// kept if it can be.
-    fn keep(&self, snapshot: &Snapshot, from: Origin) {
-        let catalog = &self.0.catalog;
-        let bytes = match from {
-            Origin::Signed(head, pin) => {
-                file::encode(catalog, snapshot, Some((head, pin.public_key)))
-            }
-            Origin::Kong(kong) => file::encode_unsigned(catalog, snapshot, kong),
-        };
-        failpoint::hit("cache.encoded");
-        let mut record = self.record();
-        // The same config under another name takes the place of itself.
-        let is_same = record.stored == Some(snapshot.hash());
-        let newest = if is_same { Newest::Bad } else { record.newest };
-        match file::store(&self.0.directory, &bytes, newest) {
-            Ok(()) => {
-                let is_good = record.journal.good() == Some(snapshot.hash());
-                record.newest = if is_good { Newest::Good } else { Newest::Unproven };
-                record.stored = Some(snapshot.hash());
-                if record.trouble.ends() {
-                    tracing::info!("config cache file is written again");
-                }
-            }
-            Err(error) if record.trouble.begins() => {
-                tracing::error!(%error, "unable to write config cache file");
-            }
-            Err(_) => {}
+    /// Lets the cache be written while no request wants the core; where they all want it for too
+    /// long, it is written all the same.
+    fn keep(&self, kept: Kept) {
+        if !self.0.keeper.give(kept, KEEP_WITHIN)
+            && let Some((number, kept)) = self.0.keeper.waiting()
+        {
+            self.0.files.keep(number, &kept);
+            self.0.keeper.done(number);
         }
     }
 
@@ -244,14 +249,56 @@ impl Applier {
         let _ours = turn.wait_for(|turn| *turn == Turn::Ours).await;
     }
 
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.0.files.record()
+    }
+}
+
+impl Files {
+    /// Writes the cache, unless a newer config was written. The configuration is served whether or
+    /// not that works, and the next one is kept if it can be.
+    fn keep(&self, number: u64, kept: &Kept) {
+        let bytes = match &kept.from {
+            Origin::Signed(head, pin) => {
+                file::encode(&self.catalog, &kept.snapshot, Some((*head, pin.public_key.clone())))
+            }
+            Origin::Kong(kong) => {
+                file::encode_unsigned(&self.catalog, &kept.snapshot, kong.clone())
+            }
+        };
+        failpoint::hit("cache.encoded");
+        let mut record = self.record();
+        if number <= record.written {
+            return;
+        }
+        record.written = number;
+        // The same config under another name takes the place of itself.
+        let is_same = record.stored == Some(kept.snapshot.hash());
+        let newest = if is_same { Newest::Bad } else { record.newest };
+        match file::store(&self.directory, &bytes, newest) {
+            Ok(()) => {
+                let is_good = record.journal.good() == Some(kept.snapshot.hash());
+                record.newest = if is_good { Newest::Good } else { Newest::Unproven };
+                record.stored = Some(kept.snapshot.hash());
+                if record.trouble.ends() {
+                    tracing::info!("config cache file is written again");
+                }
+            }
+            Err(error) if record.trouble.begins() => {
+                tracing::error!(%error, "unable to write config cache file");
+            }
+            Err(_) => {}
+        }
+    }
+
     // A note is made whole or not at all, so a poisoned lock is still good.
     fn record(&self) -> MutexGuard<'_, Record> {
-        self.0.record.lock().unwrap_or_else(PoisonError::into_inner)
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A data plane that cannot start has not crashed on its config.
-impl Drop for Inner {
+impl Drop for Files {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             self.record.get_mut().unwrap_or_else(PoisonError::into_inner).journal.close();

@@ -10,6 +10,7 @@ pub mod database;
 mod handover;
 pub mod identity;
 mod janitor;
+mod keeper;
 mod kong;
 mod listen;
 pub mod mirror;
