@@ -7,7 +7,7 @@
 //! - a change that leaves the probe as it was leaves its rhythm.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -34,7 +34,11 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Checker {
     messages: mpsc::UnboundedSender<Message>,
+    keeper: Option<SharedKeeper>,
 }
+
+/// Asked where configs are compiled and names resolved, never on a proxy core.
+type SharedKeeper = Arc<Mutex<Keeper>>;
 
 #[derive(Debug)]
 enum Message {
@@ -48,7 +52,7 @@ enum Message {
 pub struct CheckerTask {
     inbox: mpsc::UnboundedReceiver<Message>,
     clock: Clock,
-    keeper: Option<Keeper>,
+    keeper: Option<SharedKeeper>,
     /// Those that are probed, or were; with a keeper all.
     upstreams: HashMap<Uuid, Followed>,
     rounds: JoinSet<()>,
@@ -73,19 +77,24 @@ struct Running {
 pub fn checker(clock: Clock, kept: Option<HealthFile>) -> (Checker, CheckerTask) {
     let (messages, inbox) = mpsc::unbounded_channel();
     let (upstreams, rounds) = (HashMap::new(), JoinSet::new());
-    let keeper = kept.map(Keeper::open);
-    (Checker { messages }, CheckerTask { inbox, clock, keeper, upstreams, rounds })
+    let keeper = kept.map(|file| Arc::new(Mutex::new(Keeper::open(file))));
+    let checker = Checker { messages, keeper: keeper.clone() };
+    (checker, CheckerTask { inbox, clock, keeper, upstreams, rounds })
 }
 
 impl Checker {
     /// Returns a checker that checks nothing, for a runtime that is compiled and not served.
     pub fn nowhere() -> Self {
-        Self { messages: mpsc::unbounded_channel().0 }
+        Self { messages: mpsc::unbounded_channel().0, keeper: None }
     }
 
-    /// Probes the addresses of a balancer as it says, as long as it lives; over TLS by `tls`.
+    /// Probes the addresses of a balancer as it says, as long as it lives; over TLS by `tls`. What was
+    /// known of them before this process is known to it on return, before there is traffic.
     pub fn follow(&self, balancer: &Arc<Balancer>, tls: Option<Arc<ClientConfig>>) {
         balancer.monitor.tell(self);
+        if let Some(keeper) = &self.keeper {
+            lock(keeper).tell(balancer);
+        }
         self.send(Message::Follow(Arc::downgrade(balancer), tls));
     }
 
@@ -135,7 +144,7 @@ impl CheckerTask {
             self.receive(message);
         }
         if let Some(keeper) = &self.keeper {
-            keeper.end(self.upstreams.values().filter_map(Followed::newest));
+            lock(keeper).end(self.upstreams.values().filter_map(Followed::newest));
         }
     }
 
@@ -145,8 +154,8 @@ impl CheckerTask {
             Message::Changed(change) => log(&change),
             Message::Addresses(upstream) => {
                 let newest = self.upstreams.get(&upstream).and_then(Followed::newest);
-                if let (Some(keeper), Some(balancer)) = (&mut self.keeper, newest) {
-                    keeper.tell(&balancer);
+                if let (Some(keeper), Some(balancer)) = (&self.keeper, newest) {
+                    lock(keeper).tell(&balancer);
                 }
             }
             Message::Upstream(upstream, true) => {
@@ -169,9 +178,6 @@ impl CheckerTask {
                 balancer.set(&member.address, true, Why::Unchecked);
             }
         }
-        if let Some(keeper) = &mut self.keeper {
-            keeper.tell(&balancer);
-        }
         let id = balancer.id;
         let is_kept = self.keeper.is_some();
         let is_followed = balancer.checks.probe.is_some() || self.upstreams.contains_key(&id);
@@ -185,8 +191,8 @@ impl CheckerTask {
     fn sweep(&mut self) {
         let ids: Vec<_> = self.upstreams.keys().copied().collect();
         ids.into_iter().for_each(|id| self.settle(id));
-        if let Some(keeper) = &mut self.keeper {
-            keeper.forget();
+        if let Some(keeper) = &self.keeper {
+            lock(keeper).forget();
         }
     }
 
@@ -243,6 +249,11 @@ impl Running {
         };
         tls && *self.probe == *probe && !self.task.is_finished()
     }
+}
+
+fn lock(keeper: &SharedKeeper) -> MutexGuard<'_, Keeper> {
+    // What is told of an address is told whole, so a poisoned lock is still good.
+    keeper.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn log(change: &HealthChange) {

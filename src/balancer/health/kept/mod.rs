@@ -119,6 +119,7 @@ fn memory_of(balancers: impl Iterator<Item = Arc<Balancer>>, now: Moment) -> Mem
 }
 
 /// What is kept of addresses from one run to the next.
+#[derive(Debug)]
 pub(super) struct Keeper {
     file: HealthFile,
     memory: Memory,
