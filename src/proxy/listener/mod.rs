@@ -5,9 +5,11 @@
 //! - cores share nothing but the counters, which each core alone writes;
 //! - a request that two readers could read differently never reaches a handler ([`http1`], [`http2`]).
 
+mod accept;
 mod bind;
 mod body;
 mod connection;
+mod cores;
 mod counters;
 mod drain;
 pub(in crate::proxy) mod flags;
@@ -24,9 +26,11 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+pub(in crate::proxy) use accept::accept_until;
 pub use bind::{BindError, ListenSpec};
 pub use body::{FilteredBody, ProxyBody};
 pub use connection::ConnectionInfo;
+pub(in crate::proxy) use cores::Cores;
 pub use counters::ConnectionCounts;
 pub(in crate::proxy) use counters::Counter;
 pub use http1::{WholeRequest, read_whole};

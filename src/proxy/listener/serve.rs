@@ -1,11 +1,11 @@
 //! One core at work: accepting, handshaking and serving connections.
 
 use std::cell::RefCell;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::Context;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use super::accept::accept_until;
 use super::connection::ConnectionInfo;
 use super::counters::CoreCounters;
 use super::drain::Drain;
@@ -24,7 +25,6 @@ use super::refusal::Refusals;
 use super::request::ClientRequest;
 use super::response::ClientResponse;
 use super::stream::{ClientStream, Transport};
-use crate::telemetry::trouble::Trouble;
 
 /// Bounds on what one client may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,17 +126,7 @@ pub(super) struct Door {
     pub(super) begin: Begin,
 }
 
-/// How long accepting pauses when the process is out of descriptors or memory.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// How long no accept has failed when accepting is in order again.
-const ACCEPT_QUIET: Duration = Duration::from_secs(5);
-
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// Most connections that are accepted once the drain has begun: with another process on the same
-/// socket there could always be one more.
-const LAST_MAX: usize = 4096;
 
 /// Accepts until the core drains, and then what waits already.
 pub(super) async fn accept_all<H, F>(core: Rc<Core>, door: Door, handler: Rc<H>)
@@ -151,54 +141,13 @@ where
         let serving = serve(core.clone(), socket, info, tls.clone(), begin, handler.clone());
         tokio::task::spawn_local(serving);
     };
-    let mut trouble = Trouble::lasting(ACCEPT_QUIET);
     let id = core.drain.enter();
-    loop {
-        let accepted = poll_fn(|cx| {
-            core.drain.watch(id, cx);
-            match listener.poll_accept(cx) {
-                Poll::Pending if core.drain.is_draining() => Poll::Ready(None),
-                accepted => accepted.map(Some),
-            }
-        });
-        match accepted.await {
-            None => break,
-            Some(Ok((socket, peer))) => {
-                if trouble.ends() {
-                    tracing::info!(address = %local, "connections are accepted again");
-                }
-                welcome(socket, peer);
-            }
-            Some(Err(error)) if is_of_one_connection(&error) => {}
-            Some(Err(error)) => {
-                if trouble.begins() {
-                    tracing::error!(address = %local, %error, "cannot accept connections");
-                }
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
+    let is_over = |cx: &mut Context<'_>| {
+        core.drain.watch(id, cx);
+        core.drain.is_draining()
+    };
+    accept_until(listener, local, is_over, welcome).await;
     core.drain.leave(id);
-    // What the kernel has accepted is lost with the socket, and the runtime may not know of it yet.
-    let Ok(listener) = listener.into_std() else { return };
-    for _ in 0..LAST_MAX {
-        match listener.accept() {
-            Ok((socket, peer)) => {
-                let socket =
-                    socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
-                if let Ok(socket) = socket {
-                    welcome(socket, peer);
-                }
-            }
-            Err(error) if is_of_one_connection(&error) => {}
-            Err(_) => return,
-        }
-    }
-}
-
-fn is_of_one_connection(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
 /// How connections of a listener may begin.

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot::{self, error::TryRecvError};
+use tokio::sync::oneshot;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep_until};
@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::bind::{BindError, ListenSpec, bind_all};
 use super::connection::ConnectionInfo;
+use super::cores::Cores;
 use super::counters::{ConnectionCounts, CoreCounters, sum};
 use super::refusal::Refusals;
 use super::request::ClientRequest;
@@ -45,7 +46,7 @@ pub struct ProxyServer {
     sockets: Vec<(SocketAddr, TcpListener)>,
     /// `None` while serving.
     stop: watch::Sender<Option<Ending>>,
-    ended: Vec<oneshot::Receiver<()>>,
+    cores: Cores,
 }
 
 /// What one core takes along to its thread.
@@ -128,7 +129,7 @@ impl ProxyServer {
             let receiver = spawn(bench, make_handler.clone());
             ended.push(receiver.map_err(|error| BindError::new(first, error))?);
         }
-        Ok(Self { addresses, counters, sockets: held, stop, ended })
+        Ok(Self { addresses, counters, sockets: held, stop, cores: Cores::new(ended) })
     }
 
     /// Returns the real addresses, in the order of the listeners given.
@@ -162,17 +163,12 @@ impl ProxyServer {
 
     /// Returns when every core has ended.
     pub async fn ended(&mut self) {
-        while let Some(core) = self.ended.last_mut() {
-            // A core that panicked has ended too.
-            let _ended = core.await;
-            self.ended.pop();
-        }
+        self.cores.ended().await;
     }
 
     /// Returns whether every core has ended.
     pub fn has_ended(&mut self) -> bool {
-        self.ended.retain_mut(|core| matches!(core.try_recv(), Err(TryRecvError::Empty)));
-        self.ended.is_empty()
+        self.cores.have_ended()
     }
 
     /// Stops accepting, lets requests in flight finish (idle connections close at once), and

@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::sync::oneshot::{self, error::TryRecvError};
+use tokio::sync::oneshot;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep_until};
@@ -19,7 +19,7 @@ use super::settings::StreamSettings;
 use super::{tcp, udp};
 use crate::balancer::dns::resolver::Resolver;
 use crate::clock::Clock;
-use crate::proxy::listener::{BindError, Counter, Ending, after, next_order};
+use crate::proxy::listener::{BindError, Cores, Counter, Ending, after, next_order};
 use crate::runtime::Handle;
 
 /// Running cores. Dropped, they stop at once.
@@ -30,7 +30,7 @@ pub struct StreamServer {
     sockets: Vec<StreamSocket>,
     /// `None` while serving.
     stop: watch::Sender<Option<Ending>>,
-    ended: Vec<oneshot::Receiver<()>>,
+    cores: Cores,
 }
 
 /// Sums over all cores.
@@ -122,7 +122,7 @@ impl StreamServer {
                 spawn(bench, (handle.clone(), names.clone()), settings.clone(), clock.clone());
             ended.push(receiver.map_err(|error| BindError::new(first, error))?);
         }
-        Ok(Self { addresses, counters, sockets: held, stop, ended })
+        Ok(Self { addresses, counters, sockets: held, stop, cores: Cores::new(ended) })
     }
 
     /// Returns the real addresses, in the order of the listeners given.
@@ -158,17 +158,12 @@ impl StreamServer {
 
     /// Returns when every core has ended.
     pub async fn ended(&mut self) {
-        while let Some(core) = self.ended.last_mut() {
-            // A core that panicked has ended too.
-            let _ended = core.await;
-            self.ended.pop();
-        }
+        self.cores.ended().await;
     }
 
     /// Returns whether every core has ended.
     pub fn has_ended(&mut self) -> bool {
-        self.ended.retain_mut(|core| matches!(core.try_recv(), Err(TryRecvError::Empty)));
-        self.ended.is_empty()
+        self.cores.have_ended()
     }
 }
 

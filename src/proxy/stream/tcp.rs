@@ -1,7 +1,9 @@
 //! Connections: announced, greeted, routed, decrypted where TLS ends here, joined to an upstream.
 
+use std::future::Future as _;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,10 +17,9 @@ use super::hello::{self, HELLO_TIMEOUT};
 use super::peer::connect_tcp;
 use super::session::{Session, status};
 use crate::proxy::ahead::ReadAhead;
-use crate::proxy::listener::proxy_protocol;
+use crate::proxy::listener::{accept_until, proxy_protocol};
 use crate::proxy::upstream::{Stream, splice};
 use crate::router::Protocol;
-use crate::telemetry::trouble::Trouble;
 
 /// A socket of this core and how connections of it begin.
 pub(super) struct Door {
@@ -31,15 +32,6 @@ pub(super) struct Door {
 /// How long a TLS handshake may take (nginx `ssl_handshake_timeout`).
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long accepting pauses when the process is out of descriptors or memory.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// How long no accept has failed when accepting is in order again.
-const ACCEPT_QUIET: Duration = Duration::from_secs(5);
-
-/// Most connections that are accepted once the drain has begun.
-const LAST_MAX: usize = 4096;
-
 /// Accepts until the core drains, and then what waits already.
 pub(super) async fn accept_all(core: Rc<Core>, door: Door) {
     let Door { listener, local, tls, proxy_protocol } = door;
@@ -50,48 +42,9 @@ pub(super) async fn accept_all(core: Rc<Core>, door: Door) {
         let serving = serve(core.clone(), session, socket, tls.clone(), proxy_protocol);
         tokio::task::spawn_local(serving);
     };
-    let (mut trouble, mut stop) = (Trouble::lasting(ACCEPT_QUIET), core.stop.clone());
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = stop.wait_for(Option::is_some) => break,
-        };
-        match accepted {
-            Ok((socket, peer)) => {
-                if trouble.ends() {
-                    tracing::info!(address = %local, "connections are accepted again");
-                }
-                welcome(socket, peer);
-            }
-            Err(error) if is_of_one_connection(&error) => {}
-            Err(error) => {
-                if trouble.begins() {
-                    tracing::error!(address = %local, %error, "cannot accept connections");
-                }
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-    // What the kernel has accepted is lost with the socket, and the runtime may not know of it yet.
-    let Ok(listener) = listener.into_std() else { return };
-    for _ in 0..LAST_MAX {
-        match listener.accept() {
-            Ok((socket, peer)) => {
-                let socket =
-                    socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
-                if let Ok(socket) = socket {
-                    welcome(socket, peer);
-                }
-            }
-            Err(error) if is_of_one_connection(&error) => {}
-            Err(_) => return,
-        }
-    }
-}
-
-fn is_of_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+    let mut stop = core.stop.clone();
+    let mut stopping = pin!(stop.wait_for(Option::is_some));
+    accept_until(listener, local, |cx| stopping.as_mut().poll(cx).is_ready(), welcome).await;
 }
 
 async fn serve(
