@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -23,9 +24,8 @@ impl RequestId {
     /// Writes 128 bits as an id.
     pub fn new(bits: u128) -> Self {
         let mut digits = [0; 32];
-        for (i, digit) in digits.iter_mut().enumerate() {
-            let nibble = (bits >> (4 * (31 - i))) as u8 & 15;
-            *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+        for (i, eight) in digits.as_chunks_mut().0.iter_mut().enumerate() {
+            *eight = hexadecimal((bits >> (32 * (3 - i))) as u32);
         }
         Self(digits)
     }
@@ -53,6 +53,19 @@ impl fmt::Debug for RequestId {
     }
 }
 
+/// Writes a number as eight digits, all at once.
+fn hexadecimal(number: u32) -> [u8; 8] {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    // A nibble in each byte.
+    let wide = u64::from(number);
+    let wide = (wide | wide << 16) & 0x0000_ffff_0000_ffff;
+    let wide = (wide | wide << 8) & 0x00ff_00ff_00ff_00ff;
+    let wide = (wide | wide << 4) & (0x0f * EACH);
+    let is_letter = (wide + 6 * EACH) >> 4 & EACH;
+    let letters = is_letter * u64::from(b'a' - b'0' - 10);
+    (wide + u64::from(b'0') * EACH + letters).to_be_bytes()
+}
+
 /// The connection that a request came on; shared by all its requests.
 #[derive(Clone, Debug)]
 pub struct Connection {
@@ -70,13 +83,17 @@ pub struct Connection {
     pub tls: bool,
     /// The server name of its handshake.
     pub sni: Option<Box<str>>,
+    /// What its requests say upstream of where they come from, as long as nobody said something before
+    /// us: header lines, written for the first of them.
+    pub origin_lines: OnceCell<Box<[u8]>>,
 }
 
 impl Connection {
     /// Describes an unencrypted connection.
     pub fn plain(number: u64, peer: SocketAddr, local: SocketAddr) -> Self {
         let peer_text = peer.ip().to_canonical().to_string().into();
-        Self { number, peer, peer_text, local, announced: None, tls: false, sni: None }
+        let (announced, tls, sni) = (None, false, None);
+        Self { number, peer, peer_text, local, announced, tls, sni, origin_lines: OnceCell::new() }
     }
 }
 
@@ -332,6 +349,8 @@ mod tests {
     fn ids_have_32_digits() {
         assert_eq!(RequestId::new(0xabc).as_str(), "00000000000000000000000000000abc");
         assert_eq!(RequestId::new(u128::MAX).as_str(), "f".repeat(32));
+        let bits = 0x0123_4567_89ab_cdef_fedc_ba98_7654_3210;
+        assert_eq!(RequestId::new(bits).as_str(), "0123456789abcdeffedcba9876543210");
     }
 
     #[test]

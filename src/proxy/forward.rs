@@ -2,7 +2,7 @@
 //! (reference gateway-3, section D.4).
 
 use std::any::Any;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::header;
 use http_body::Body as _;
@@ -16,7 +16,7 @@ use super::upstream::{
     PeerAddress, PeerTls, Pool, RequestBody, Timeouts, UpstreamError, UpstreamResponse,
 };
 use crate::balancer::dns::core::CoreResolver;
-use crate::clock::Clock;
+use crate::clock::{Clock, turn};
 use crate::domain::kinds::route::Route;
 use crate::domain::kinds::service::Service;
 use crate::plugins::body::RequestBody as ExchangeBody;
@@ -106,7 +106,7 @@ pub(super) async fn send(
             Err(_) if last.is_some() => break,
             Err(reply) => return Err(reply),
         };
-        let now = Instant::now();
+        let now = turn::now();
         exchange.times.sent.get_or_insert(now);
         exchange.tries.begin(chosen.socket, now);
         let host = match forwarding.route.preserve_host {

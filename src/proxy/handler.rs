@@ -5,7 +5,6 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -16,12 +15,12 @@ use tokio::sync::oneshot;
 use super::access::Lines;
 use super::forward::{self, Forwarding, Transport};
 use super::headers;
-use super::listener::{ClientRequest, ClientResponse, ConnectionInfo, ProxyBody, UpgradedClient};
+use super::listener::{Additions, ClientRequest, ClientResponse, ConnectionInfo, ProxyBody, UpgradedClient};
 use super::reply::{Rendered, Wish, render};
 use super::settings::ProxySettings;
 use super::tail::{Awaited, Tail, Watched};
 use super::upstream::{Buffers, Moved, UpstreamResponse, splice};
-use crate::clock::Clock;
+use crate::clock::{Clock, turn};
 use crate::domain::kinds::typedef::normalise_path;
 use crate::plugins::exchange::{
     Exchange, RequestBody, RequestId, ResponseHead, Times, port_of, without_port,
@@ -140,7 +139,7 @@ impl Core {
         let connection = info.connection.clone();
         let forwarded = headers::forwarded(&self.settings, &parts.headers, &connection);
         let times = Times {
-            started: Instant::now(),
+            started: turn::now(),
             started_ms: self.clock.now_ms(),
             sent: None,
             answered: None,
@@ -242,7 +241,7 @@ impl Core {
         let forwarding = self.decide(plan, exchange).await?;
         let mut answer =
             forward::send(&self.transport, &self.settings, exchange, &forwarding).await?;
-        exchange.times.answered = Some(Instant::now());
+        exchange.times.answered = Some(turn::now());
         let upgraded = answer.take_upgraded();
         let UpstreamResponse { status, headers, body, hop_by_hop, .. } = answer;
         let mut head = ResponseHead { status, headers, from_upstream: true };
@@ -330,10 +329,16 @@ impl Core {
         body: ProxyBody,
         runtime: &Arc<Runtime>,
     ) -> ClientResponse {
-        let from_upstream = head.from_upstream;
-        let (own, hash) = (self.settings.headers, &runtime.config_hash);
-        headers::decorate(own, &exchange, &mut head.headers, from_upstream, hash);
-        if self.settings.headers.upstream_status && from_upstream {
+        let (own, chain) = (self.settings.headers, plan.chain);
+        let mut additions = headers::additions(own, &exchange, &head, &runtime.config_hash);
+        // What nobody looks at before it is written need not be listed.
+        let is_seen = chain.has(Phases::HEADER_FILTER.with(Phases::BODY_FILTER).with(Phases::LOG))
+            || !exchange.added.is_empty()
+            || Additions::may_meet(&head.headers);
+        if is_seen {
+            std::mem::take(&mut additions).list(&mut head.headers);
+        }
+        if own.upstream_status && head.from_upstream {
             head.headers
                 .insert(headers::X_KONG_UPSTREAM_STATUS, HeaderValue::from(head.status.as_u16()));
         }
@@ -346,7 +351,6 @@ impl Core {
         if self.settings.debug_header {
             add_debug(&exchange, plan, &mut head);
         }
-        let chain = plan.chain;
         exchange.response = Some(head);
         for slot in chain.in_phase(Phases::HEADER_FILTER) {
             if let Some(plugin) = slot.select(caller(&exchange)).cloned() {
@@ -364,12 +368,12 @@ impl Core {
             head.headers.remove(header::CONTENT_LENGTH);
         }
         let status = head.status;
-        let is_logged = chain.has(Phases::LOG) || self.access.is_some();
-        let watched = filters || is_logged || exchange.held.is_some();
-        let headers = match watched {
+        let headers = match filters || chain.has(Phases::LOG) {
             true => head.headers.clone(),
             false => std::mem::take(&mut head.headers),
         };
+        let is_logged = chain.has(Phases::LOG) || self.access.is_some();
+        let watched = filters || is_logged || exchange.held.is_some();
         let body = match watched {
             false => body,
             true => {
@@ -377,7 +381,7 @@ impl Core {
                 ProxyBody::Filtered(Box::pin(Watched::new(body, tail, filters)))
             }
         };
-        ClientResponse { status, headers, body }
+        ClientResponse { status, headers, additions, body }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
+use super::additions::Additions;
 use super::body::ProxyBody;
 use crate::headers::Headers;
 
@@ -12,6 +13,8 @@ pub struct ClientResponse {
     pub status: StatusCode,
     /// The headers. Framing is not theirs to tell: it follows from the body.
     pub headers: Headers,
+    /// Headers of ours that are written behind them.
+    pub additions: Additions,
     /// The body.
     pub body: ProxyBody,
 }
@@ -19,7 +22,7 @@ pub struct ClientResponse {
 impl ClientResponse {
     /// Makes an answer without headers.
     pub fn new(status: StatusCode, body: ProxyBody) -> Self {
-        Self { status, headers: Headers::new(), body }
+        Self { status, headers: Headers::new(), additions: Additions::default(), body }
     }
 
     /// Makes an answer of one line of text.

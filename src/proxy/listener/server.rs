@@ -22,6 +22,7 @@ use super::refusal::Refusals;
 use super::request::ClientRequest;
 use super::response::ClientResponse;
 use super::serve::{Begin, Core, Door, ServeLimits, accept_all};
+use crate::clock::turn;
 
 /// How long what is under way may take when a server ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,10 +198,12 @@ where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
     F: Future<Output = ClientResponse> + 'static,
 {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().on_thread_unpark(turn::end).build()?;
     let (done, ended) = oneshot::channel();
     let name = format!("proxy-{}", bench.index);
     std::thread::Builder::new().name(name).spawn(move || {
+        turn::keep();
         let local = LocalSet::new();
         let index = bench.index;
         if let Err(error) = local.block_on(&runtime, run(bench, || make_handler(index))) {

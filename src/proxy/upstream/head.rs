@@ -5,8 +5,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 /// A request head for an upstream.
 ///
 /// Headers go straight to the wire form of HTTP/1.1. Framing is not the caller's: `content-length` and
-/// `transfer-encoding` are left out here and written from the body before the head is sent.
-#[derive(Debug)]
+/// `transfer-encoding` are left out here and written from the body before the head is sent. The default
+/// has no request line: it collects lines for other heads.
+#[derive(Debug, Default)]
 pub struct UpstreamHead {
     bytes: Vec<u8>,
     head_only: bool,
@@ -33,6 +34,16 @@ impl UpstreamHead {
             upgrade: false,
             sealed: false,
         }
+    }
+
+    /// Returns the lines that were appended to a head without a request line, for other heads.
+    pub fn into_lines(self) -> Box<[u8]> {
+        self.bytes.into()
+    }
+
+    /// Appends lines that another head was filled with.
+    pub fn append_lines(&mut self, lines: &[u8]) {
+        self.bytes.extend_from_slice(lines);
     }
 
     /// Appends one header. A name that is no token is dropped; line breaks and NUL in a value

@@ -19,6 +19,7 @@ use super::peer::{PeerAddress, PeerKey, PoolLimits, Timeouts};
 use super::request::RequestBody;
 use super::response::ResponseHead;
 use super::stream::UpgradedStream;
+use crate::clock::turn;
 use crate::headers::Headers;
 
 /// The connections of one core to all its upstreams. Clones share them; nothing is locked.
@@ -221,7 +222,7 @@ impl Pool {
     fn check_out(&self, key: &PeerKey) -> Option<Box<Connection>> {
         let mut idle = self.shared.idle.borrow_mut();
         let list = idle.get_mut(key)?;
-        let now = Instant::now();
+        let now = turn::now().into();
         while let Some(mut newest) = list.pop_back() {
             if self.is_expired(&newest, now) {
                 list.clear();
@@ -242,7 +243,7 @@ impl Pool {
             return;
         }
         connection.release_buffer();
-        let since = Instant::now();
+        let since = Instant::from(turn::now());
         if since.duration_since(self.shared.swept.get()) > limits.idle_timeout {
             self.sweep();
         }

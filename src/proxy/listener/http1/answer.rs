@@ -61,7 +61,7 @@ pub(super) struct Answer {
 impl Answer {
     /// Writes the head.
     pub(super) fn new(core: &Core, response: ClientResponse, asked: &Asked) -> Self {
-        let ClientResponse { status, headers, body } = response;
+        let ClientResponse { status, headers, additions, body } = response;
         let mut bytes = core.take_buffer();
         bytes.extend_from_slice(b"HTTP/1.1 ");
         bytes.extend_from_slice(status.as_str().as_bytes());
@@ -74,6 +74,9 @@ impl Answer {
                 push_field(&mut bytes, name.as_str(), value.as_bytes());
             }
         }
+        additions.for_each(|name, value| {
+            value.lend(|value, _| push_field(&mut bytes, name, value));
+        });
         let switched = status == StatusCode::SWITCHING_PROTOCOLS;
         let bodiless = asked.head_only
             || status.is_informational()

@@ -1,0 +1,180 @@
+//! What we add to an answer ourselves.
+
+use http::{HeaderName, HeaderValue, header};
+
+use crate::headers::Headers;
+use crate::plugins::exchange::RequestId;
+
+/// Headers that we add to an answer, kept as what they say: an answer whose headers nobody looks at
+/// any more is written without their ever being in a list.
+#[derive(Debug, Default)]
+pub struct Additions {
+    /// `Via`.
+    pub via: Option<&'static str>,
+    /// `Server`.
+    pub server: Option<&'static str>,
+    /// `X-Kong-Upstream-Latency`, in milliseconds.
+    pub upstream_latency_ms: Option<u64>,
+    /// `X-Kong-Proxy-Latency`, in milliseconds.
+    pub proxy_latency_ms: Option<u64>,
+    /// `X-Kong-Response-Latency`, in milliseconds.
+    pub response_latency_ms: Option<u64>,
+    /// `X-Kong-Request-Id`.
+    pub request_id: Option<RequestId>,
+    /// `X-Config-Hash`.
+    pub config_hash: Option<Box<str>>,
+}
+
+/// The value of one.
+pub enum Added<'a> {
+    /// A text that answers share.
+    Text(&'static str),
+    /// A number that many share.
+    Number(u64),
+    /// The hash of a config.
+    Hash(&'a str),
+    /// An id that no other answer has.
+    Unique(&'a RequestId),
+}
+
+/// Numbers that most latencies are, so that they allocate nothing.
+const SMALL: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+
+impl Added<'_> {
+    /// Lends its bytes; whether compression may remember them is told, too.
+    pub fn lend<T>(&self, take: impl FnOnce(&[u8], bool) -> T) -> T {
+        match self {
+            Self::Text(text) => take(text.as_bytes(), true),
+            Self::Number(number) => match small(*number) {
+                Some(digit) => take(digit.as_bytes(), true),
+                None => take(itoa::Buffer::new().format(*number).as_bytes(), true),
+            },
+            Self::Hash(hash) => take(hash.as_bytes(), true),
+            Self::Unique(id) => take(id.as_str().as_bytes(), false),
+        }
+    }
+
+    fn into_header(self) -> HeaderValue {
+        match self {
+            Self::Text(text) => HeaderValue::from_static(text),
+            Self::Number(number) => {
+                small(number).map_or_else(|| HeaderValue::from(number), HeaderValue::from_static)
+            }
+            Self::Hash(hash) => {
+                HeaderValue::from_str(hash).unwrap_or_else(|_| HeaderValue::from_static(""))
+            }
+            Self::Unique(id) => id.value(),
+        }
+    }
+}
+
+fn small(number: u64) -> Option<&'static str> {
+    usize::try_from(number).ok().and_then(|number| SMALL.get(number)).copied()
+}
+
+impl Additions {
+    /// Visits those that there are, in the order in which they are written.
+    pub fn for_each(&self, mut visit: impl FnMut(&'static str, Added<'_>)) {
+        if let Some(via) = self.via {
+            visit("via", Added::Text(via));
+        }
+        if let Some(server) = self.server {
+            visit("server", Added::Text(server));
+        }
+        if let Some(ms) = self.upstream_latency_ms {
+            visit("x-kong-upstream-latency", Added::Number(ms));
+        }
+        if let Some(ms) = self.proxy_latency_ms {
+            visit("x-kong-proxy-latency", Added::Number(ms));
+        }
+        if let Some(ms) = self.response_latency_ms {
+            visit("x-kong-response-latency", Added::Number(ms));
+        }
+        if let Some(id) = &self.request_id {
+            visit("x-kong-request-id", Added::Unique(id));
+        }
+        if let Some(hash) = &self.config_hash {
+            visit("x-config-hash", Added::Hash(hash));
+        }
+    }
+
+    /// Lists them among the headers, in the place of those that are there already; but `Via` tells all
+    /// that an answer came through.
+    pub fn list(mut self, headers: &mut Headers) {
+        if headers.contains_key(header::VIA)
+            && let Some(own) = self.via.take()
+        {
+            let before = headers.get_all(header::VIA);
+            let mut hops: Vec<&[u8]> = before.flat_map(|value| [value.as_bytes(), b", "]).collect();
+            hops.push(own.as_bytes());
+            if let Ok(joined) = HeaderValue::from_bytes(&hops.concat()) {
+                headers.insert(header::VIA, joined);
+            }
+        }
+        // An upstream that has such headers is a gateway of this kind itself: only then ours have
+        // something to replace.
+        let is_again = Self::may_meet(headers);
+        self.for_each(|name, value| {
+            let (name, value) = (HeaderName::from_static(name), value.into_header());
+            match is_again {
+                true => headers.insert(name, value),
+                false => headers.append(name, value),
+            }
+        });
+    }
+
+    /// Returns whether there may be some among these headers already.
+    pub fn may_meet(headers: &Headers) -> bool {
+        headers.iter().any(|(name, _)| {
+            let name = name.as_str();
+            matches!(name, "via" | "server" | "x-config-hash") || name.starts_with("x-kong-")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn additions() -> Additions {
+        Additions {
+            via: Some("1.1 us"),
+            server: Some("us"),
+            upstream_latency_ms: Some(9),
+            proxy_latency_ms: Some(10),
+            response_latency_ms: None,
+            request_id: Some(RequestId::new(7)),
+            config_hash: Some("ab".into()),
+        }
+    }
+
+    #[test]
+    fn what_is_listed_is_what_would_be_written() {
+        let mut written = Headers::new();
+        additions().for_each(|name, value| {
+            let value = value.lend(|bytes, _| HeaderValue::from_bytes(bytes).unwrap());
+            written.append(HeaderName::from_static(name), value);
+        });
+        let mut listed = Headers::new();
+        additions().list(&mut listed);
+        let texts = |headers: &Headers| -> Vec<_> {
+            let text = |value: &HeaderValue| value.to_str().unwrap().to_owned();
+            headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect()
+        };
+        assert_eq!(texts(&listed), texts(&written));
+        assert_eq!(listed.len(), 6);
+    }
+
+    #[test]
+    fn those_of_a_gateway_behind_us_are_replaced_and_via_goes_on() {
+        let value = HeaderValue::from_static;
+        let mut headers = Headers::new();
+        headers.append(HeaderName::from_static("x-kong-upstream-latency"), value("77"));
+        headers.append(header::VIA, value("1.1 they"));
+        assert!(Additions::may_meet(&headers));
+        additions().list(&mut headers);
+        assert_eq!(headers.get("x-kong-upstream-latency"), Some(&value("9")));
+        assert_eq!(headers.get(header::VIA), Some(&value("1.1 they, 1.1 us")));
+        assert_eq!(headers.len(), 6);
+    }
+}
