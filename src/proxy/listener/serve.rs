@@ -25,6 +25,7 @@ use super::refusal::Refusals;
 use super::request::ClientRequest;
 use super::response::ClientResponse;
 use super::stream::{ClientStream, Transport};
+use crate::proxy::outbox::Socket;
 
 /// Bounds on what one client may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -219,9 +220,10 @@ async fn open(
             Bytes::new()
         };
         let is_h2 = http2 && prefix.as_ref() == H2_PREFACE;
-        let stream = ClientStream::new(Transport::Tcp(socket), prefix, limits.send_timeout);
+        let stream = ClientStream::new(Transport::Tcp(Socket::new(socket)), prefix, limits.send_timeout);
         return Some((stream, is_h2));
     };
+    let socket = Socket::new(socket);
     let stream = timeout(limits.handshake_timeout, acceptor.accept(socket)).await.ok()?.ok()?;
     let session = stream.get_ref().1;
     let connection = Rc::make_mut(&mut info.connection);

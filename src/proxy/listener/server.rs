@@ -23,6 +23,7 @@ use super::request::ClientRequest;
 use super::response::ClientResponse;
 use super::serve::{Begin, Core, Door, ServeLimits, accept_all};
 use crate::clock::turn;
+use crate::proxy::outbox::Outbox;
 
 /// How long what is under way may take when a server ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,6 +224,7 @@ where
 {
     let Bench { index, limits, counters, refusals, sockets, mut stop } = bench;
     let core = Rc::new(Core::new(index, limits, counters, refusals));
+    let _outbox = Outbox::open();
     let handler = Rc::new(make_handler());
     let mut accepting = Vec::with_capacity(sockets.len());
     for (socket, local, spec) in sockets {

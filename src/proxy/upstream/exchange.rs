@@ -85,6 +85,11 @@ impl<'a> Exchange<'a> {
         self.body_done && self.outgoing.is_empty() && self.write_error.is_none()
     }
 
+    /// Returns whether any of the request may have reached the upstream.
+    fn has_sent(&self) -> bool {
+        self.sent && !self.connection.stream.is_unsent()
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, UpstreamError>> {
         let waiting = self.poll_send(cx)?;
         if let Poll::Ready(verdict) = self.poll_receive(cx) {
@@ -177,10 +182,10 @@ impl<'a> Exchange<'a> {
                 Ok(0) => {
                     let error = self.write_error.take();
                     let error = error.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
-                    return Poll::Ready(Err(UpstreamError::closed(self.sent, error)));
+                    return Poll::Ready(Err(UpstreamError::closed(self.has_sent(), error)));
                 }
                 Ok(_) => self.received = true,
-                Err(error) => return Poll::Ready(Err(UpstreamError::closed(self.sent, error))),
+                Err(error) => return Poll::Ready(Err(UpstreamError::closed(self.has_sent(), error))),
             }
         }
     }

@@ -5,16 +5,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use crate::proxy::ahead::ReadAhead;
+use crate::proxy::outbox::Socket;
 
 /// A connected stream.
 #[derive(Debug)]
 pub(in crate::proxy) enum Stream {
-    Tcp(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tcp(Socket),
+    Tls(Box<TlsStream<Socket>>),
 }
 
 impl Stream {
@@ -28,6 +28,14 @@ impl Stream {
         let mut buffer = ReadBuf::new(&mut byte);
         let mut cx = Context::from_waker(Waker::noop());
         Pin::new(self).poll_read(&mut cx, &mut buffer).is_pending()
+    }
+
+    /// Returns whether the last that was written failed before any of it went.
+    pub(super) fn is_unsent(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.is_unsent(),
+            Self::Tls(stream) => stream.get_ref().0.is_unsent(),
+        }
     }
 
     /// Returns whether written bytes may wait in the stream until it is flushed.
