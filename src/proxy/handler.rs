@@ -15,7 +15,9 @@ use tokio::sync::oneshot;
 use super::access::Lines;
 use super::forward::{self, Forwarding, Transport};
 use super::headers;
-use super::listener::{Additions, ClientRequest, ClientResponse, ConnectionInfo, ProxyBody, UpgradedClient};
+use super::listener::{
+    Additions, ClientRequest, ClientResponse, ConnectionInfo, ProxyBody, UpgradedClient,
+};
 use super::reply::{Rendered, Wish, render};
 use super::settings::ProxySettings;
 use super::tail::{Awaited, Tail, Watched};

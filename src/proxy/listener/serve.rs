@@ -220,7 +220,8 @@ async fn open(
             Bytes::new()
         };
         let is_h2 = http2 && prefix.as_ref() == H2_PREFACE;
-        let stream = ClientStream::new(Transport::Tcp(Socket::new(socket)), prefix, limits.send_timeout);
+        let stream =
+            ClientStream::new(Transport::Tcp(Socket::new(socket)), prefix, limits.send_timeout);
         return Some((stream, is_h2));
     };
     let socket = Socket::new(socket);

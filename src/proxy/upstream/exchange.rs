@@ -185,7 +185,9 @@ impl<'a> Exchange<'a> {
                     return Poll::Ready(Err(UpstreamError::closed(self.has_sent(), error)));
                 }
                 Ok(_) => self.received = true,
-                Err(error) => return Poll::Ready(Err(UpstreamError::closed(self.has_sent(), error))),
+                Err(error) => {
+                    return Poll::Ready(Err(UpstreamError::closed(self.has_sent(), error)));
+                }
             }
         }
     }

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, StatusCode, Version};
 
-use crate::headers::Headers;
+use crate::headers::{Headers, read_name};
 
 /// Longest response head.
 pub(super) const HEAD_MAX: usize = 64 * 1024;
@@ -136,7 +136,7 @@ impl Span {
             return Err(HeadError("a header is malformed"));
         }
         let value = HeaderValue::from_maybe_shared(bytes.slice(self.value.0..self.value.1));
-        match (HeaderName::from_bytes(name), value) {
+        match (read_name(name), value) {
             (Ok(name), Ok(value)) => Ok((name, value)),
             _ => Err(HeadError("a header is malformed")),
         }

@@ -23,7 +23,9 @@ impl Stream {
     pub(super) fn is_quiet(&mut self) -> bool {
         let mut byte = [0; 1];
         if let Self::Tcp(stream) = self {
-            return stream.try_read(&mut byte).is_err_and(|it| it.kind() == io::ErrorKind::WouldBlock);
+            return stream
+                .try_read(&mut byte)
+                .is_err_and(|it| it.kind() == io::ErrorKind::WouldBlock);
         }
         let mut buffer = ReadBuf::new(&mut byte);
         let mut cx = Context::from_waker(Waker::noop());

@@ -8,12 +8,12 @@ use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
 use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue, Method, Uri, Version, header};
+use http::{HeaderValue, Method, Uri, Version, header};
 
 pub(in crate::proxy::listener) use self::host::is_host;
 pub(in crate::proxy::listener) use self::refusal::Refusal;
 use super::wire::Remaining;
-use crate::headers::{Headers, RequestHead};
+use crate::headers::{Headers, RequestHead, read_name};
 use crate::proxy::chunk::ChunkDecoder;
 
 /// Most headers of a request.
@@ -169,7 +169,7 @@ fn build(bytes: &Bytes, parsed: &httparse::Request<'_, '_>) -> Result<Head, Refu
     let mut headers = Headers::with_capacity(parsed.headers.len());
     for field in &*parsed.headers {
         steering.note(field.name, field.value)?;
-        let name = HeaderName::from_bytes(field.name.as_bytes());
+        let name = read_name(field.name.as_bytes());
         // An empty value may lie anywhere.
         let value = match field.value {
             [] => Ok(HeaderValue::from_static("")),
