@@ -23,7 +23,7 @@ use crate::plugins::body::RequestBody as ExchangeBody;
 use crate::plugins::exchange::{Exchange, without_port};
 use crate::plugins::reply::Reply;
 use crate::router::{Matched, PathHandling, upstream_path};
-use crate::runtime::{Channel, ServiceTarget};
+use crate::runtime::{Channel, Scheme, ServiceTarget};
 
 /// How many tries follow the first when a service does not say.
 pub(super) const RETRIES: u32 = 5;
@@ -74,15 +74,10 @@ pub(super) async fn send(
     forwarding: &Forwarding<'_>,
 ) -> Result<UpstreamResponse, Box<Reply>> {
     let service = &forwarding.service.service;
-    let (http2, encrypted) = match service.protocol.as_str() {
-        "http" => (false, false),
-        "https" => (false, true),
-        "grpc" => (true, false),
-        "grpcs" => (true, true),
-        protocol => {
-            tracing::error!(service = %service.id, protocol, "the service is none of HTTP");
-            return Err(Reply::failure().into());
-        }
+    let Some(Scheme { http2, encrypted }) = forwarding.service.scheme else {
+        let protocol = &*service.protocol;
+        tracing::error!(service = %service.id, protocol, "the service is none of HTTP");
+        return Err(Reply::failure().into());
     };
     let timeouts = timeouts(service);
     let patience = Duration::from_millis(timeouts.connect_ms);

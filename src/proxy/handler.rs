@@ -30,7 +30,7 @@ use crate::plugins::exchange::{
 use crate::plugins::reply::Reply;
 use crate::plugins::{Flow, Phases, Plugin, Scope, Step};
 use crate::router::{Matched, NetView, Protocol, RequestView};
-use crate::runtime::{Chain, Destination, Handle, Reader, Runtime};
+use crate::runtime::{Chain, Destination, Handle, Reader, RouteProtocols, Runtime};
 
 /// What one proxy core serves with.
 pub struct Core {
@@ -423,10 +423,9 @@ async fn run(
 
 /// Answers a request whose protocol its route does not have.
 fn wrong_protocol(destination: &Destination, exchange: &Exchange) -> Option<Reply> {
-    let route = &destination.route;
-    let has = |wanted: &str| route.protocols.iter().any(|protocol| protocol == wanted);
-    if has("https") && !has("http") && !exchange.forwarded.https {
-        let status = StatusCode::from_u16(route.https_redirect_status_code).ok()?;
+    let RouteProtocols { http, https, grpc, grpcs } = destination.protocols;
+    if https && !http && !exchange.forwarded.https {
+        let status = StatusCode::from_u16(destination.route.https_redirect_status_code).ok()?;
         if status == StatusCode::UPGRADE_REQUIRED {
             let reply = Reply::error(status, "Please use HTTPS protocol");
             let reply = reply.header(header::CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -438,7 +437,7 @@ fn wrong_protocol(destination: &Destination, exchange: &Exchange) -> Option<Repl
         let location = HeaderValue::try_from(format!("https://{host}{uri}")).ok()?;
         return Some(Reply::empty(status).header(header::LOCATION, location));
     }
-    if !(has("grpc") || has("grpcs")) {
+    if !(grpc || grpcs) {
         return None;
     }
     if !exchange.is_grpc() {
@@ -450,7 +449,7 @@ fn wrong_protocol(destination: &Destination, exchange: &Exchange) -> Option<Repl
         let reply = reply.header(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         return Some(reply.header(header::UPGRADE, HeaderValue::from_static("HTTP/2")));
     }
-    if !has("grpc") && !exchange.forwarded.https {
+    if !grpc && !exchange.forwarded.https {
         let reply = Reply::empty(StatusCode::OK);
         let message = HeaderValue::from_static("gRPC request matched gRPCs route");
         let reply = reply
