@@ -15,9 +15,7 @@ use tokio::sync::oneshot;
 use super::access::Lines;
 use super::forward::{self, Forwarding, Transport};
 use super::headers;
-use super::listener::{
-    Additions, ClientRequest, ClientResponse, ConnectionInfo, ProxyBody, UpgradedClient,
-};
+use super::listener::{ClientRequest, ClientResponse, ConnectionInfo, ProxyBody, UpgradedClient};
 use super::reply::{Rendered, Wish, render};
 use super::settings::ProxySettings;
 use super::tail::{Awaited, Tail, Watched};
@@ -336,7 +334,7 @@ impl Core {
         // What nobody looks at before it is written need not be listed.
         let is_seen = chain.has(Phases::HEADER_FILTER.with(Phases::BODY_FILTER).with(Phases::LOG))
             || !exchange.added.is_empty()
-            || Additions::may_meet(&head.headers);
+            || additions.may_meet(&head.headers);
         if is_seen {
             std::mem::take(&mut additions).list(&mut head.headers);
         }

@@ -25,6 +25,12 @@ pub struct Additions {
     pub config_hash: Option<Box<str>>,
 }
 
+static X_KONG_UPSTREAM_LATENCY: HeaderName = HeaderName::from_static("x-kong-upstream-latency");
+static X_KONG_PROXY_LATENCY: HeaderName = HeaderName::from_static("x-kong-proxy-latency");
+static X_KONG_RESPONSE_LATENCY: HeaderName = HeaderName::from_static("x-kong-response-latency");
+static X_KONG_REQUEST_ID: HeaderName = HeaderName::from_static("x-kong-request-id");
+static X_CONFIG_HASH: HeaderName = HeaderName::from_static("x-config-hash");
+
 /// The value of one.
 pub enum Added<'a> {
     /// A text that answers share.
@@ -74,27 +80,27 @@ fn small(number: u64) -> Option<&'static str> {
 
 impl Additions {
     /// Visits those that there are, in the order in which they are written.
-    pub fn for_each(&self, mut visit: impl FnMut(&'static str, Added<'_>)) {
+    pub fn for_each(&self, mut visit: impl FnMut(&HeaderName, Added<'_>)) {
         if let Some(via) = self.via {
-            visit("via", Added::Text(via));
+            visit(&header::VIA, Added::Text(via));
         }
         if let Some(server) = self.server {
-            visit("server", Added::Text(server));
+            visit(&header::SERVER, Added::Text(server));
         }
         if let Some(ms) = self.upstream_latency_ms {
-            visit("x-kong-upstream-latency", Added::Number(ms));
+            visit(&X_KONG_UPSTREAM_LATENCY, Added::Number(ms));
         }
         if let Some(ms) = self.proxy_latency_ms {
-            visit("x-kong-proxy-latency", Added::Number(ms));
+            visit(&X_KONG_PROXY_LATENCY, Added::Number(ms));
         }
         if let Some(ms) = self.response_latency_ms {
-            visit("x-kong-response-latency", Added::Number(ms));
+            visit(&X_KONG_RESPONSE_LATENCY, Added::Number(ms));
         }
         if let Some(id) = &self.request_id {
-            visit("x-kong-request-id", Added::Unique(id));
+            visit(&X_KONG_REQUEST_ID, Added::Unique(id));
         }
         if let Some(hash) = &self.config_hash {
-            visit("x-config-hash", Added::Hash(hash));
+            visit(&X_CONFIG_HASH, Added::Hash(hash));
         }
     }
 
@@ -113,21 +119,23 @@ impl Additions {
         }
         // An upstream that has such headers is a gateway of this kind itself: only then ours have
         // something to replace.
-        let is_again = Self::may_meet(headers);
+        let is_again = self.may_meet(headers);
         self.for_each(|name, value| {
-            let (name, value) = (HeaderName::from_static(name), value.into_header());
+            let value = value.into_header();
             match is_again {
-                true => headers.insert(name, value),
-                false => headers.append(name, value),
+                true => headers.insert(name.clone(), value),
+                false => headers.append(name.clone(), value),
             }
         });
     }
 
-    /// Returns whether there may be some among these headers already.
-    pub fn may_meet(headers: &Headers) -> bool {
-        headers.iter().any(|(name, _)| {
-            let name = name.as_str();
-            matches!(name, "via" | "server" | "x-config-hash") || name.starts_with("x-kong-")
+    /// Returns whether some of them may be among these headers already.
+    pub fn may_meet(&self, headers: &Headers) -> bool {
+        headers.iter().any(|(name, _)| match name.as_str() {
+            "via" => self.via.is_some(),
+            "server" => self.server.is_some(),
+            "x-config-hash" => self.config_hash.is_some(),
+            name => name.starts_with("x-kong-"),
         })
     }
 }
@@ -153,7 +161,7 @@ mod tests {
         let mut written = Headers::new();
         additions().for_each(|name, value| {
             let value = value.lend(|bytes, _| HeaderValue::from_bytes(bytes).unwrap());
-            written.append(HeaderName::from_static(name), value);
+            written.append(name.clone(), value);
         });
         let mut listed = Headers::new();
         additions().list(&mut listed);
@@ -171,7 +179,7 @@ mod tests {
         let mut headers = Headers::new();
         headers.append(HeaderName::from_static("x-kong-upstream-latency"), value("77"));
         headers.append(header::VIA, value("1.1 they"));
-        assert!(Additions::may_meet(&headers));
+        assert!(additions().may_meet(&headers));
         additions().list(&mut headers);
         assert_eq!(headers.get("x-kong-upstream-latency"), Some(&value("9")));
         assert_eq!(headers.get(header::VIA), Some(&value("1.1 they, 1.1 us")));

@@ -75,7 +75,7 @@ impl Answer {
             }
         }
         additions.for_each(|name, value| {
-            value.lend(|value, _| push_field(&mut bytes, name, value));
+            value.lend(|value, _| push_field(&mut bytes, name.as_str(), value));
         });
         let switched = status == StatusCode::SWITCHING_PROTOCOLS;
         let bodiless = asked.head_only
