@@ -3,6 +3,8 @@
 //! Messages have some ten headers. Comparing ten names, most of which are a byte, is cheaper than
 //! hashing the one that is asked for, and filling a list is much cheaper than filling a map.
 
+pub mod raw;
+
 use http::header::{self, InvalidHeaderName};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 

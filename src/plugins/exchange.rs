@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 pub use super::body::{BodyError, RequestBody};
 use super::directory::{Caller, Credential};
+use crate::headers::raw::RawHeaders;
 use crate::headers::{AsName, Headers, RequestHead};
 
 /// The id of a request: 32 lower-case hexadecimal digits.
@@ -33,6 +34,11 @@ impl RequestId {
     /// Returns the digits.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// Returns the digits as bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 
     /// Returns the id as a header value.
@@ -167,10 +173,27 @@ impl Tries {
 pub struct ResponseHead {
     /// The status.
     pub status: StatusCode,
-    /// The headers.
+    /// The headers, but those in `raw`.
     pub headers: Headers,
+    /// Lines of an upstream that are passed on as they are. No plugin sees any: they are listed before
+    /// one looks.
+    pub raw: Option<RawHeaders>,
     /// Whether it came from the upstream.
     pub from_upstream: bool,
+}
+
+impl ResponseHead {
+    /// Begins an answer of our own.
+    pub fn own(status: StatusCode, headers: Headers) -> Self {
+        Self { status, headers, raw: None, from_upstream: false }
+    }
+
+    /// Lists all headers.
+    pub fn list(&mut self) {
+        if let Some(raw) = self.raw.take() {
+            raw.list(&mut self.headers);
+        }
+    }
 }
 
 /// A request and its answer.

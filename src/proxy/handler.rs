@@ -243,8 +243,8 @@ impl Core {
             forward::send(&self.transport, &self.settings, exchange, &forwarding).await?;
         exchange.times.answered = Some(turn::now());
         let upgraded = answer.take_upgraded();
-        let UpstreamResponse { status, headers, body, hop_by_hop, .. } = answer;
-        let mut head = ResponseHead { status, headers, from_upstream: true };
+        let UpstreamResponse { status, headers, raw, body, hop_by_hop, .. } = answer;
+        let mut head = ResponseHead { status, headers, raw, from_upstream: true };
         if hop_by_hop {
             let takes_trailers = headers::takes_trailers(&exchange.request.headers);
             headers::strip_response(&mut head.headers, upgraded.is_some(), takes_trailers);
@@ -265,7 +265,10 @@ impl Core {
             });
         }
         match plan.chain.has(Phases::RESPONSE) {
-            true => Box::pin(self.respond(exchange, plan, head, body)).await,
+            true => {
+                head.list();
+                Box::pin(self.respond(exchange, plan, head, body)).await
+            }
             false => Ok((head, body)),
         }
     }
@@ -316,7 +319,7 @@ impl Core {
             templates: &self.settings.error_templates,
         };
         let Rendered { status, headers, body } = render(reply, wish, &exchange.id);
-        let head = ResponseHead { status, headers, from_upstream: false };
+        let head = ResponseHead::own(status, headers);
         self.finish(exchange, plan, head, ProxyBody::from(body), runtime)
     }
 
@@ -331,25 +334,17 @@ impl Core {
     ) -> ClientResponse {
         let (own, chain) = (self.settings.headers, plan.chain);
         let mut additions = headers::additions(own, &exchange, &head, &runtime.config_hash);
-        // What nobody looks at before it is written need not be listed.
-        let is_seen = chain.has(Phases::HEADER_FILTER.with(Phases::BODY_FILTER).with(Phases::LOG))
+        // What nobody looks at or changes before it is written need not be listed.
+        let is_listed = chain
+            .has(Phases::HEADER_FILTER.with(Phases::BODY_FILTER).with(Phases::LOG))
+            || own.upstream_status
+            || self.settings.debug_header
             || !exchange.added.is_empty()
-            || additions.may_meet(&head.headers);
-        if is_seen {
+            || additions.may_meet(&head);
+        if is_listed {
+            head.list();
             std::mem::take(&mut additions).list(&mut head.headers);
-        }
-        if own.upstream_status && head.from_upstream {
-            head.headers
-                .insert(headers::X_KONG_UPSTREAM_STATUS, HeaderValue::from(head.status.as_u16()));
-        }
-        for (name, value) in exchange.added.drain(..) {
-            match name == header::SET_COOKIE {
-                true => head.headers.append(name, value),
-                false => head.headers.insert(name, value),
-            }
-        }
-        if self.settings.debug_header {
-            add_debug(&exchange, plan, &mut head);
+            self.add(&mut exchange, plan, &mut head);
         }
         exchange.response = Some(head);
         for slot in chain.in_phase(Phases::HEADER_FILTER) {
@@ -358,16 +353,19 @@ impl Core {
             }
         }
         let filters = chain.has(Phases::BODY_FILTER);
-        if let (Some(charset), Some(head)) = (&self.settings.charset, &mut exchange.response) {
-            charset.complete(&mut head.headers);
-        }
         let Some(head) = &mut exchange.response else {
             return ClientResponse::new(StatusCode::INTERNAL_SERVER_ERROR, body);
         };
+        if let Some(charset) = &self.settings.charset {
+            match &mut head.raw {
+                Some(raw) => additions.content_type = charset.complete_raw(raw),
+                None => charset.complete(&mut head.headers),
+            }
+        }
         if filters {
             head.headers.remove(header::CONTENT_LENGTH);
         }
-        let status = head.status;
+        let (status, raw) = (head.status, head.raw.take());
         let headers = match filters || chain.has(Phases::LOG) {
             true => head.headers.clone(),
             false => std::mem::take(&mut head.headers),
@@ -381,7 +379,24 @@ impl Core {
                 ProxyBody::Filtered(Box::pin(Watched::new(body, tail, filters)))
             }
         };
-        ClientResponse { status, headers, additions, body }
+        ClientResponse { status, raw, headers, additions, body }
+    }
+
+    /// Adds what plugins and settings want in the answer.
+    fn add(&self, exchange: &mut Exchange, plan: &Plan<'_>, head: &mut ResponseHead) {
+        if self.settings.headers.upstream_status && head.from_upstream {
+            let status = HeaderValue::from(head.status.as_u16());
+            head.headers.insert(headers::X_KONG_UPSTREAM_STATUS, status);
+        }
+        for (name, value) in exchange.added.drain(..) {
+            match name == header::SET_COOKIE {
+                true => head.headers.append(name, value),
+                false => head.headers.insert(name, value),
+            }
+        }
+        if self.settings.debug_header {
+            add_debug(exchange, plan, head);
+        }
     }
 }
 

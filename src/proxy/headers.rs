@@ -13,6 +13,7 @@ use super::upstream::UpstreamHead;
 use crate::clock::turn;
 use crate::domain::hash::ConfigHash;
 use crate::headers::Headers;
+use crate::headers::raw::RawHeaders;
 use crate::plugins::exchange::{Connection, Exchange, Forwarded, ResponseHead};
 
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -162,7 +163,7 @@ pub(super) fn request_head(
     }
     append_forwarded(settings, exchange, line, seen, &mut head);
     if settings.upstream_request_id {
-        head.append_line("x-kong-request-id: ", exchange.id.as_str().as_bytes());
+        head.append_line("x-kong-request-id: ", exchange.id.as_bytes());
     }
     head
 }
@@ -325,7 +326,9 @@ pub(super) fn additions(
         let version = if is_http2 { Version::HTTP_2 } else { Version::HTTP_11 };
         additions.via = Some(via_text(version));
     }
-    if own.server && !head.headers.contains_key(header::SERVER) {
+    let raw = head.raw.as_ref().map(RawHeaders::layout);
+    let has_server = raw.is_some_and(|raw| raw.has_server);
+    if own.server && !has_server && !head.headers.contains_key(header::SERVER) {
         additions.server = Some(SERVER);
     }
     if let (Some(sent), Some(answered)) = (times.sent, times.answered) {

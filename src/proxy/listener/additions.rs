@@ -3,12 +3,15 @@
 use http::{HeaderName, HeaderValue, header};
 
 use crate::headers::Headers;
-use crate::plugins::exchange::RequestId;
+use crate::headers::raw::{Layout, RawHeaders};
+use crate::plugins::exchange::{RequestId, ResponseHead};
 
 /// Headers that we add to an answer, kept as what they say: an answer whose headers nobody looks at
 /// any more is written without their ever being in a list.
 #[derive(Debug, Default)]
 pub struct Additions {
+    /// `Content-Type`, where the charset of the upstream's had to be told.
+    pub content_type: Option<HeaderValue>,
     /// `Via`.
     pub via: Option<&'static str>,
     /// `Server`.
@@ -35,6 +38,8 @@ static X_CONFIG_HASH: HeaderName = HeaderName::from_static("x-config-hash");
 pub enum Added<'a> {
     /// A text that answers share.
     Text(&'static str),
+    /// A value that was made before.
+    Value(&'a HeaderValue),
     /// A number that many share.
     Number(u64),
     /// The hash of a config.
@@ -51,18 +56,20 @@ impl Added<'_> {
     pub fn lend<T>(&self, take: impl FnOnce(&[u8], bool) -> T) -> T {
         match self {
             Self::Text(text) => take(text.as_bytes(), true),
+            Self::Value(value) => take(value.as_bytes(), true),
             Self::Number(number) => match small(*number) {
                 Some(digit) => take(digit.as_bytes(), true),
                 None => take(itoa::Buffer::new().format(*number).as_bytes(), true),
             },
             Self::Hash(hash) => take(hash.as_bytes(), true),
-            Self::Unique(id) => take(id.as_str().as_bytes(), false),
+            Self::Unique(id) => take(id.as_bytes(), false),
         }
     }
 
     fn into_header(self) -> HeaderValue {
         match self {
             Self::Text(text) => HeaderValue::from_static(text),
+            Self::Value(value) => value.clone(),
             Self::Number(number) => {
                 small(number).map_or_else(|| HeaderValue::from(number), HeaderValue::from_static)
             }
@@ -81,6 +88,9 @@ fn small(number: u64) -> Option<&'static str> {
 impl Additions {
     /// Visits those that there are, in the order in which they are written.
     pub fn for_each(&self, mut visit: impl FnMut(&HeaderName, Added<'_>)) {
+        if let Some(value) = &self.content_type {
+            visit(&header::CONTENT_TYPE, Added::Value(value));
+        }
         if let Some(via) = self.via {
             visit(&header::VIA, Added::Text(via));
         }
@@ -119,7 +129,7 @@ impl Additions {
         }
         // An upstream that has such headers is a gateway of this kind itself: only then ours have
         // something to replace.
-        let is_again = self.may_meet(headers);
+        let is_again = self.may_be_among(headers);
         self.for_each(|name, value| {
             let value = value.into_header();
             match is_again {
@@ -129,12 +139,20 @@ impl Additions {
         });
     }
 
-    /// Returns whether some of them may be among these headers already.
-    pub fn may_meet(&self, headers: &Headers) -> bool {
+    /// Returns whether some of them may be in this head already.
+    pub fn may_meet(&self, head: &ResponseHead) -> bool {
+        let (via, server) = (self.via.is_some(), self.server.is_some());
+        let raw = head.raw.as_ref().map(RawHeaders::layout);
+        let meets =
+            |raw: &Layout| raw.is_of_gateway || via && raw.has_via || server && raw.has_server;
+        raw.is_some_and(meets) || self.may_be_among(&head.headers)
+    }
+
+    fn may_be_among(&self, headers: &Headers) -> bool {
         headers.iter().any(|(name, _)| match name.as_str() {
             "via" => self.via.is_some(),
             "server" => self.server.is_some(),
-            "x-config-hash" => self.config_hash.is_some(),
+            "x-config-hash" => true,
             name => name.starts_with("x-kong-"),
         })
     }
@@ -146,6 +164,7 @@ mod tests {
 
     fn additions() -> Additions {
         Additions {
+            content_type: None,
             via: Some("1.1 us"),
             server: Some("us"),
             upstream_latency_ms: Some(9),
@@ -179,7 +198,7 @@ mod tests {
         let mut headers = Headers::new();
         headers.append(HeaderName::from_static("x-kong-upstream-latency"), value("77"));
         headers.append(header::VIA, value("1.1 they"));
-        assert!(additions().may_meet(&headers));
+        assert!(additions().may_be_among(&headers));
         additions().list(&mut headers);
         assert_eq!(headers.get("x-kong-upstream-latency"), Some(&value("9")));
         assert_eq!(headers.get(header::VIA), Some(&value("1.1 they, 1.1 us")));

@@ -21,6 +21,7 @@ use super::response::ResponseHead;
 use super::stream::UpgradedStream;
 use crate::clock::turn;
 use crate::headers::Headers;
+use crate::headers::raw::RawHeaders;
 
 /// The connections of one core to all its upstreams. Clones share them; nothing is locked.
 #[derive(Clone)]
@@ -54,8 +55,10 @@ pub struct UpstreamResponse {
     pub version: Version,
     /// Reason phrase where it is not the usual one.
     pub reason: Option<Bytes>,
-    /// Header fields.
+    /// Header fields, but those in `raw`.
     pub headers: Headers,
+    /// Header lines that can be passed on as they came, and are not listed for that.
+    pub raw: Option<RawHeaders>,
     /// Whether there are any among them that concern this connection only.
     pub hop_by_hop: bool,
     /// Body.
@@ -156,6 +159,7 @@ impl Pool {
             version: head.version,
             reason: None,
             headers: head.headers.into(),
+            raw: None,
             hop_by_hop: false,
             body: UpstreamBody::http2(incoming, lent, timeouts.read(), ticket),
             reused,
@@ -207,7 +211,7 @@ impl Pool {
         let reusable = head.keep_alive && exchange.is_request_complete();
         let connection = exchange.connection;
         let reused = connection.requests > 1;
-        let ResponseHead { status, version, reason, headers, hop_by_hop, framing, .. } = head;
+        let ResponseHead { status, version, reason, headers, raw, hop_by_hop, framing, .. } = head;
         let (body, upgraded) = if status == StatusCode::SWITCHING_PROTOCOLS {
             let Connection { stream, buffer, .. } = *connection;
             (UpstreamBody::default(), Some(UpgradedStream::new(buffer, stream)))
@@ -215,7 +219,17 @@ impl Pool {
             let pool = reusable.then(|| self.clone());
             (UpstreamBody::new(connection, framing, timeouts.read(), pool), None)
         };
-        UpstreamResponse { status, version, reason, headers, hop_by_hop, body, reused, upgraded }
+        UpstreamResponse {
+            status,
+            version,
+            reason,
+            headers,
+            raw,
+            hop_by_hop,
+            body,
+            reused,
+            upgraded,
+        }
     }
 
     /// Takes the connection that was used last, so that surplus ones grow old and go.

@@ -61,7 +61,7 @@ pub(super) struct Answer {
 impl Answer {
     /// Writes the head.
     pub(super) fn new(core: &Core, response: ClientResponse, asked: &Asked) -> Self {
-        let ClientResponse { status, headers, additions, body } = response;
+        let ClientResponse { status, raw, headers, additions, body } = response;
         let mut bytes = core.take_buffer();
         bytes.extend_from_slice(b"HTTP/1.1 ");
         bytes.extend_from_slice(status.as_str().as_bytes());
@@ -69,6 +69,11 @@ impl Answer {
         bytes.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
         bytes.extend_from_slice(b"\r\n");
         let mut seen = Seen::default();
+        if let Some(raw) = raw {
+            let layout = raw.layout();
+            (seen.date, seen.length) = (layout.has_date, layout.content_length);
+            raw.pieces().for_each(|lines| bytes.extend_from_slice(lines));
+        }
         for (name, value) in &headers {
             if seen.passes(name.as_str(), value.as_bytes()) {
                 push_field(&mut bytes, name.as_str(), value.as_bytes());

@@ -110,7 +110,7 @@ where
     }
 
     /// Writes the head of an answer; its body follows as the stream is polled.
-    pub(super) fn answer(&mut self, place: usize, response: ClientResponse) {
+    pub(super) fn answer(&mut self, place: usize, mut response: ClientResponse) {
         let Some(there) = self.streams.get(place) else { return };
         let Some(stream) = &mut there.stream else { return };
         // A protocol switch is nothing that HTTP/2 has, and interim answers are our own affair.
@@ -118,6 +118,7 @@ where
             let id = stream.id;
             return self.reset(id, Code::Internal);
         }
+        response.list();
         let follows = answer::push_answer(
             &mut self.link.out,
             &mut self.link.encoder,
