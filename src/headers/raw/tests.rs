@@ -3,7 +3,7 @@ use super::*;
 fn read(text: &str) -> Option<RawHeaders> {
     let (layout, length) = Layout::read(text.as_bytes())?;
     assert_eq!(length, text.len());
-    Some(RawHeaders::new(Bytes::copy_from_slice(text[..length - 2].as_bytes()), layout))
+    Some(RawHeaders::new(Bytes::copy_from_slice(&text.as_bytes()[..length - 2]), layout))
 }
 
 fn passed(raw: &RawHeaders) -> String {
