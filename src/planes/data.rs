@@ -140,7 +140,7 @@ impl Data {
             None => {
                 let (served, tools) = (served.clone(), tools.clone());
                 let applier = Applier::open(settings, catalog.clone(), served, tools)
-                    .context("cannot start the thread that writes the config cache")?;
+                    .context("cannot start the thread that makes the config cache")?;
                 start = Some((origin::start(settings, &applier, &clock)?, applier));
             }
             Some(heads) => serve_head(&served, &heads.borrow().clone(), &tools),

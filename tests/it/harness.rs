@@ -246,7 +246,8 @@ impl Cluster {
 const OWN_PORTS: std::ops::Range<u16> = 20_000..30_000;
 
 /// Returns an address for a process that must be found again where it was: nobody else gets it
-/// while that process is not there. Port 0 would be somebody else's by then, now and then.
+/// while that process is not there, and nobody ever if there is none. A port that was 0 would be somebody
+/// else's by then, now and then.
 pub(crate) fn own_address() -> SocketAddr {
     static TAKEN: AtomicU16 = AtomicU16::new(0);
     let count = OWN_PORTS.end - OWN_PORTS.start;

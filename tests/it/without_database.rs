@@ -1,12 +1,12 @@
 //! A traditional node without a database: it serves a declared configuration, and whatever
 //! `/config` replaces it by.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::{Child, Command};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Directory, poll};
+use crate::harness::{Directory, own_address, poll};
 use crate::http::{self, Answer, Upstream};
 
 /// A node that ends with this value.
@@ -22,9 +22,7 @@ impl Node {
     pub(crate) fn start(directory: &Directory, tree: &Value) -> Self {
         let file = directory.path().join("kong.json");
         std::fs::write(&file, tree.to_string()).unwrap();
-        // Bound at once, so that no two are the same.
-        let free = [0; 3].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-        let [proxy, admin, status] = free.map(|bound| bound.local_addr().unwrap());
+        let [proxy, admin, status] = [(); 3].map(|()| own_address());
         let process = Command::new(env!("CARGO_BIN_EXE_hybridctl"))
             .env_clear()
             .args(["run", "-p"])
