@@ -91,15 +91,15 @@ impl Applier {
         catalog: Arc<Catalog>,
         served: Served,
         tools: Tools,
-    ) -> std::io::Result<Self> {
+    ) -> Self {
         let directory = settings.prefix.path().to_owned();
         let journal = Journal::open(&directory, &program(settings));
         let (newest, trouble) = (Newest::Good, Trouble::new());
         let record = Mutex::new(Record { journal, newest, stored: None, written: 0, trouble });
         let own = catalog.clone();
-        let keeper = Keeper::start(move |kept: &Kept| kept.encode(&own))?;
+        let keeper = Keeper::new(move |kept: &Kept| kept.encode(&own));
         let turn = watch::Sender::new(Turn::Ours);
-        Ok(Self(Arc::new(Inner { catalog, directory, served, tools, record, keeper, turn })))
+        Self(Arc::new(Inner { catalog, directory, served, tools, record, keeper, turn }))
     }
 
     pub(super) fn catalog(&self) -> &Arc<Catalog> {

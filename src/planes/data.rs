@@ -139,8 +139,7 @@ impl Data {
         match &heads {
             None => {
                 let (served, tools) = (served.clone(), tools.clone());
-                let applier = Applier::open(settings, catalog.clone(), served, tools)
-                    .context("cannot start the thread that makes the config cache")?;
+                let applier = Applier::open(settings, catalog.clone(), served, tools);
                 start = Some((origin::start(settings, &applier, &clock)?, applier));
             }
             Some(heads) => serve_head(&served, &heads.borrow().clone(), &tools),

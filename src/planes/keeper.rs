@@ -1,11 +1,12 @@
-//! A thread that makes what takes a while to make, of the newest thing it was given, when nobody else
-//! wants the processor.
+//! Makes what takes a while to make, of the newest thing that was given, on a thread that runs when nobody
+//! else wants the processor.
 //!
 //! The file form of a config takes as long as there is of it, however little has changed. On a machine
 //! whose cores are busy with traffic that work would be requests that wait.
 //!
 //! Where nobody leaves a core, the thread may not get its turn for long. So it holds no lock while it
-//! works, and writes no file: all that others may have to wait for is theirs to do.
+//! works, and writes no file: all that others may have to wait for is theirs to do. And it is there only
+//! while there is something to make: a process ends with the last of its threads.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,10 +14,11 @@ use std::time::Duration;
 /// The nice value of who gets least.
 const LEAST: i32 = 19;
 
-/// Makes an `R` of a `T`: of the newest, and of none of the older ones. The thread ends with this value.
+/// Makes an `R` of a `T`: of the newest, and of none of the older ones.
 pub(super) struct Keeper<T, R>(Arc<Shared<T, R>>);
 
 struct Shared<T, R> {
+    make: Box<dyn Fn(&T) -> R + Send + Sync>,
     slot: Mutex<Slot<T, R>>,
     changed: Condvar,
 }
@@ -30,37 +32,33 @@ struct Slot<T, R> {
     next: Option<(u64, Arc<T>)>,
     /// What was made of the one that is wanted.
     made: Option<R>,
-    is_over: bool,
+    /// Whether there is a thread.
+    is_working: bool,
 }
 
 impl<T: Send + Sync + 'static, R: Send + 'static> Keeper<T, R> {
-    /// Starts the thread.
-    ///
-    /// # Errors
-    ///
-    /// There is no thread to be had.
-    pub(super) fn start(make: impl Fn(&T) -> R + Send + 'static) -> std::io::Result<Self> {
-        let slot = Slot { given: 0, wanted: None, next: None, made: None, is_over: false };
-        let shared = Arc::new(Shared { slot: Mutex::new(slot), changed: Condvar::new() });
-        let own = shared.clone();
-        std::thread::Builder::new().name("keeper".to_owned()).spawn(move || {
-            yield_to_others();
-            while let Some((number, thing)) = own.next() {
-                own.done(number, make(&thing));
-            }
-        })?;
-        Ok(Self(shared))
+    pub(super) fn new(make: impl Fn(&T) -> R + Send + Sync + 'static) -> Self {
+        let slot = Slot { given: 0, wanted: None, next: None, made: None, is_working: false };
+        let (slot, changed) = (Mutex::new(slot), Condvar::new());
+        Self(Arc::new(Shared { make: Box::new(make), slot, changed }))
     }
 
-    /// Gives the thread something in the place of what it has not begun with, and waits for so long.
-    /// Returns which one that was, in the order in which they were given, and what was made of it:
-    /// nothing if that takes longer, or if another one was given meanwhile.
+    /// Takes something in the place of what was not begun with, and waits for so long. Returns which one
+    /// that was, in the order in which they were given, and what was made of it: nothing if that takes
+    /// longer, if another one was given meanwhile, or if there is no thread to be had.
     pub(super) fn make(&self, thing: Arc<T>, within: Duration) -> (u64, Option<R>) {
         let mut slot = self.0.slot();
         slot.given += 1;
         let number = slot.given;
         (slot.wanted, slot.next, slot.made) = (Some(number), Some((number, thing)), None);
+        // Whoever waits for another one need not wait any more.
         self.0.changed.notify_all();
+        if !slot.is_working {
+            let own = self.0.clone();
+            let begun = std::thread::Builder::new().name("keeper".to_owned());
+            slot.is_working = begun.spawn(move || own.work()).is_ok();
+        }
+        let within = if slot.is_working { within } else { Duration::ZERO };
         let waits = |slot: &mut Slot<T, R>| slot.wanted == Some(number) && slot.made.is_none();
         let waited = self.0.changed.wait_timeout_while(slot, within, waits);
         let mut slot = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -73,24 +71,24 @@ impl<T: Send + Sync + 'static, R: Send + 'static> Keeper<T, R> {
     }
 }
 
-impl<T, R> Drop for Keeper<T, R> {
-    fn drop(&mut self) {
-        self.0.slot().is_over = true;
-        self.0.changed.notify_all();
-    }
-}
-
 impl<T, R> Shared<T, R> {
     fn slot(&self) -> MutexGuard<'_, Slot<T, R>> {
         // A note is made whole or not at all, so a poisoned lock is still good.
         self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn work(&self) {
+        yield_to_others();
+        while let Some((number, thing)) = self.next() {
+            self.done(number, (self.make)(&thing));
+        }
+    }
+
     fn next(&self) -> Option<(u64, Arc<T>)> {
-        let idle = |slot: &mut Slot<T, R>| slot.next.is_none() && !slot.is_over;
-        let waited = self.changed.wait_while(self.slot(), idle);
-        let mut slot = waited.unwrap_or_else(PoisonError::into_inner);
-        if slot.is_over { None } else { slot.next.take() }
+        let mut slot = self.slot();
+        let next = slot.next.take();
+        slot.is_working = next.is_some();
+        next
     }
 
     fn done(&self, number: u64, made: R) {
@@ -103,8 +101,7 @@ impl<T, R> Shared<T, R> {
     }
 }
 
-/// Asks the system to run this thread when nobody else wants to run, or nearly so: one that may never run
-/// cannot end either, and its process with it.
+/// Asks the system to run this thread when nobody else wants to run, or nearly so.
 fn yield_to_others() {
     // Elsewhere it would be asked of the whole process.
     if cfg!(target_os = "linux")
@@ -125,7 +122,7 @@ mod tests {
 
     #[test]
     fn whoever_gives_something_gets_what_is_made_of_it() {
-        let keeper = Keeper::start(|thing: &u32| thing + 1).unwrap();
+        let keeper = Keeper::new(|thing: &u32| thing + 1);
         for thing in 0..100 {
             let (number, made) = keeper.make(Arc::new(thing), PATIENCE);
             assert_eq!((number, made), (u64::from(thing) + 1, Some(thing + 1)));
@@ -136,12 +133,12 @@ mod tests {
     fn nobody_waits_for_a_thread_that_does_not_get_its_turn() {
         let (entered, told) = mpsc::channel();
         let (allow, allowed) = mpsc::channel::<()>();
-        let keeper = Keeper::start(move |thing: &u8| {
+        let allowed = Mutex::new(allowed);
+        let keeper = Keeper::new(move |thing: &u8| {
             entered.send(*thing).unwrap();
-            allowed.recv_timeout(PATIENCE).unwrap();
+            allowed.lock().unwrap().recv_timeout(PATIENCE).unwrap();
             *thing
-        })
-        .unwrap();
+        });
         let giver = |thing, within| keeper.make(Arc::new(thing), within);
         std::thread::scope(|scope| {
             let first = scope.spawn(|| giver(10, PATIENCE));
@@ -160,8 +157,8 @@ mod tests {
             assert_eq!(last.join().unwrap(), (5, Some(12)));
         });
         assert_eq!(told.try_iter().collect::<Vec<_>>(), [12]);
+        // The thread ends, and with it the last sender.
         drop(keeper);
-        // The thread ends, and with it the sender.
         let ended = told.recv_timeout(PATIENCE);
         assert_eq!(ended, Err(mpsc::RecvTimeoutError::Disconnected));
     }

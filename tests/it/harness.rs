@@ -87,8 +87,9 @@ impl Cluster {
     pub(crate) async fn without_data_with(more: Vec<(String, String)>) -> Self {
         let directory = Directory::new();
         let certificate = directory.pair("cluster");
+        let cluster_port = own_address().port();
         let mut cluster =
-            Self { directory, control: None, data: None, certificate, more, cluster_port: 0 };
+            Self { directory, control: None, data: None, certificate, more, cluster_port };
         cluster.start_control().await;
         cluster
     }
@@ -111,9 +112,7 @@ impl Cluster {
         ];
         wanted.extend_from_slice(more);
         let settings = self.settings("cp", &wanted);
-        let control = Control::start(&settings, Clock::System).await.unwrap();
-        self.cluster_port = control.cluster[0].port();
-        self.control = Some(control);
+        self.control = Some(Control::start(&settings, Clock::System).await.unwrap());
     }
 
     /// Returns settings of another control plane that trusts whom this one trusts.
