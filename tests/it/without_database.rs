@@ -73,7 +73,9 @@ fn tree(upstream: &Upstream, path: &str) -> Value {
 async fn a_node_serves_what_its_file_and_then_config_say() {
     let (directory, upstream) = (Directory::new(), Upstream::start("up").await);
     let node = Node::start(&directory, &tree(&upstream, "/declared"));
-    node.until(node.proxy, "/declared", 200).await;
+    // Whoever says that it is ready accepts connections.
+    node.until(node.status, "/status/ready", 200).await;
+    assert_eq!(http::get(node.proxy, "/declared").await.unwrap().status, 200);
     assert_eq!(http::get(node.admin, "/services/s").await.unwrap().status, 200);
     let root = http::get(node.admin, "/").await.unwrap().json();
     assert_eq!(root["configuration"]["database"], "off");
