@@ -168,7 +168,7 @@ impl Data {
         let status_api = status_api(settings, source, upstreams, &clock);
         // Whoever says that it is ready accepts connections.
         let (open, opened) = watch::channel(false);
-        let mut hall = Hall { tasks: &mut tasks, certificates: &followed, sockets, opened };
+        let mut hall = Hall { opened, ..Hall::new(&mut tasks, &followed, sockets) };
         let listening = serve_all(&mut hall, settings, Face::Status, status_api, &counts)?;
         tasks.spawn(sweep(handle.clone(), applier.clone(), tasks.stopped()));
         if let (Some((start, applier)), Some(identity)) = (start, identity) {
