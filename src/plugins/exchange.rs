@@ -205,7 +205,7 @@ pub struct Exchange {
     /// How many requests came on that connection, this one included.
     pub requests: u64,
     /// The head of the request; what plugins change goes upstream.
-    pub request: RequestHead,
+    pub request: Box<RequestHead>,
     /// The body of the request.
     pub body: RequestBody,
     /// Where the request came from.
@@ -223,7 +223,7 @@ pub struct Exchange {
     /// What lives until the answer is over.
     pub held: Option<Box<dyn Any>>,
     /// The answer once there is one.
-    pub response: Option<ResponseHead>,
+    pub response: Option<Box<ResponseHead>>,
     /// The normalised path, when it differs from the one sent.
     normal_path: Option<String>,
     /// The query that goes upstream, when a plugin changed it.
@@ -236,7 +236,7 @@ impl Exchange {
     pub fn new(
         id: RequestId,
         connection: Rc<Connection>,
-        request: RequestHead,
+        request: Box<RequestHead>,
         body: RequestBody,
         forwarded: Forwarded,
         times: Times,
@@ -354,7 +354,8 @@ pub(crate) mod fixture {
         let forwarded = Forwarded { client: connection.peer.ip(), trusted: false, https: false };
         let times = Times { started: Instant::now(), started_ms, sent: None, answered: None };
         let id = RequestId::new(0xabc);
-        let exchange = Exchange::new(id, connection, request.into(), body, forwarded, times, None);
+        let exchange =
+            Exchange::new(id, connection, Box::new(request.into()), body, forwarded, times, None);
         Exchange { requests: 2, ..exchange }
     }
 

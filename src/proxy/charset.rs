@@ -45,10 +45,11 @@ impl Charset {
 
     /// Returns a content type with the charset, if it is one of a text that lacks it.
     fn of(&self, mime: &[u8]) -> Option<HeaderValue> {
-        if !matches!(mime.first(), Some(b't' | b'a' | b'T' | b'A')) || mime.contains(&b';') {
-            return None;
-        }
-        let is = |known: &str| mime.eq_ignore_ascii_case(known.as_bytes());
+        // One with parameters is none of these.
+        let is = |known: &str| {
+            mime.len() == known.len()
+                && (mime == known.as_bytes() || mime.eq_ignore_ascii_case(known.as_bytes()))
+        };
         match self.usual.iter().find(|(known, _)| is(known)) {
             Some((_, value)) => Some(value.clone()),
             None => OTHERS.iter().find(|known| is(known)).and_then(|known| {

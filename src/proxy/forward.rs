@@ -117,7 +117,7 @@ pub(super) async fn send(
         let peer = PeerAddress { addr: chosen.socket, tls, http2 };
         match transport.pool.send(&peer, &mut head, &mut body, timeouts).await {
             Ok(answer) => {
-                let lease = chosen.answered(answer.status);
+                let lease = chosen.answered(answer.head.status);
                 exchange.held = lease.map(|lease| Box::new(lease) as Box<dyn Any>);
                 return Ok(answer);
             }

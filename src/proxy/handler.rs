@@ -107,7 +107,7 @@ impl Core {
         self: Rc<Self>,
         request: ClientRequest,
         info: Rc<ConnectionInfo>,
-    ) -> ClientResponse {
+    ) -> Box<ClientResponse> {
         let runtime = self.runtime.load();
         let upgrade = headers::upgrade(&request.head.headers).and_then(|_| request.on_upgrade());
         let mut exchange = match self.exchange(request, &info) {
@@ -237,14 +237,13 @@ impl Core {
         exchange: &mut Exchange,
         upgrade: Option<oneshot::Receiver<UpgradedClient>>,
         info: Rc<ConnectionInfo>,
-    ) -> Result<(ResponseHead, ProxyBody), Box<Reply>> {
+    ) -> Result<(Box<ResponseHead>, ProxyBody), Box<Reply>> {
         let forwarding = self.decide(plan, exchange).await?;
         let mut answer =
             forward::send(&self.transport, &self.settings, exchange, &forwarding).await?;
         exchange.times.answered = Some(turn::now());
         let upgraded = answer.take_upgraded();
-        let UpstreamResponse { status, headers, raw, body, hop_by_hop, .. } = answer;
-        let mut head = ResponseHead { status, headers, raw, from_upstream: true };
+        let UpstreamResponse { mut head, body, hop_by_hop, .. } = answer;
         if hop_by_hop {
             let takes_trailers = headers::takes_trailers(&exchange.request.headers);
             headers::strip_response(&mut head.headers, upgraded.is_some(), takes_trailers);
@@ -278,9 +277,9 @@ impl Core {
         &self,
         exchange: &mut Exchange,
         plan: &Plan<'_>,
-        head: ResponseHead,
+        head: Box<ResponseHead>,
         body: ProxyBody,
-    ) -> Result<(ResponseHead, ProxyBody), Box<Reply>> {
+    ) -> Result<(Box<ResponseHead>, ProxyBody), Box<Reply>> {
         let invalid = "An invalid response was received from the upstream server";
         let mut bytes: Bytes = match body.collect().await {
             Ok(body) => body.to_bytes(),
@@ -311,7 +310,7 @@ impl Core {
         plan: &Plan<'_>,
         reply: Reply,
         runtime: &Arc<Runtime>,
-    ) -> ClientResponse {
+    ) -> Box<ClientResponse> {
         let wish = Wish {
             accept: exchange.header(header::ACCEPT),
             content_type: exchange.header(header::CONTENT_TYPE),
@@ -319,7 +318,7 @@ impl Core {
             templates: &self.settings.error_templates,
         };
         let Rendered { status, headers, body } = render(reply, wish, &exchange.id);
-        let head = ResponseHead::own(status, headers);
+        let head = Box::new(ResponseHead::own(status, headers));
         self.finish(exchange, plan, head, ProxyBody::from(body), runtime)
     }
 
@@ -328,10 +327,10 @@ impl Core {
         self: &Rc<Self>,
         mut exchange: Box<Exchange>,
         plan: &Plan<'_>,
-        mut head: ResponseHead,
+        mut head: Box<ResponseHead>,
         body: ProxyBody,
         runtime: &Arc<Runtime>,
-    ) -> ClientResponse {
+    ) -> Box<ClientResponse> {
         let (own, chain) = (self.settings.headers, plan.chain);
         let mut additions = headers::additions(own, &exchange, &head, &runtime.config_hash);
         // What nobody looks at or changes before it is written need not be listed.
@@ -354,7 +353,7 @@ impl Core {
         }
         let filters = chain.has(Phases::BODY_FILTER);
         let Some(head) = &mut exchange.response else {
-            return ClientResponse::new(StatusCode::INTERNAL_SERVER_ERROR, body);
+            return ClientResponse::new(StatusCode::INTERNAL_SERVER_ERROR, body).into();
         };
         if let Some(charset) = &self.settings.charset {
             match &mut head.raw {
@@ -379,7 +378,7 @@ impl Core {
                 ProxyBody::Filtered(Box::pin(Watched::new(body, tail, filters)))
             }
         };
-        ClientResponse { status, raw, headers, additions, body }
+        Box::new(ClientResponse { status, raw, headers, additions, body })
     }
 
     /// Adds what plugins and settings want in the answer.

@@ -11,13 +11,13 @@ use http::{HeaderValue, header};
 use super::{Headers, read_name};
 
 /// Most lines that are left out of a head that is passed on.
-const LEFT_OUT_MAX: usize = 6;
+const LEFT_OUT_MAX: usize = 4;
 
 /// Most lines of a head.
 const LINES_MAX: usize = 128;
 
 /// A part of a head, from and to.
-type Span = (u32, u32);
+type Span = (u16, u16);
 
 /// Lines of which some are left out.
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ pub struct RawHeaders {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
     left_out: [Span; LEFT_OUT_MAX],
-    left_out_count: usize,
+    left_out_count: u8,
     content_type: Option<(Span, Span)>,
     /// The length of the body.
     pub content_length: Option<u64>,
@@ -55,65 +55,67 @@ impl Layout {
         let mut layout = Self::default();
         let mut at = 0;
         for _ in 0..=LINES_MAX {
-            let rest = bytes.get(at..)?;
-            let length = memchr::memchr(b'\n', rest)?;
-            let line = rest.get(..length)?.strip_suffix(b"\r")?;
-            let end = at + length + 1;
-            if line.is_empty() {
-                return Some((layout, end));
+            let line = bytes.get(at..)?;
+            if let [b'\r', b'\n', ..] = line {
+                return Some((layout, at + 2));
             }
-            layout.note(line, at, end)?;
+            let colon = line.iter().position(|byte| !TOKEN[usize::from(*byte)])?;
+            let (name, rest) = line.split_at_checked(colon)?;
+            let text = rest.strip_prefix(b":")?;
+            let (text, rest) = text.split_at_checked(text_length(text))?;
+            if name.is_empty() || !rest.starts_with(b"\r\n") {
+                return None;
+            }
+            let end = at + colon + 1 + text.len() + 2;
+            layout.note(name, text, (u16::try_from(at).ok()?, u16::try_from(end).ok()?))?;
             at = end;
         }
         None
     }
 
-    /// Takes note of the line between `start` and `end`; none, if it is not of the plain kind.
-    fn note(&mut self, line: &[u8], start: usize, end: usize) -> Option<()> {
-        let colon = line.iter().position(|byte| !TOKEN[usize::from(*byte)])?;
-        let (name, rest) = (line.get(..colon)?, line.get(colon..)?.strip_prefix(b":")?);
-        let value = rest.trim_ascii();
-        let is_text = |&byte: &u8| (byte >= b' ') & (byte != 0x7f) | (byte == b'\t');
-        if name.is_empty() || !rest.iter().fold(true, |all, byte| all & is_text(byte)) {
-            return None;
-        }
-        let line = (u32::try_from(start).ok()?, u32::try_from(end).ok()?);
-        let is = |wanted: &[u8]| name.eq_ignore_ascii_case(wanted);
-        match name.len() {
-            3 if is(b"via") => self.has_via = true,
-            4 if is(b"date") => self.has_date = true,
-            6 if is(b"server") => self.has_server = true,
-            7 if is(b"upgrade") || is(b"trailer") => return None,
-            10 if is(b"connection") => {
+    /// Takes note of a line, which lies there; none, if it is not of the plain kind.
+    fn note(&mut self, name: &[u8], text: &[u8], line: Span) -> Option<()> {
+        let is = |title: &[u8], lower: &[u8]| {
+            name == lower || name == title || name.eq_ignore_ascii_case(lower)
+        };
+        let value = text.trim_ascii();
+        match (name.len(), name.first()? | 0x20) {
+            (3, b'v') if is(b"Via", b"via") => self.has_via = true,
+            (4, b'd') if is(b"Date", b"date") => self.has_date = true,
+            (6, b's') if is(b"Server", b"server") => self.has_server = true,
+            (7, b'u') if is(b"Upgrade", b"upgrade") => return None,
+            (7, b't') if is(b"Trailer", b"trailer") => return None,
+            (10, b'c') if is(b"Connection", b"connection") => {
                 value.eq_ignore_ascii_case(b"keep-alive").then_some(())?;
                 self.leave_out(line)?;
             }
-            10 if is(b"keep-alive") => self.leave_out(line)?,
-            12 if is(b"content-type") => {
-                let start = start + colon + 1 + rest.len() - rest.trim_ascii_start().len();
-                let value = (u32::try_from(start).ok()?, u32::try_from(start + value.len()).ok()?);
+            (10, b'k') if is(b"Keep-Alive", b"keep-alive") => self.leave_out(line)?,
+            (12, b'c') if is(b"Content-Type", b"content-type") => {
+                let before = text.len() - text.trim_ascii_start().len();
+                let start = line.0 + u16::try_from(name.len() + 1 + before).ok()?;
+                let value = (start, start + u16::try_from(value.len()).ok()?);
                 self.content_type.is_none().then_some(())?;
                 self.content_type = Some((line, value));
             }
-            14 if is(b"content-length") => {
+            (14, b'c') if is(b"Content-Length", b"content-length") => {
                 let is_first = self.content_length.is_none() && !self.chunked;
                 is_first.then_some(())?;
                 self.content_length = Some(plain_number(value)?);
                 self.leave_out(line)?;
             }
-            16 if is(b"proxy-connection") => return None,
-            16 if is(b"content-encoding") => self.is_encoded = true,
-            17 if is(b"transfer-encoding") => {
+            (16, b'p') if is(b"Proxy-Connection", b"proxy-connection") => return None,
+            (16, b'c') if is(b"Content-Encoding", b"content-encoding") => self.is_encoded = true,
+            (17, b't') if is(b"Transfer-Encoding", b"transfer-encoding") => {
                 let is_first = self.content_length.is_none() && !self.chunked;
                 (is_first && value.eq_ignore_ascii_case(b"chunked")).then_some(())?;
                 self.chunked = true;
                 self.leave_out(line)?;
             }
-            13 if is(b"x-config-hash") => self.is_of_gateway = true,
-            _ => {
+            (_, b'x') => {
                 let start = name.get(..7).is_some_and(|it| it.eq_ignore_ascii_case(b"x-kong-"));
-                self.is_of_gateway |= start;
+                self.is_of_gateway |= start || name.eq_ignore_ascii_case(b"x-config-hash");
             }
+            _ => {}
         }
         Some(())
     }
@@ -121,7 +123,7 @@ impl Layout {
     /// Leaves a line out; none, if there are too many already. Room is kept for the content type.
     fn leave_out(&mut self, line: Span) -> Option<()> {
         let room = self.left_out.get_mut(..LEFT_OUT_MAX - 1)?;
-        *room.get_mut(self.left_out_count)? = line;
+        *room.get_mut(usize::from(self.left_out_count))? = line;
         self.left_out_count += 1;
         Some(())
     }
@@ -136,6 +138,28 @@ fn plain_number(digits: &[u8]) -> Option<u64> {
     digits.iter().try_fold(0_u64, |number, digit| {
         digit.is_ascii_digit().then(|| number * 10 + u64::from(digit - b'0'))
     })
+}
+
+/// Returns how many bytes a text begins with that may stand in a value (RFC 9110, section 5.5), most of
+/// them eight at a time.
+fn text_length(bytes: &[u8]) -> usize {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    const TOP: u64 = 0x80 * EACH;
+    let mut plain = 0;
+    for eight in bytes.as_chunks().0 {
+        let word = u64::from_le_bytes(*eight);
+        let control = word.wrapping_sub(0x20 * EACH) & !word;
+        let delete = word ^ (0x7f * EACH);
+        let delete = delete.wrapping_sub(EACH) & !delete;
+        if (control | delete) & TOP != 0 {
+            break;
+        }
+        plain += 8;
+    }
+    let is_text = |&byte: &u8| byte >= b' ' && byte != 0x7f || byte == b'\t';
+    let rest = bytes.get(plain..).unwrap_or_default();
+    let end = rest.iter().position(|byte| !is_text(byte));
+    plain + end.unwrap_or(rest.len())
 }
 
 /// Which bytes a name is made of (RFC 9110, section 5.6.2).
@@ -167,9 +191,10 @@ impl RawHeaders {
     /// Returns the lines that are passed on, in as few pieces as there are lines left out between them.
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         let Layout { left_out, left_out_count, .. } = &self.layout;
-        let starts = left_out.iter().take(*left_out_count).map(|line| line.1);
-        let ends = left_out.iter().take(*left_out_count).map(|line| line.0);
-        let length = u32::try_from(self.lines.len()).unwrap_or(u32::MAX);
+        let left_out = left_out.get(..usize::from(*left_out_count)).unwrap_or_default();
+        let starts = left_out.iter().map(|line| line.1);
+        let ends = left_out.iter().map(|line| line.0);
+        let length = u16::try_from(self.lines.len()).unwrap_or(u16::MAX);
         std::iter::once(0)
             .chain(starts)
             .zip(ends.chain([length]))
@@ -177,7 +202,7 @@ impl RawHeaders {
     }
 
     fn part(&self, (start, end): Span) -> &[u8] {
-        self.lines.get(start as usize..end as usize).unwrap_or_default()
+        self.lines.get(usize::from(start)..usize::from(end)).unwrap_or_default()
     }
 
     /// Returns the content type.
@@ -189,11 +214,12 @@ impl RawHeaders {
     pub fn leave_out_content_type(&mut self) {
         let Layout { left_out, left_out_count, content_type, .. } = &mut self.layout;
         let Some((line, _)) = content_type.take() else { return };
-        if let Some(slot) = left_out.get_mut(*left_out_count) {
+        if let Some(slot) = left_out.get_mut(usize::from(*left_out_count)) {
             *slot = line;
             *left_out_count += 1;
         }
-        left_out.get_mut(..*left_out_count).unwrap_or_default().sort_unstable();
+        let all = left_out.get_mut(..usize::from(*left_out_count));
+        all.unwrap_or_default().sort_unstable();
     }
 
     /// Lists the headers that are passed on, and the length.

@@ -83,3 +83,14 @@ fn what_is_not_plain_is_left_to_the_parser() {
     let many = "a: 1\r\n".repeat(LINES_MAX + 1) + "\r\n";
     assert!(Layout::read(many.as_bytes()).is_none());
 }
+
+#[test]
+fn a_text_ends_where_a_control_character_is() {
+    for length in 0..40 {
+        let plain = "aé\t ~".chars().cycle().take(length).collect::<String>();
+        for end in ["", "\r\n", "\n", "\u{7f}", "\u{1f}x", "\0"] {
+            let text = format!("{plain}{end}");
+            assert_eq!(text_length(text.as_bytes()), plain.len(), "{text:?}");
+        }
+    }
+}

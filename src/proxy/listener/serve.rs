@@ -133,7 +133,7 @@ const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(super) async fn accept_all<H, F>(core: Rc<Core>, door: Door, handler: Rc<H>)
 where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = ClientResponse> + 'static,
+    F: Future<Output: Into<Box<ClientResponse>>> + 'static,
 {
     let Door { listener, local, tls, begin } = door;
     let welcome = |socket, peer| {
@@ -167,7 +167,7 @@ async fn serve<H, F>(
     handler: Rc<H>,
 ) where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = ClientResponse> + 'static,
+    F: Future<Output: Into<Box<ClientResponse>>> + 'static,
 {
     // An unspecified listening address says nothing of where the client connected to.
     if info.connection.local.ip().is_unspecified()

@@ -75,7 +75,7 @@ impl ProxyServer {
     where
         M: Fn(usize) -> H + Send + Sync + 'static,
         H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-        F: Future<Output = ClientResponse> + 'static,
+        F: Future<Output: Into<Box<ClientResponse>>> + 'static,
     {
         let listeners = listeners.into_iter().map(|spec| (spec, Vec::new())).collect();
         Self::start_on(cores, listeners, limits, Refusals::default(), make_handler)
@@ -93,7 +93,7 @@ impl ProxyServer {
     where
         M: Fn(usize) -> H + Send + Sync + 'static,
         H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-        F: Future<Output = ClientResponse> + 'static,
+        F: Future<Output: Into<Box<ClientResponse>>> + 'static,
     {
         let cores = cores.max(1);
         let (stop, stopped) = watch::channel(None);
@@ -197,7 +197,7 @@ fn spawn<M, H, F>(bench: Bench, make_handler: Arc<M>) -> io::Result<oneshot::Rec
 where
     M: Fn(usize) -> H + Send + Sync + 'static,
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = ClientResponse> + 'static,
+    F: Future<Output: Into<Box<ClientResponse>>> + 'static,
 {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().on_thread_unpark(turn::end).build()?;
@@ -220,7 +220,7 @@ where
 async fn run<H, F>(bench: Bench, make_handler: impl FnOnce() -> H) -> io::Result<()>
 where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = ClientResponse> + 'static,
+    F: Future<Output: Into<Box<ClientResponse>>> + 'static,
 {
     let Bench { index, limits, counters, refusals, sockets, mut stop } = bench;
     let core = Rc::new(Core::new(index, limits, counters, refusals));

@@ -206,10 +206,10 @@ impl<'a> Exchange<'a> {
                 return Ok(None);
             };
             self.scanned = 0;
-            if !head.status.is_informational() {
+            if !head.answer.status.is_informational() {
                 return Ok(Some(head));
             }
-            if head.status == http::StatusCode::SWITCHING_PROTOCOLS {
+            if head.answer.status == http::StatusCode::SWITCHING_PROTOCOLS {
                 if self.upgrade {
                     return Ok(Some(head));
                 }

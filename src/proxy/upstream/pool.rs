@@ -20,8 +20,7 @@ use super::request::RequestBody;
 use super::response::ResponseHead;
 use super::stream::UpgradedStream;
 use crate::clock::turn;
-use crate::headers::Headers;
-use crate::headers::raw::RawHeaders;
+use crate::plugins::exchange::ResponseHead as AnswerHead;
 
 /// The connections of one core to all its upstreams. Clones share them; nothing is locked.
 #[derive(Clone)]
@@ -49,28 +48,24 @@ struct Idle {
 /// chunked response is taken off.
 #[derive(Debug)]
 pub struct UpstreamResponse {
-    /// Status code.
-    pub status: StatusCode,
+    /// Status and headers.
+    pub head: Box<AnswerHead>,
     /// HTTP/1.0, HTTP/1.1 or HTTP/2.
     pub version: Version,
     /// Reason phrase where it is not the usual one.
     pub reason: Option<Bytes>,
-    /// Header fields, but those in `raw`.
-    pub headers: Headers,
-    /// Header lines that can be passed on as they came, and are not listed for that.
-    pub raw: Option<RawHeaders>,
-    /// Whether there are any among them that concern this connection only.
+    /// Whether there are any headers that concern this connection only.
     pub hop_by_hop: bool,
     /// Body.
     pub body: UpstreamBody,
     /// Whether the connection had served a request before.
     pub reused: bool,
-    upgraded: Option<UpgradedStream>,
+    upgraded: Option<Box<UpgradedStream>>,
 }
 
 impl UpstreamResponse {
     /// Takes the raw stream of a 101 answer, with what the upstream already sent on it.
-    pub(in crate::proxy) fn take_upgraded(&mut self) -> Option<UpgradedStream> {
+    pub(in crate::proxy) fn take_upgraded(&mut self) -> Option<Box<UpgradedStream>> {
         self.upgraded.take()
     }
 }
@@ -154,12 +149,11 @@ impl Pool {
         let answer = http2.send(peer, head, body, timeouts, limits).await?;
         let Http2Answer { response, ticket, lent, reused } = answer;
         let (head, incoming) = response.into_parts();
+        let (status, headers) = (head.status, head.headers.into());
         Ok(UpstreamResponse {
-            status: head.status,
+            head: Box::new(AnswerHead { status, headers, raw: None, from_upstream: true }),
             version: head.version,
             reason: None,
-            headers: head.headers.into(),
-            raw: None,
             hop_by_hop: false,
             body: UpstreamBody::http2(incoming, lent, timeouts.read(), ticket),
             reused,
@@ -211,25 +205,15 @@ impl Pool {
         let reusable = head.keep_alive && exchange.is_request_complete();
         let connection = exchange.connection;
         let reused = connection.requests > 1;
-        let ResponseHead { status, version, reason, headers, raw, hop_by_hop, framing, .. } = head;
-        let (body, upgraded) = if status == StatusCode::SWITCHING_PROTOCOLS {
+        let ResponseHead { answer: head, version, reason, hop_by_hop, framing, .. } = head;
+        let (body, upgraded) = if head.status == StatusCode::SWITCHING_PROTOCOLS {
             let Connection { stream, buffer, .. } = *connection;
-            (UpstreamBody::default(), Some(UpgradedStream::new(buffer, stream)))
+            (UpstreamBody::default(), Some(Box::new(UpgradedStream::new(buffer, stream))))
         } else {
             let pool = reusable.then(|| self.clone());
             (UpstreamBody::new(connection, framing, timeouts.read(), pool), None)
         };
-        UpstreamResponse {
-            status,
-            version,
-            reason,
-            headers,
-            raw,
-            hop_by_hop,
-            body,
-            reused,
-            upgraded,
-        }
+        UpstreamResponse { head, version, reason, hop_by_hop, body, reused, upgraded }
     }
 
     /// Takes the connection that was used last, so that surplus ones grow old and go.

@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue, StatusCode, Version};
 
 use crate::headers::raw::{Layout, RawHeaders};
 use crate::headers::{Headers, read_name};
+use crate::plugins::exchange::ResponseHead as AnswerHead;
 
 /// Longest response head.
 pub(super) const HEAD_MAX: usize = 64 * 1024;
@@ -16,13 +17,11 @@ const HEADERS_MAX: usize = 128;
 /// A parsed head and what follows from it.
 #[derive(Debug)]
 pub(super) struct ResponseHead {
-    pub(super) status: StatusCode,
+    /// What the client may get to see of it. Boxed: it is handed on many times.
+    pub(super) answer: Box<AnswerHead>,
     pub(super) version: Version,
     /// The reason phrase where it is not the usual one.
     pub(super) reason: Option<Bytes>,
-    pub(super) headers: Headers,
-    /// Those that are not listed, because they can be passed on as they are.
-    pub(super) raw: Option<RawHeaders>,
     /// Whether a header concerns this connection only.
     pub(super) hop_by_hop: bool,
     pub(super) framing: ResponseFraming,
@@ -98,17 +97,8 @@ fn take_any(
     let (framing, exact) = framing(status, version, answers_head, seen, &mut headers)?;
     let keep_alive = exact && allows_reuse(version, seen, &headers);
     let hop_by_hop = seen.hop_by_hop;
-    let raw = None;
-    Ok(Some(ResponseHead {
-        status,
-        version,
-        reason,
-        headers,
-        raw,
-        hop_by_hop,
-        framing,
-        keep_alive,
-    }))
+    let answer = Box::new(AnswerHead { status, headers, raw: None, from_upstream: true });
+    Ok(Some(ResponseHead { answer, version, reason, hop_by_hop, framing, keep_alive }))
 }
 
 /// Takes a head of the plain kind that most are of; none, if it is not all there, or another.
@@ -132,12 +122,12 @@ fn take_plain(buffer: &mut BytesMut, answers_head: bool) -> Option<ResponseHead>
     lines.advance(start);
     // Without the empty line.
     lines.truncate(length - 2);
+    let raw = Some(RawHeaders::new(lines, layout));
+    let answer = AnswerHead { status, headers: Headers::new(), raw, from_upstream: true };
     Some(ResponseHead {
-        status,
+        answer: Box::new(answer),
         version: Version::HTTP_11,
         reason: None,
-        headers: Headers::new(),
-        raw: Some(RawHeaders::new(lines, layout)),
         hop_by_hop: false,
         framing,
         keep_alive,
@@ -349,15 +339,15 @@ mod tests {
         let head = take("HTTP/1.1 200 Fine\r\ncontent-length: 5\r\nempty:\r\n\r\n", true);
         let head = head.unwrap().unwrap();
         assert_eq!(head.framing, ResponseFraming::Length(0));
-        assert_eq!(head.headers.get("content-length").unwrap(), "5");
-        assert_eq!(head.headers.get("empty").unwrap(), "");
+        assert_eq!(head.answer.headers.get("content-length").unwrap(), "5");
+        assert_eq!(head.answer.headers.get("empty").unwrap(), "");
         assert_eq!(head.reason.as_deref(), Some(b"Fine".as_slice()));
     }
 
     /// Lists the headers of a head that are passed on, sorted.
     fn listed(head: &ResponseHead) -> Vec<(String, Vec<u8>)> {
-        let mut headers = head.headers.clone();
-        if let Some(raw) = &head.raw {
+        let mut headers = head.answer.headers.clone();
+        if let Some(raw) = &head.answer.raw {
             raw.list(&mut headers);
         }
         let pair = |(name, value): (&HeaderName, &HeaderValue)| {
@@ -419,7 +409,7 @@ mod tests {
             let any = any.map_err(|error| TestCaseError::fail(error.to_string()))?;
             let any = any.ok_or_else(|| TestCaseError::fail("it is not whole"))?;
             prop_assert_eq!(plain_rest, rest);
-            prop_assert_eq!((plain.status, plain.version), (any.status, any.version));
+            prop_assert_eq!((plain.answer.status, plain.version), (any.answer.status, any.version));
             prop_assert_eq!((plain.framing, plain.keep_alive), (any.framing, any.keep_alive));
             prop_assert_eq!(listed(&plain), listed(&any));
         }

@@ -60,8 +60,8 @@ pub(super) struct Answer {
 
 impl Answer {
     /// Writes the head.
-    pub(super) fn new(core: &Core, response: ClientResponse, asked: &Asked) -> Self {
-        let ClientResponse { status, raw, headers, additions, body } = response;
+    pub(super) fn new(core: &Core, response: Box<ClientResponse>, asked: &Asked) -> Self {
+        let ClientResponse { status, raw, headers, additions, body } = *response;
         let mut bytes = core.take_buffer();
         bytes.extend_from_slice(b"HTTP/1.1 ");
         bytes.extend_from_slice(status.as_str().as_bytes());

@@ -21,7 +21,7 @@ const HEADERS_MAX: usize = 128;
 
 /// A parsed head and what follows from it.
 pub(super) struct Head {
-    pub(super) parts: RequestHead,
+    pub(super) parts: Box<RequestHead>,
     pub(super) remaining: Remaining,
     /// Whether the client wants to use the connection again.
     pub(super) keep_alive: bool,
@@ -195,7 +195,8 @@ fn build(bytes: &Bytes, parsed: &httparse::Request<'_, '_>) -> Result<Head, Refu
     let uri = uri(bytes, target, steering.host, &mut headers)?;
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| Refusal::Bad)?;
     let version = if http11 { Version::HTTP_11 } else { Version::HTTP_10 };
-    let parts = RequestHead { method, uri, version, headers };
+    // Boxed here: it is handed on many times, and never copied again.
+    let parts = Box::new(RequestHead { method, uri, version, headers });
     Ok(Head {
         parts,
         expects_continue: http11 && steering.expects && !matches!(remaining, Remaining::None),
