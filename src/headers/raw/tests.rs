@@ -1,3 +1,5 @@
+//! What lines are passed on as they came, and which heads are left to the parser.
+
 use super::*;
 
 fn read(text: &str) -> Option<RawHeaders> {

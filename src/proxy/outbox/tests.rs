@@ -1,3 +1,5 @@
+//! What is held and when it goes out, over real sockets.
+
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
