@@ -34,9 +34,6 @@ const HEADERS: &[&str] =
 /// As above, where one has to be chosen.
 const DEFAULT_HEADERS: &[&str] = &["b3", "b3-single", "w3c", "jaeger", "ot", "aws", "gcp"];
 
-/// What may be asked of a model before 3.7.
-const ROUTE_TYPES: &[&str] = &["llm/v1/chat", "llm/v1/completions"];
-
 /// Fields of plugins' configs: data planes below the version, plugin, dotted path.
 const FIELDS: &[(u64, &str, &str, Rule)] = &[
     // What tells how to speak to one provider says nothing to the others.
@@ -49,9 +46,6 @@ const FIELDS: &[(u64, &str, &str, Rule)] = &[
     (V3_8, "ai-request-transformer", "llm.model.options.output_cost", Rule::Lost(No)),
     (V3_8, "ai-response-transformer", "llm.model.options.input_cost", Rule::Lost(No)),
     (V3_8, "ai-response-transformer", "llm.model.options.output_cost", Rule::Lost(No)),
-    // The two only ever chat; for ai-proxy Kong's tables say so.
-    (V3_7, "ai-request-transformer", "llm.route_type", Rule::Nearest(ROUTE_TYPES)),
-    (V3_7, "ai-response-transformer", "llm.route_type", Rule::Nearest(ROUTE_TYPES)),
     (V3_7, "opentelemetry", "header_type", Rule::Nearest(HEADERS)),
     (V3_7, "zipkin", "header_type", Rule::Nearest(HEADERS)),
     (V3_7, "zipkin", "default_header_type", Rule::Nearest(DEFAULT_HEADERS)),
