@@ -19,6 +19,7 @@ const V3_7: u64 = 3_007_000_000;
 const V3_5: u64 = 3_005_000_000;
 const V3_4: u64 = 3_004_000_000;
 const V3_3: u64 = 3_003_000_000;
+const V3_2: u64 = 3_002_000_000;
 const V3_1: u64 = 3_001_000_000;
 
 /// Kinds by the version that brought them.
@@ -51,6 +52,17 @@ const FIELDS: &[(u64, &str, &str, Rule)] = &[
     (V3_7, "zipkin", "default_header_type", Rule::Nearest(DEFAULT_HEADERS)),
     (V3_5, "proxy-cache", "response_headers", Rule::Lost(Empty)),
     (V3_3, "http-log", "content_type", Rule::Nearest(&["application/json"])),
+];
+
+/// What a plugin cannot belong to: data planes below the version, plugin, field.
+const SCOPES: &[(u64, &str, &str)] = &[
+    (V3_8, "ai-prompt-template", "consumer"),
+    (V3_8, "ai-proxy", "consumer"),
+    (V3_8, "ai-proxy", "service"),
+    (V3_8, "ai-response-transformer", "consumer"),
+    (V3_2, "opentelemetry", "consumer"),
+    (V3_2, "opentelemetry", "route"),
+    (V3_2, "opentelemetry", "service"),
 ];
 
 /// What decides how a config is said to data planes of one version.
@@ -106,6 +118,12 @@ impl Older {
         let name = text(row, "name").unwrap_or_default().to_owned();
         if name == "ip-restriction" && self.number < V3_4 {
             restrict_http(self.has_streams, row, &self.level)?;
+        }
+        let scopes = SCOPES.iter().filter(|(below, of, _)| self.number < *below && *of == name);
+        let mut scopes =
+            scopes.filter(|(.., field)| row.get(*field).is_some_and(|it| !it.is_null()));
+        if let Some((.., field)) = scopes.next() {
+            return Err(format!("{} has no such plugin of a {field}", self.level));
         }
         let Some(config) = record(row, "config") else { return Ok(()) };
         if name == "opentelemetry"

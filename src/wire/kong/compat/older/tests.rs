@@ -93,7 +93,13 @@ fn rows(owner: &str) -> Vec<Value> {
         }
         json!({"name": name, "protocols": ["http", "tcp", "tls", "udp"], "config": config})
     };
-    records(fields).into_iter().map(row).collect()
+    let mut rows: Vec<_> = records(fields).into_iter().map(row).collect();
+    for scope in ["service", "route", "consumer"] {
+        let mut row = rows[0].clone();
+        row[scope] = "7".into();
+        rows.push(row);
+    }
+    rows
 }
 
 #[test]
@@ -165,6 +171,7 @@ fn what_is_left_out_or_said_otherwise_is_told() {
 fn what_cannot_be_said_is_refused_by_name() {
     let addresses = json!({"id": "7", "name": "ip-restriction", "protocols": ["http", "tcp"]});
     let token = json!({"id": "8", "algorithm": "EdDSA"});
+    let model = json!({"id": "1", "name": "ai-proxy", "service": "2"});
     let logs = json!({"id": "9", "name": "opentelemetry", "config": {"logs_endpoint": "http://l"}});
     for (version, has_streams, kind, row, why) in [
         (
@@ -185,6 +192,13 @@ fn what_cannot_be_said_is_refused_by_name() {
             "3.7.1",
             false,
             "plugins",
+            &model,
+            "3.7 cannot be told plugins 1 (ai-proxy): 3.7 has no such plugin of a service",
+        ),
+        (
+            "3.7.1",
+            false,
+            "plugins",
             &logs,
             "3.7 cannot be told plugins 9 (opentelemetry): 3.7 needs 'traces_endpoint'",
         ),
@@ -198,6 +212,7 @@ fn what_cannot_be_said_is_refused_by_name() {
         ("3.4.0", "plugins", &addresses),
         ("3.7.0", "jwt_secrets", &token),
         ("3.8.0", "plugins", &logs),
+        ("3.8.0", "plugins", &model),
     ] {
         let (sent, _) = said(version, true, kind, row).unwrap().unwrap();
         assert_eq!(sent["protocols"], row["protocols"], "{version}");
