@@ -28,7 +28,7 @@ use crate::telemetry::trouble::Trouble;
 use crate::wire::frame::{Pin, Rejected};
 use crate::wire::journal::Journal;
 
-/// How long a config may be served before it is in the cache because requests want the core.
+/// How long the file form of a config is waited for while requests want the core.
 const KEEP_WITHIN: Duration = Duration::from_millis(500);
 
 /// Puts configs in force; clones share everything.
@@ -36,18 +36,13 @@ const KEEP_WITHIN: Duration = Duration::from_millis(500);
 pub(super) struct Applier(Arc<Inner>);
 
 struct Inner {
-    served: Served,
-    tools: Tools,
-    files: Arc<Files>,
-    keeper: Keeper<Kept>,
-    turn: watch::Sender<Turn>,
-}
-
-/// The files in the prefix.
-struct Files {
     catalog: Arc<Catalog>,
     directory: PathBuf,
+    served: Served,
+    tools: Tools,
     record: Mutex<Record>,
+    keeper: Keeper<Kept, Vec<u8>>,
+    turn: watch::Sender<Turn>,
 }
 
 /// A config for the cache.
@@ -69,7 +64,6 @@ enum Turn {
 }
 
 /// Which way a config came.
-#[derive(Clone)]
 pub(super) enum Origin {
     /// By a head that its cluster signed.
     Signed(SignedHead, Pin),
@@ -84,7 +78,7 @@ struct Record {
     newest: Newest,
     /// The config in it, if it is the one that was put in force last.
     stored: Option<ConfigHash>,
-    /// Which one of those given to the keeper was written, or tried, last.
+    /// Which of those that were to be kept was written, or tried, last.
     written: u64,
     /// With writing the cache.
     trouble: Trouble,
@@ -97,22 +91,19 @@ impl Applier {
         catalog: Arc<Catalog>,
         served: Served,
         tools: Tools,
-    ) -> std::io::Result<Self> {
+    ) -> Self {
         let directory = settings.prefix.path().to_owned();
         let journal = Journal::open(&directory, &program(settings));
         let (newest, trouble) = (Newest::Good, Trouble::new());
         let record = Mutex::new(Record { journal, newest, stored: None, written: 0, trouble });
-        let files = Arc::new(Files { catalog, directory, record });
-        let own = Arc::downgrade(&files);
-        let keeper = Keeper::start(move |number, kept: &Kept| {
-            own.upgrade().map(|files| files.keep(number, kept)).is_some()
-        })?;
+        let own = catalog.clone();
+        let keeper = Keeper::new(move |kept: &Kept| kept.encode(&own));
         let turn = watch::Sender::new(Turn::Ours);
-        Ok(Self(Arc::new(Inner { served, tools, files, keeper, turn })))
+        Self(Arc::new(Inner { catalog, directory, served, tools, record, keeper, turn }))
     }
 
     pub(super) fn catalog(&self) -> &Arc<Catalog> {
-        &self.0.files.catalog
+        &self.0.catalog
     }
 
     /// Returns what is refused, the latest last.
@@ -191,14 +182,36 @@ impl Applier {
         })
     }
 
-    /// Lets the cache be written while no request wants the core; where they all want it for too
-    /// long, it is written all the same.
+    /// Writes the cache, unless a newer config was written. What takes long of it is done while no
+    /// request wants the core; where they all want it for too long, it is done all the same. The
+    /// configuration is served whether or not that works, and the next one is kept if it can be.
     fn keep(&self, kept: Kept) {
-        if !self.0.keeper.give(kept, KEEP_WITHIN)
-            && let Some((number, kept)) = self.0.keeper.waiting()
-        {
-            self.0.files.keep(number, &kept);
-            self.0.keeper.done(number);
+        let kept = Arc::new(kept);
+        let (number, made) = self.0.keeper.make(kept.clone(), KEEP_WITHIN);
+        let bytes = made.unwrap_or_else(|| kept.encode(&self.0.catalog));
+        failpoint::hit("cache.encoded");
+        let hash = kept.snapshot.hash();
+        let mut record = self.record();
+        if number <= record.written {
+            return;
+        }
+        record.written = number;
+        // The same config under another name takes the place of itself.
+        let is_same = record.stored == Some(hash);
+        let newest = if is_same { Newest::Bad } else { record.newest };
+        match file::store(&self.0.directory, &bytes, newest) {
+            Ok(()) => {
+                let is_good = record.journal.good() == Some(hash);
+                record.newest = if is_good { Newest::Good } else { Newest::Unproven };
+                record.stored = Some(hash);
+                if record.trouble.ends() {
+                    tracing::info!("config cache file is written again");
+                }
+            }
+            Err(error) if record.trouble.begins() => {
+                tracing::error!(%error, "unable to write config cache file");
+            }
+            Err(_) => {}
         }
     }
 
@@ -249,56 +262,26 @@ impl Applier {
         let _ours = turn.wait_for(|turn| *turn == Turn::Ours).await;
     }
 
+    // A note is made whole or not at all, so a poisoned lock is still good.
     fn record(&self) -> MutexGuard<'_, Record> {
-        self.0.files.record()
+        self.0.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Files {
-    /// Writes the cache, unless a newer config was written. The configuration is served whether or
-    /// not that works, and the next one is kept if it can be.
-    fn keep(&self, number: u64, kept: &Kept) {
-        let bytes = match &kept.from {
+impl Kept {
+    /// Returns the file form.
+    fn encode(&self, catalog: &Catalog) -> Vec<u8> {
+        match &self.from {
             Origin::Signed(head, pin) => {
-                file::encode(&self.catalog, &kept.snapshot, Some((*head, pin.public_key.clone())))
+                file::encode(catalog, &self.snapshot, Some((*head, pin.public_key.clone())))
             }
-            Origin::Kong(kong) => {
-                file::encode_unsigned(&self.catalog, &kept.snapshot, kong.clone())
-            }
-        };
-        failpoint::hit("cache.encoded");
-        let mut record = self.record();
-        if number <= record.written {
-            return;
+            Origin::Kong(kong) => file::encode_unsigned(catalog, &self.snapshot, kong.clone()),
         }
-        record.written = number;
-        // The same config under another name takes the place of itself.
-        let is_same = record.stored == Some(kept.snapshot.hash());
-        let newest = if is_same { Newest::Bad } else { record.newest };
-        match file::store(&self.directory, &bytes, newest) {
-            Ok(()) => {
-                let is_good = record.journal.good() == Some(kept.snapshot.hash());
-                record.newest = if is_good { Newest::Good } else { Newest::Unproven };
-                record.stored = Some(kept.snapshot.hash());
-                if record.trouble.ends() {
-                    tracing::info!("config cache file is written again");
-                }
-            }
-            Err(error) if record.trouble.begins() => {
-                tracing::error!(%error, "unable to write config cache file");
-            }
-            Err(_) => {}
-        }
-    }
-
-    // A note is made whole or not at all, so a poisoned lock is still good.
-    fn record(&self) -> MutexGuard<'_, Record> {
-        self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A data plane that cannot start has not crashed on its config.
-impl Drop for Files {
+impl Drop for Inner {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             self.record.get_mut().unwrap_or_else(PoisonError::into_inner).journal.close();

@@ -122,7 +122,7 @@ impl Control {
             (process_log, auth, &balancers),
             &clock,
         );
-        let mut hall = Hall { tasks: &mut tasks, certificates: certificates.listeners(), sockets };
+        let mut hall = Hall::new(&mut tasks, certificates.listeners(), sockets);
         let admin = serve_all(&mut hall, settings, Face::Admin, admin_api.router(), &counts)?;
         let (mut status, mut addresses) = (Vec::new(), Vec::new());
         // In a traditional node the data half serves it: it knows the traffic.
@@ -368,6 +368,19 @@ pub(super) struct Hall<'a> {
     pub(super) tasks: &'a mut Tasks,
     pub(super) certificates: &'a Listeners,
     pub(super) sockets: &'a Sockets,
+    /// Turns true when they are served: until then clients wait.
+    pub(super) opened: watch::Receiver<bool>,
+}
+
+impl<'a> Hall<'a> {
+    /// Returns one that is open.
+    pub(super) fn new(
+        tasks: &'a mut Tasks,
+        certificates: &'a Listeners,
+        sockets: &'a Sockets,
+    ) -> Self {
+        Self { tasks, certificates, sockets, opened: watch::channel(true).1 }
+    }
 }
 
 /// Binds the listeners of a face and serves an API on them.
@@ -386,7 +399,13 @@ pub(super) fn serve_all(
             true => Some(listen::tls(settings, face, wanted.http2, hall.certificates)?),
             false => None,
         };
-        hall.tasks.spawn(serve(listener, tls, app.clone(), counts.api(), hall.tasks.stopped()));
+        let serving = serve(listener, tls, app.clone(), counts.api(), hall.tasks.stopped());
+        let mut opened = hall.opened.clone();
+        hall.tasks.spawn(async move {
+            if opened.wait_for(|opened| *opened).await.is_ok() {
+                serving.await;
+            }
+        });
     }
     Ok(addresses)
 }

@@ -139,8 +139,7 @@ impl Data {
         match &heads {
             None => {
                 let (served, tools) = (served.clone(), tools.clone());
-                let applier = Applier::open(settings, catalog.clone(), served, tools)
-                    .context("cannot start the thread that writes the config cache")?;
+                let applier = Applier::open(settings, catalog.clone(), served, tools);
                 start = Some((origin::start(settings, &applier, &clock)?, applier));
             }
             Some(heads) => serve_head(&served, &heads.borrow().clone(), &tools),
@@ -167,7 +166,9 @@ impl Data {
         let upstreams = upstreams.then(|| status::upstreams(settings, &catalog, &served, &clock));
         let source = status::source(&served, &counts, database, metrics);
         let status_api = status_api(settings, source, upstreams, &clock);
-        let mut hall = Hall { tasks: &mut tasks, certificates: &followed, sockets };
+        // Whoever says that it is ready accepts connections.
+        let (open, opened) = watch::channel(false);
+        let mut hall = Hall { opened, ..Hall::new(&mut tasks, &followed, sockets) };
         let listening = serve_all(&mut hall, settings, Face::Status, status_api, &counts)?;
         tasks.spawn(sweep(handle.clone(), applier.clone(), tasks.stopped()));
         if let (Some((start, applier)), Some(identity)) = (start, identity) {
@@ -180,6 +181,7 @@ impl Data {
         // Last: a process that cannot start must not have accepted a connection.
         let by = (handle.clone(), names, followed);
         let traffic = Box::new(Traffic::start(settings, by, (&counts, sockets))?);
+        open.send_replace(true);
         let ((proxy, streams), names) = (traffic.addresses(), looking_up);
         tracing::info!(config_hash = %handle.load().config_hash, "data plane serves");
         let (status, settings) = (listening, live);

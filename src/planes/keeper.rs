@@ -1,114 +1,113 @@
-//! A thread that writes what may take a while: the newest of what it was given, when nobody else
-//! wants the processor.
+//! Makes what takes a while to make, of the newest thing that was given, on a thread that runs when nobody
+//! else wants the processor.
 //!
-//! Writing all of a config takes as long as there is of it, however little has changed. On a machine
+//! The file form of a config takes as long as there is of it, however little has changed. On a machine
 //! whose cores are busy with traffic that work would be requests that wait.
+//!
+//! Where nobody leaves a core, the thread may not get its turn for long. So it holds no lock while it
+//! works, and writes no file: all that others may have to wait for is theirs to do. And it is there only
+//! while there is something to make: a process ends with the last of its threads.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use thread_priority::{
-    NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
-    set_thread_priority_and_policy, thread_native_id,
-};
+/// The nice value of who gets least.
+const LEAST: i32 = 19;
 
-/// What is to be written, newest first; none of the older ones.
-pub(super) struct Keeper<T>(Arc<Shared<T>>);
+/// Makes an `R` of a `T`: of the newest, and of none of the older ones.
+pub(super) struct Keeper<T, R>(Arc<Shared<T, R>>);
 
-struct Shared<T> {
-    slot: Mutex<Slot<T>>,
+struct Shared<T, R> {
+    make: Box<dyn Fn(&T) -> R + Send + Sync>,
+    slot: Mutex<Slot<T, R>>,
     changed: Condvar,
 }
 
-struct Slot<T> {
-    /// What is not written yet, and which one it is in the order in which they were given.
-    waiting: Option<(u64, Arc<T>)>,
+struct Slot<T, R> {
+    /// How many things were given.
     given: u64,
-    is_over: bool,
+    /// Which of them somebody waits for.
+    wanted: Option<u64>,
+    /// What the thread has not begun with.
+    next: Option<(u64, Arc<T>)>,
+    /// What was made of the one that is wanted.
+    made: Option<R>,
+    /// Whether there is a thread.
+    is_working: bool,
 }
 
-impl<T: Send + Sync + 'static> Keeper<T> {
-    /// Starts the thread, which calls `write` with what it is given until that says no. Each call has
-    /// a number that grows; whoever else writes has to hold to their order.
-    ///
-    /// # Errors
-    ///
-    /// There is no thread to be had.
-    pub(super) fn start(write: impl Fn(u64, &T) -> bool + Send + 'static) -> std::io::Result<Self> {
-        let slot = Mutex::new(Slot { waiting: None, given: 0, is_over: false });
-        let shared = Arc::new(Shared { slot, changed: Condvar::new() });
-        let own = shared.clone();
-        std::thread::Builder::new().name("keeper".to_owned()).spawn(move || {
-            yield_to_others();
-            while let Some((number, thing)) = own.next() {
-                if !write(number, &thing) {
-                    return;
-                }
-                own.done(number);
-            }
-        })?;
-        Ok(Self(shared))
+impl<T: Send + Sync + 'static, R: Send + 'static> Keeper<T, R> {
+    pub(super) fn new(make: impl Fn(&T) -> R + Send + Sync + 'static) -> Self {
+        let slot = Slot { given: 0, wanted: None, next: None, made: None, is_working: false };
+        let (slot, changed) = (Mutex::new(slot), Condvar::new());
+        Self(Arc::new(Shared { make: Box::new(make), slot, changed }))
     }
 
-    /// Gives the thread something to write, in the place of what it has not written yet, and waits
-    /// for so long; returns whether it is written.
-    pub(super) fn give(&self, thing: T, within: Duration) -> bool {
+    /// Takes something in the place of what was not begun with, and waits for so long. Returns which one
+    /// that was, in the order in which they were given, and what was made of it: nothing if that takes
+    /// longer, if another one was given meanwhile, or if there is no thread to be had.
+    pub(super) fn make(&self, thing: Arc<T>, within: Duration) -> (u64, Option<R>) {
         let mut slot = self.0.slot();
         slot.given += 1;
-        slot.waiting = Some((slot.given, Arc::new(thing)));
+        let number = slot.given;
+        (slot.wanted, slot.next, slot.made) = (Some(number), Some((number, thing)), None);
+        // Whoever waits for another one need not wait any more.
         self.0.changed.notify_all();
-        let waits = |slot: &mut Slot<T>| slot.waiting.is_some();
+        if !slot.is_working {
+            let own = self.0.clone();
+            let begun = std::thread::Builder::new().name("keeper".to_owned());
+            slot.is_working = begun.spawn(move || own.work()).is_ok();
+        }
+        let within = if slot.is_working { within } else { Duration::ZERO };
+        let waits = |slot: &mut Slot<T, R>| slot.wanted == Some(number) && slot.made.is_none();
         let waited = self.0.changed.wait_timeout_while(slot, within, waits);
-        waited.unwrap_or_else(PoisonError::into_inner).0.waiting.is_none()
-    }
-
-    /// Returns what is not written yet, or about to be, and its number.
-    pub(super) fn waiting(&self) -> Option<(u64, Arc<T>)> {
-        self.0.slot().waiting.clone()
-    }
-
-    /// Says that what has this number is written.
-    pub(super) fn done(&self, number: u64) {
-        self.0.done(number);
+        let mut slot = waited.unwrap_or_else(PoisonError::into_inner).0;
+        if slot.wanted != Some(number) {
+            return (number, None);
+        }
+        // Nobody comes back for it.
+        (slot.wanted, slot.next) = (None, None);
+        (number, slot.made.take())
     }
 }
 
-impl<T> Drop for Keeper<T> {
-    fn drop(&mut self) {
-        self.0.slot().is_over = true;
-        self.0.changed.notify_all();
-    }
-}
-
-impl<T> Shared<T> {
-    fn slot(&self) -> MutexGuard<'_, Slot<T>> {
+impl<T, R> Shared<T, R> {
+    fn slot(&self) -> MutexGuard<'_, Slot<T, R>> {
         // A note is made whole or not at all, so a poisoned lock is still good.
         self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn next(&self) -> Option<(u64, Arc<T>)> {
-        let idle = |slot: &mut Slot<T>| slot.waiting.is_none() && !slot.is_over;
-        let slot =
-            self.changed.wait_while(self.slot(), idle).unwrap_or_else(PoisonError::into_inner);
-        if slot.is_over { None } else { slot.waiting.clone() }
+    fn work(&self) {
+        yield_to_others();
+        while let Some((number, thing)) = self.next() {
+            self.done(number, (self.make)(&thing));
+        }
     }
 
-    fn done(&self, number: u64) {
+    fn next(&self) -> Option<(u64, Arc<T>)> {
         let mut slot = self.slot();
-        if slot.waiting.as_ref().is_some_and(|(waiting, _)| *waiting <= number) {
-            slot.waiting = None;
+        let next = slot.next.take();
+        slot.is_working = next.is_some();
+        next
+    }
+
+    fn done(&self, number: u64, made: R) {
+        let mut slot = self.slot();
+        if slot.wanted == Some(number) {
+            slot.made = Some(made);
             drop(slot);
             self.changed.notify_all();
         }
     }
 }
 
-/// Asks the system to run this thread when nobody else wants to run.
+/// Asks the system to run this thread when nobody else wants to run, or nearly so.
 fn yield_to_others() {
-    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-    let asked = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
-    if let Err(error) = asked {
-        tracing::debug!(?error, "the config cache is written at usual priority");
+    // Elsewhere it would be asked of the whole process.
+    if cfg!(target_os = "linux")
+        && let Err(error) = rustix::process::setpriority_process(None, LEAST)
+    {
+        tracing::debug!(%error, "the config cache is made at usual priority");
     }
 }
 
@@ -119,55 +118,48 @@ mod tests {
     use super::*;
 
     /// A test that waits this long has failed.
-    const PATIENCE: Duration = Duration::from_secs(10);
+    const PATIENCE: Duration = Duration::from_secs(20);
 
     #[test]
-    fn of_what_waits_only_the_newest_is_written() {
-        let (entered, told) = mpsc::channel();
-        let (allow, allowed) = mpsc::channel::<()>();
-        let keeper = Keeper::start(move |number, thing: &u8| {
-            entered.send((number, *thing)).unwrap();
-            allowed.recv_timeout(PATIENCE).is_ok()
-        })
-        .unwrap();
-        assert!(!keeper.give(10, Duration::ZERO));
-        assert_eq!(told.recv_timeout(PATIENCE).unwrap(), (1, 10));
-        for thing in [11, 12] {
-            assert!(!keeper.give(thing, Duration::ZERO));
+    fn whoever_gives_something_gets_what_is_made_of_it() {
+        let keeper = Keeper::new(|thing: &u32| thing + 1);
+        for thing in 0..100 {
+            let (number, made) = keeper.make(Arc::new(thing), PATIENCE);
+            assert_eq!((number, made), (u64::from(thing) + 1, Some(thing + 1)));
         }
-        allow.send(()).unwrap();
-        assert_eq!(told.recv_timeout(PATIENCE).unwrap(), (3, 12));
-        allow.send(()).unwrap();
     }
 
     #[test]
-    fn what_somebody_else_has_written_is_not_written_again() {
+    fn nobody_waits_for_a_thread_that_does_not_get_its_turn() {
         let (entered, told) = mpsc::channel();
         let (allow, allowed) = mpsc::channel::<()>();
-        let keeper = Keeper::start(move |_, thing: &u8| {
+        let allowed = Mutex::new(allowed);
+        let keeper = Keeper::new(move |thing: &u8| {
             entered.send(*thing).unwrap();
-            allowed.recv_timeout(PATIENCE).is_ok()
-        })
-        .unwrap();
-        assert!(!keeper.give(1, Duration::ZERO));
-        assert_eq!(told.recv_timeout(PATIENCE).unwrap(), 1);
-        assert!(!keeper.give(2, Duration::ZERO));
-        let (number, thing) = keeper.waiting().unwrap();
-        assert_eq!((number, *thing), (2, 2));
-        keeper.done(number);
-        assert!(keeper.waiting().is_none());
-        allow.send(()).unwrap();
+            allowed.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+            *thing
+        });
+        let giver = |thing, within| keeper.make(Arc::new(thing), within);
+        std::thread::scope(|scope| {
+            let first = scope.spawn(|| giver(10, PATIENCE));
+            assert_eq!(told.recv_timeout(PATIENCE).unwrap(), 10);
+            // It works on the first for ever: the others are not held up, and the first learns
+            // that it is not the newest.
+            for number in 2..5 {
+                assert_eq!(giver(11, Duration::ZERO), (number, None));
+            }
+            assert_eq!(first.join().unwrap(), (1, None));
+            let last = scope.spawn(|| giver(12, PATIENCE));
+            for _ in 0..2 {
+                allow.send(()).unwrap();
+            }
+            // What was made of the first is nobody's, and of those between nothing was.
+            assert_eq!(last.join().unwrap(), (5, Some(12)));
+        });
+        assert_eq!(told.try_iter().collect::<Vec<_>>(), [12]);
+        // The thread ends, and with it the last sender.
         drop(keeper);
-        // The thread ends, and with it the sender.
         let ended = told.recv_timeout(PATIENCE);
         assert_eq!(ended, Err(mpsc::RecvTimeoutError::Disconnected));
-    }
-
-    #[test]
-    fn whoever_gives_something_waits_until_it_is_written() {
-        let keeper = Keeper::start(|_, _: &u8| true).unwrap();
-        for thing in 0..100 {
-            assert!(keeper.give(thing, PATIENCE));
-        }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 
-use crate::harness::{Cluster, poll};
+use crate::harness::{Cluster, own_address, poll};
 use crate::http::{self, Answer, Upstream};
 use crate::name_server::{NameServer, Said};
 
@@ -152,7 +152,7 @@ async fn the_same_key_goes_to_the_same_target() {
 async fn who_refuses_connections_is_passed_over() {
     let cluster = Cluster::start().await;
     let live = Upstream::start("live").await;
-    let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+    let dead = own_address().to_string();
     // Of many requests, too: the bound on retries is for those that were sent.
     for (algorithm, requests) in [
         ("round-robin", 600),

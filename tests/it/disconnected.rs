@@ -231,12 +231,16 @@ async fn a_newer_head_of_the_same_configuration_is_remembered_over_a_restart() {
 /// SQLite takes its log away by name when it closes.
 async fn stop_control(cluster: &mut Cluster) {
     cluster.stop_control().await;
-    let control = cluster.prefix("cp");
+    until_closed(&cluster.prefix("cp")).await;
+}
+
+/// Waits until this process has no database open in a prefix.
+pub(crate) async fn until_closed(prefix: &std::path::Path) {
     let closed = poll(async || {
         // A log that stays says nothing: connections that close together leave it to each other.
         let Ok(open) = std::fs::read_dir("/proc/self/fd") else { return Some(()) };
         let mut files = open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
-        (!files.any(|file| file.starts_with(&control) && is_of_database(&file))).then_some(())
+        (!files.any(|file| file.starts_with(prefix) && is_of_database(&file))).then_some(())
     });
     assert!(closed.await.is_some(), "the database stays open");
 }

@@ -87,8 +87,9 @@ impl Cluster {
     pub(crate) async fn without_data_with(more: Vec<(String, String)>) -> Self {
         let directory = Directory::new();
         let certificate = directory.pair("cluster");
+        let cluster_port = own_address().port();
         let mut cluster =
-            Self { directory, control: None, data: None, certificate, more, cluster_port: 0 };
+            Self { directory, control: None, data: None, certificate, more, cluster_port };
         cluster.start_control().await;
         cluster
     }
@@ -111,9 +112,7 @@ impl Cluster {
         ];
         wanted.extend_from_slice(more);
         let settings = self.settings("cp", &wanted);
-        let control = Control::start(&settings, Clock::System).await.unwrap();
-        self.cluster_port = control.cluster[0].port();
-        self.control = Some(control);
+        self.control = Some(Control::start(&settings, Clock::System).await.unwrap());
     }
 
     /// Returns settings of another control plane that trusts whom this one trusts.
@@ -246,7 +245,8 @@ impl Cluster {
 const OWN_PORTS: std::ops::Range<u16> = 20_000..30_000;
 
 /// Returns an address for a process that must be found again where it was: nobody else gets it
-/// while that process is not there. Port 0 would be somebody else's by then, now and then.
+/// while that process is not there, and nobody ever if there is none. A port that was 0 would be somebody
+/// else's by then, now and then.
 pub(crate) fn own_address() -> SocketAddr {
     static TAKEN: AtomicU16 = AtomicU16::new(0);
     let count = OWN_PORTS.end - OWN_PORTS.start;

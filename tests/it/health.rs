@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::harness::{Cluster, Directory, poll};
+use crate::harness::{Cluster, Directory, own_address, poll};
 use crate::http::{self, Answer};
 use crate::upstream_tls;
 use crate::without_database::Node;
@@ -74,7 +74,7 @@ pub(crate) async fn check(cluster: &Cluster, fields: Value, targets: &[SocketAdd
         let made = cluster.call("POST", "/upstreams/u.test/targets", &body).await;
         assert_eq!(made.status, 201, "{}", made.body);
     }
-    let service = json!({"url": "http://u.test:1/", "read_timeout": 300});
+    let service = json!({"url": "http://u.test:1/", "read_timeout": 1000});
     cluster.put("/services/s", service).await;
     cluster.put("/routes/r", json!({"paths": ["/"], "service": {"name": "s"}})).await;
     cluster.converge().await;
@@ -110,7 +110,7 @@ async fn whole(cluster: &Cluster) -> Value {
 
 pub(crate) fn probes(kind: &str) -> Value {
     json!({
-        "type": kind, "timeout": 0.2, "https_verify_certificate": true,
+        "type": kind, "timeout": 1, "https_verify_certificate": true,
         "healthy": {"interval": 0.1, "successes": 1},
         "unhealthy": {"interval": 0.1, "http_failures": 1, "tcp_failures": 1, "timeouts": 1},
     })
@@ -148,7 +148,7 @@ async fn tcp_probes_ask_for_a_connection_only() {
     let cluster = Cluster::start().await;
     let moody = Moody::start().await;
     moody.is(Mood::Closes);
-    let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let dead = own_address();
     let active = json!({"healthchecks": {"active": probes("tcp")}});
     check(&cluster, active, &[dead, moody.address]).await;
     until_health(&cluster, dead, "UNHEALTHY").await;

@@ -61,7 +61,6 @@ const DOORS: &[(&str, &[&str])] = &[
     ("regex_automata", &["router"]),
     ("regex_syntax", &["router"]),
     ("sqlx", &["log"]),
-    ("thread_priority", &["planes"]),
     ("tokio_tungstenite", &["wire"]),
     ("webpki", &["pki"]),
     // The domain parses what is written; whom to trust is asked in pki alone.

@@ -8,6 +8,7 @@ use hybridctl::clock::Clock;
 use hybridctl::planes::trial::{Trial, TrialSettings};
 use serde_json::{Value, json};
 
+use crate::disconnected::until_closed;
 use crate::harness::{Cluster, poll};
 use crate::http::{self, Upstream};
 
@@ -35,16 +36,20 @@ pub(crate) fn json_lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Puts the log of one prefix into another one, when both are closed: then the whole of each is in
-/// one file.
+/// Puts the log of one prefix into another one, when both are closed. What SQLite wrote last may be in a
+/// file of its own then, too: connections that close together leave it to each other to take that in.
 async fn copy_log(cluster: &Cluster, from: &str, to: &str) {
     let (from, to) = (cluster.prefix(from), cluster.prefix(to));
     std::fs::create_dir_all(&to).unwrap();
     for prefix in [&from, &to] {
-        let open = prefix.join("hybrid.db-wal");
-        assert!(poll(async || (!open.exists()).then_some(())).await.is_some(), "{open:?} stays");
+        until_closed(prefix).await;
     }
-    std::fs::copy(from.join("hybrid.db"), to.join("hybrid.db")).unwrap();
+    for name in ["hybrid.db", "hybrid.db-wal", "hybrid.db-shm"] {
+        let _absent = std::fs::remove_file(to.join(name));
+        if !name.ends_with("-shm") && from.join(name).exists() {
+            std::fs::copy(from.join(name), to.join(name)).unwrap();
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -39,7 +39,7 @@ async fn content_larger_than_the_limit_of_either_side_comes_in_parts() {
     let least = LEAST.to_string();
     let of_control = vec![("KONG_CLUSTER_MAX_PAYLOAD".to_owned(), least.clone())];
     let mut cluster = Cluster::without_data_with(of_control).await;
-    fill(&cluster, 800).await;
+    fill(&cluster, 600).await;
     let head = cluster.control.as_ref().unwrap().writer.head();
     let packed = pack::encode(&head.snapshot).len();
     assert!(packed > LEAST, "the whole does not fit: {packed} bytes");

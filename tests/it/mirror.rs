@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::harness::{Cluster, Directory};
+use crate::harness::{Cluster, Directory, own_address};
 
 /// What a mirror does with what it is asked for.
 #[derive(Clone, Copy, PartialEq)]
@@ -168,13 +168,11 @@ async fn a_mirror_that_lies_stalls_or_is_dead_only_costs_a_moment() {
     fill(&cluster, 300).await;
     let folder = Directory::new();
     run(&cluster, &format!("snapshot publish --to file://{}", folder.path().display()));
-    let dead = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = dead.local_addr().unwrap();
-    drop(dead);
+    let dead = own_address();
     let lies = Server::start(folder.path(), Manner::Lies).await;
     let stalls = Server::start(folder.path(), Manner::Stalls).await;
     for (name, url) in
-        [("lies", lies.url()), ("dead", format!("http://{address}")), ("stalls", stalls.url())]
+        [("lies", lies.url()), ("dead", format!("http://{dead}")), ("stalls", stalls.url())]
     {
         cluster.start_data_in(name, &[("KONG_CLUSTER_SNAPSHOT_MIRROR", &url)]).await;
         cluster.converge().await;

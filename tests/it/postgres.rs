@@ -54,6 +54,8 @@ impl Schema {
             ("KONG_PG_USER", USER),
             ("KONG_PG_DATABASE", DATABASE),
             ("KONG_PG_SCHEMA", self.name.as_str()),
+            // A server that answers at all may do so, however busy the machine is.
+            ("KONG_PG_TIMEOUT", "20000"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .to_vec()

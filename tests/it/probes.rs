@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use crate::harness::Cluster;
+use crate::harness::{Cluster, own_address};
 use crate::health::{check, get, probes, until_health};
 use crate::http;
 use crate::stream;
@@ -156,7 +156,7 @@ async fn connections_as_probes_take_a_dead_target_of_a_stream_out() {
     let cluster = stream::cluster("127.0.0.1:0", &[]).await;
     let listener = stream::at(&cluster, 0);
     let live = stream::echo("live").await;
-    let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let dead = own_address();
     cluster.put("/upstreams/u.test", json!({"healthchecks": {"active": probes("tcp")}})).await;
     for target in [live, dead] {
         let body = json!({"target": target.to_string()});

@@ -30,12 +30,13 @@ async fn with_upstream() -> Cluster {
         assert_eq!(made.status, 201, "{}", made.body);
     }
     cluster.converge().await;
-    // The Status API is told just after traffic is.
-    let listed = poll(async || {
-        let answer = http::get(cluster.status(), "/upstreams/u.test/targets").await.ok()?;
-        (answer.json()["data"].as_array()?.len() == 2).then_some(())
+    // The Status API is told just after traffic is, and of the name once it has been looked up.
+    let known = poll(async || {
+        let path = "/upstreams/u.test/health?balancer_health=1";
+        let health = http::get(cluster.status(), path).await.ok()?.json();
+        (health["data"]["details"]["weight"]["available"] == 40).then_some(())
     });
-    listed.await.expect("the Status API lists both targets");
+    known.await.expect("the Status API knows both targets");
     cluster
 }
 

@@ -1,12 +1,12 @@
 //! A traditional node without a database: it serves a declared configuration, and whatever
 //! `/config` replaces it by.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::{Child, Command};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Directory, poll};
+use crate::harness::{Directory, own_address, poll};
 use crate::http::{self, Answer, Upstream};
 
 /// A node that ends with this value.
@@ -22,9 +22,7 @@ impl Node {
     pub(crate) fn start(directory: &Directory, tree: &Value) -> Self {
         let file = directory.path().join("kong.json");
         std::fs::write(&file, tree.to_string()).unwrap();
-        // Bound at once, so that no two are the same.
-        let free = [0; 3].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-        let [proxy, admin, status] = free.map(|bound| bound.local_addr().unwrap());
+        let [proxy, admin, status] = [(); 3].map(|()| own_address());
         let process = Command::new(env!("CARGO_BIN_EXE_hybridctl"))
             .env_clear()
             .args(["run", "-p"])
@@ -75,7 +73,9 @@ fn tree(upstream: &Upstream, path: &str) -> Value {
 async fn a_node_serves_what_its_file_and_then_config_say() {
     let (directory, upstream) = (Directory::new(), Upstream::start("up").await);
     let node = Node::start(&directory, &tree(&upstream, "/declared"));
-    node.until(node.proxy, "/declared", 200).await;
+    // Whoever says that it is ready accepts connections.
+    node.until(node.status, "/status/ready", 200).await;
+    assert_eq!(http::get(node.proxy, "/declared").await.unwrap().status, 200);
     assert_eq!(http::get(node.admin, "/services/s").await.unwrap().status, 200);
     let root = http::get(node.admin, "/").await.unwrap().json();
     assert_eq!(root["configuration"]["database"], "off");

@@ -31,6 +31,10 @@ pub(super) struct Args {
 /// The demo configuration; its port is replaced by the demo upstream's.
 const DEMO: &str = include_str!("../../../snapshots/demo.yml");
 
+/// Ports below those that systems hand out to whoever wants any: what is free is still free when a node
+/// gets there.
+const SPARE_PORTS: std::ops::Range<u16> = 30_000..32_000;
+
 /// The port that [`DEMO`] names.
 const DEMO_PORT: &str = "9000";
 
@@ -102,10 +106,16 @@ impl Ports {
     fn choose(free: bool) -> anyhow::Result<Self> {
         // All are held until the last is known, so that none is given out twice.
         let mut held = Vec::new();
+        let count = SPARE_PORTS.end - SPARE_PORTS.start;
+        // Another run begins elsewhere.
+        let start = (std::process::id() % 100) as u16 * (count / 100);
+        let spare = |offset| SPARE_PORTS.start + (start + offset) % count;
         let mut pick = |port: u16| -> anyhow::Result<SocketAddr> {
-            let wanted = if free { 0 } else { port };
-            let listener = TcpListener::bind(("127.0.0.1", wanted))
-                .or_else(|_| TcpListener::bind(("127.0.0.1", 0)))
+            let kongs = (!free).then_some(port);
+            let listener = kongs
+                .into_iter()
+                .chain((0..count).map(spare))
+                .find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok())
                 .context("cannot find a free port")?;
             let address = listener.local_addr()?;
             held.push(listener);

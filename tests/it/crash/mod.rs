@@ -22,11 +22,16 @@ use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use tokio::sync::Semaphore;
 
 use crate::source::sources;
 
-/// How many runs are under way at once: two cores are busy, and disks are waited for.
-const WIDTH: usize = 4;
+/// How many runs are under way at once, whichever tests they are of: two cores are busy, and disks are
+/// waited for. Of more, none would get far within its time.
+const WIDTH: usize = 8;
+
+/// Where they are under way.
+static PLACES: Semaphore = Semaphore::const_new(WIDTH);
 
 /// How fine the clock of [`within`] is.
 const TICK: Duration = Duration::from_millis(10);
@@ -129,7 +134,12 @@ fn failpoints(folders: &[&str]) -> BTreeSet<String> {
 /// Runs at each of the points and returns how many of them were reached: of a few the moment
 /// depends on time, and there the run goes to its end.
 async fn at_each<P, F: Future<Output = bool>>(points: Vec<P>, run: impl Fn(P) -> F) -> usize {
-    let runs = futures_util::stream::iter(points.into_iter().map(run));
+    let run = &run;
+    let runs = points.into_iter().map(|point| async move {
+        let _place = PLACES.acquire().await;
+        run(point).await
+    });
+    let runs = futures_util::stream::iter(runs);
     runs.buffer_unordered(WIDTH).filter(|reached| std::future::ready(*reached)).count().await
 }
 

@@ -1,16 +1,13 @@
 //! A client that sends an entry as it is, and reads every answer by its own rules.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::corpus::Entry;
-
-/// How long a connection may take; where many are silent, this must not take minutes.
-const PATIENCE: Duration = Duration::from_secs(5);
+use crate::harness::PATIENCE;
 
 /// What is asked last where a connection goes on: nothing may be left over by then.
 const PROBE: &[u8] = b"GET /ok-probe HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
