@@ -223,22 +223,27 @@ async fn answer(
     certificate: &Arc<PeerCertificate>,
 ) -> Result<Answer, Silence> {
     let path = request.uri().path();
+    let is_known = path == PATH
+        || path == kong::PATH
+        || path.starts_with(SNAPSHOTS)
+        || path.starts_with(NODES);
+    if !is_known {
+        // Data planes of Kong 3.0 ask so, by HEAD, whether there is the protocol of 3.1.
+        tracing::warn!(%peer, path, "[clustering] nothing is served there");
+        return Ok(plain(StatusCode::NOT_FOUND));
+    }
     if request.method() != Method::GET {
         return Ok(plain(StatusCode::METHOD_NOT_ALLOWED));
     }
     if path == PATH || path == kong::PATH {
         return upgrade(shared, request, peer, certificate);
     }
-    let content = if let Some(hash) = path.strip_prefix(SNAPSHOTS) {
-        match hash.parse() {
+    let content = match path.strip_prefix(SNAPSHOTS) {
+        Some(hash) => match hash.parse() {
             Ok(hash) => shared.recent.pack(hash).await,
             Err(_) => None,
-        }
-    } else if let Some(hash) = path.strip_prefix(NODES) {
-        shared.recent.nodes(hash)
-    } else {
-        tracing::warn!(%peer, path, "[clustering] nothing is served there");
-        None
+        },
+        None => path.strip_prefix(NODES).and_then(|hash| shared.recent.nodes(hash)),
     };
     Ok(match content {
         None => plain(StatusCode::NOT_FOUND),

@@ -128,6 +128,18 @@ async fn who_asks_for_no_websocket_gets_no_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_data_plane_of_3_0_learns_that_there_is_no_protocol_but_this_one() {
+    let cluster = control().await;
+    let address = cluster.control.as_ref().unwrap().cluster[0];
+    for (asked, wanted) in [("HEAD /v1/wrpc", "404"), ("HEAD /v1/outlet", "405")] {
+        let mut wire = dial(address, cluster.directory.path()).await;
+        wire.write(format!("{asked} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await;
+        let head = wire.head().await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {wanted} ")), "{asked}: {head}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nonsense_is_answered_by_a_close_frame() {
     let cluster = control().await;
     let info = json!({"type": "basic_info", "plugins": "acl"}).to_string();

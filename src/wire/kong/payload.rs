@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::task::JoinError;
 use uuid::Uuid;
 
+use super::compat::Unsayable;
 use super::compat::downgrade::Downgrade;
-use super::compat::legacy::Unsayable;
 use super::table::export::{Origin, Payload, reconfigure};
 use crate::clock::Clock;
 use crate::domain::catalog::Catalog;

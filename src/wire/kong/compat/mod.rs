@@ -9,7 +9,11 @@
 
 pub mod downgrade;
 pub mod legacy;
+pub mod older;
 pub mod plugins;
+#[cfg(test)]
+mod records;
+mod rule;
 pub mod version;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -19,7 +23,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use self::legacy::LegacyDataPlanes;
 use self::plugins::{Blocked, PluginSet, Unmet};
+use crate::domain::canonical::Document;
 use crate::domain::catalog::Catalog;
+use crate::domain::config::Config;
+use crate::domain::entity::Entity;
 use crate::domain::hash::ConfigHash;
 use crate::settings::KONG_VERSION;
 use crate::snapshot::Snapshot;
@@ -105,6 +112,32 @@ impl SyncStatus {
             Self::PluginVersionIncompatible => "plugin_version_incompatible",
         }
     }
+}
+
+/// Why a config cannot be said to older data planes: the version, what and which, then why.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("data planes of Kong {version} cannot be told {what}")]
+pub struct Unsayable {
+    version: String,
+    what: String,
+}
+
+impl Unsayable {
+    /// Names an entity as an operator knows it, and why it cannot be said.
+    fn new(version: &str, kind: &str, row: &Document, why: &str) -> Self {
+        let text = |field| row.get(field).and_then(serde_json::Value::as_str);
+        let id = text("id").unwrap_or("without an id");
+        let name = text("name").map(|name| format!(" ({})", shown(name))).unwrap_or_default();
+        Self { version: version.to_owned(), what: format!("{kind} {id}{name}: {why}") }
+    }
+}
+
+/// Returns whether there are routes below HTTP.
+fn has_streams(config: &Config) -> bool {
+    // As they stand in canonical bytes; a name of that text asks for more care than it needs.
+    let streams = ["\"tcp\"", "\"tls\"", "\"udp\"", "\"tls_passthrough\""];
+    let is_stream = |entity: &Entity| streams.iter().any(|text| entity.text().contains(text));
+    config.of_kind(crate::domain::kinds::route::KIND, None).any(is_stream)
 }
 
 /// How grave a line is, in Kong's words.

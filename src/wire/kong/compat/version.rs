@@ -21,6 +21,11 @@ impl Version {
         }
         Some(Self { major: digits(major)?, minor: digits(minor)?, text: shown(text) })
     }
+
+    /// Returns the first two numbers, with a dot between.
+    pub(super) fn level(&self) -> String {
+        format!("{}.{}", self.major, self.minor)
+    }
 }
 
 fn digits(text: &str) -> Option<u64> {
@@ -43,9 +48,9 @@ pub fn check(control: &str, data: &str) -> Result<Option<Line>, Line> {
     let accepted = format!("control plane version {control} ({}.x.y are accepted)", ours.major);
     let Some(theirs) = Version::parse(data) else {
         let what = format!("data plane version is incompatible with {accepted}");
-        return Err(refused(what, &of(&ours), &text));
+        return Err(refused(what, &ours.level(), &text));
     };
-    let refused = |what| Err(refused(what, &of(&ours), &of(&theirs)));
+    let refused = |what| Err(refused(what, &ours.level(), &theirs.level()));
     if theirs.major != ours.major {
         return refused(format!("data plane version {text} is incompatible with {accepted}"));
     }
@@ -70,10 +75,6 @@ pub fn check(control: &str, data: &str) -> Result<Option<Line>, Line> {
 fn refused(what: String, control: &str, data: &str) -> Line {
     let reason = format!("version mismatches, CP version: {control} DP version: {data}");
     Line::new(Level::Error, format!("{what}: {reason}"))
-}
-
-fn of(version: &Version) -> String {
-    format!("{}.{}", version.major, version.minor)
 }
 
 /// Returns whether the row of a data plane may have this version; a refused one with another gets

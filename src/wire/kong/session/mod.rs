@@ -27,6 +27,21 @@ pub struct Timing {
     /// How long a data plane may serve something else than it was sent before it is sent again;
     /// doubles each time.
     pub repeat_after: Duration,
+    /// The same for one that serves nothing. One of Kong that starts for the first time loses what
+    /// it is sent before its database is made, and would stay empty until the next change.
+    pub repeat_first_after: Duration,
+}
+
+/// The longest pause before what a data plane did not take is sent again.
+const REPEAT_MAX: Duration = Duration::from_secs(3600);
+
+impl Timing {
+    /// Returns how long a data plane may serve something else, or nothing, than it was sent, when
+    /// that was sent again some times already.
+    fn pause(&self, is_empty: bool, repeats: u32) -> Duration {
+        let first = if is_empty { self.repeat_first_after } else { self.repeat_after };
+        first.saturating_mul(2_u32.saturating_pow(repeats)).min(REPEAT_MAX)
+    }
 }
 
 impl Default for Timing {
@@ -38,6 +53,7 @@ impl Default for Timing {
             lag_max: Duration::from_secs(300),
             push_interval: Duration::from_secs(5),
             repeat_after: Duration::from_secs(60),
+            repeat_first_after: Duration::from_secs(20),
         }
     }
 }

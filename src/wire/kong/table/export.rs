@@ -15,9 +15,10 @@ use crate::domain::lifetime;
 use crate::domain::schema::{Field, Fields, Mark, Schema, Type};
 use crate::snapshot::Snapshot;
 use crate::snapshot::gzip::{Packer, ShortName};
-use crate::wire::kong::compat::Line;
 use crate::wire::kong::compat::downgrade::{Downgrade, Said};
-use crate::wire::kong::compat::legacy::{self, Legacy, Unsayable};
+use crate::wire::kong::compat::legacy::{self, Legacy};
+use crate::wire::kong::compat::older::Older;
+use crate::wire::kong::compat::{Line, Unsayable};
 
 /// The kinds whose entities have a name of their own in the message, so that a data plane can
 /// leave the rest as it is.
@@ -68,7 +69,11 @@ pub fn reconfigure(
     let legacy = downgrade
         .filter(|downgrade| downgrade.is_legacy())
         .map(|_| Legacy::of(catalog, snapshot.config()));
-    let mut writer = Writer { packer: Packer::new(), downgrade, legacy, said: Said::default() };
+    let older = downgrade
+        .filter(|downgrade| !downgrade.is_legacy())
+        .map(|downgrade| Older::of(downgrade, snapshot.config()));
+    let said = Said::default();
+    let mut writer = Writer { packer: Packer::new(), downgrade, legacy, older, said };
     let hash = config_hash(snapshot.hash());
     writer.packer.write(b"{\"type\":\"reconfigure\",\"timestamp\":");
     writer.json(&origin.timestamp.into());
@@ -114,6 +119,7 @@ struct Writer<'a> {
     packer: Packer,
     downgrade: Option<&'a Downgrade>,
     legacy: Option<Legacy>,
+    older: Option<Older>,
     said: Said,
 }
 
@@ -154,6 +160,13 @@ impl Writer<'_> {
                 return Ok(false);
             }
             legacy.translate(kind, row, &mut says)?;
+        }
+        if let Some(older) = &self.older {
+            let mut says = downgrade.says(&mut self.said);
+            if older.leaves_out(kind, &mut says) {
+                return Ok(false);
+            }
+            older.translate(kind, row, &mut says)?;
         }
         downgrade.run(kind, row, &mut self.said);
         Ok(true)

@@ -1,5 +1,6 @@
 //! What older data planes get in place of what they do not know (reference hybrid.md, section
-//! 6.4, the tables of 3.9). What data planes of 2.8 get is changed by [`super::legacy`] before.
+//! 6.4, the tables of 3.9). [`super::legacy`] and [`super::older`] change before what these tables
+//! leave in.
 //!
 //! Every rule looks at one entity, so the export runs them as it writes. Unlike Kong 3.9, a change
 //! to one plugin is never lost over the next one, what a Redis of another policy holds is
@@ -47,6 +48,16 @@ impl Downgrade {
             }
         }
         Some(Self { control: control.to_owned(), data: shown(data), number: theirs, removed })
+    }
+
+    /// Returns the version of the data planes.
+    pub(super) fn data(&self) -> &str {
+        &self.data
+    }
+
+    /// Returns their version as a number that can be compared.
+    pub(super) fn number(&self) -> u64 {
+        self.number
     }
 
     /// Returns whether it is for data planes of 2.8.

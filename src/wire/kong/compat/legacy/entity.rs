@@ -1,8 +1,9 @@
 //! Entities other than routes and plugins.
 
-use super::rule::Plain::{Empty, No};
-use super::rule::Rule;
+use super::LEVEL;
 use crate::domain::canonical::Document;
+use crate::wire::kong::compat::rule::Plain::{Empty, No};
+use crate::wire::kong::compat::rule::Rule;
 
 /// What 2.8 can choose a target by.
 const HASHES: &[&str] = &["none", "consumer", "ip", "header", "cookie"];
@@ -37,5 +38,5 @@ const FIELDS: &[(&str, &str, Rule)] = &[
 /// 2.8 cannot do the same.
 pub(super) fn translate(kind: &str, row: &mut Document) -> Result<(), String> {
     let rules = FIELDS.iter().filter(|(of, ..)| *of == kind);
-    rules.into_iter().try_for_each(|(_, field, rule)| rule.run(row, field).map(drop))
+    rules.into_iter().try_for_each(|(_, field, rule)| rule.run(row, field, LEVEL).map(drop))
 }

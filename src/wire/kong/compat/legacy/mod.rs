@@ -15,7 +15,6 @@ mod path;
 mod pattern;
 mod plugin;
 mod route;
-mod rule;
 #[cfg(test)]
 mod tests;
 
@@ -23,22 +22,20 @@ use serde_json::Value;
 
 use super::downgrade::Says;
 use super::version::Version;
+use super::{Unsayable, has_streams};
 use crate::domain::canonical::Document;
 use crate::domain::catalog::Catalog;
 use crate::domain::config::Config;
-use crate::domain::entity::Entity;
 use crate::domain::kinds::route::Flavour;
 
 /// The version of the declarative format that 2.8 writes, and the newest that it reads.
 pub const FORMAT_VERSION: &str = "2.1";
 
+/// What it is called where something cannot be said to it.
+const LEVEL: &str = "2.8";
+
 /// Kinds that 2.8 does not know, or, as vaults, only as a trial under another name.
 const LEFT_OUT: &[&str] = &["keys", "key_sets", "vaults"];
-
-/// Why a config cannot be said to data planes of 2.8: what and which, then why.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("data planes of Kong 2.8 cannot be told {0}")]
-pub struct Unsayable(String);
 
 /// Whether data planes of 2.8 are let in, though the major version is another one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -97,11 +94,7 @@ pub(in crate::wire::kong) struct Legacy {
 impl Legacy {
     /// Looks at a whole config.
     pub(in crate::wire::kong) fn of(catalog: &Catalog, config: &Config) -> Self {
-        // As they stand in canonical bytes; a name of that text asks for more care than it needs.
-        let streams = ["\"tcp\"", "\"tls\"", "\"udp\"", "\"tls_passthrough\""];
-        let is_stream = |entity: &Entity| streams.iter().any(|text| entity.text().contains(text));
-        let has_streams = config.of_kind(crate::domain::kinds::route::KIND, None).any(is_stream);
-        Self { flavour: catalog.flavour(), has_streams }
+        Self { flavour: catalog.flavour(), has_streams: has_streams(config) }
     }
 
     /// Changes one entity, as it is sent to data planes of 3.9, to what 2.8 and 3.0 both know.
@@ -115,7 +108,6 @@ impl Legacy {
         row: &mut Document,
         says: &mut Says<'_>,
     ) -> Result<(), Unsayable> {
-        let name = name_of(kind, row);
         let done = match (reference_in(row), kind) {
             (Some(field), _) => {
                 Err(format!("'{field}' refers to a vault, which 2.8 has as a trial that is off"))
@@ -124,17 +116,7 @@ impl Legacy {
             (None, "plugins") => plugin::translate(self.has_streams, row, says),
             (None, _) => entity::translate(kind, row),
         };
-        done.map_err(|why| Unsayable(format!("{name}: {why}")))
-    }
-}
-
-/// Returns what an operator knows an entity by.
-fn name_of(kind: &str, row: &Document) -> String {
-    let text = |field| row.get(field).and_then(Value::as_str);
-    let id = text("id").unwrap_or("without an id");
-    match text("name") {
-        Some(name) => format!("{kind} {id} ({})", super::shown(name)),
-        None => format!("{kind} {id}"),
+        done.map_err(|why| Unsayable::new(LEVEL, kind, row, &why))
     }
 }
 

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::super::downgrade::{Says, record, text};
-use super::rule::Plain::{Empty, No, Number, Text};
-use super::rule::{Done, Rule};
+use super::super::rule::Plain::{Empty, No, Number, Text};
+use super::super::rule::{Rule, restrict_http};
+use super::LEVEL;
 use crate::domain::canonical::Document;
 
 /// Fields of the config by plugin. What is not here is the same in both, or is taken out by the
@@ -82,9 +83,6 @@ const FIELDS: &[(&str, &str, Rule)] = &[
     ("zipkin", "phase_duration_flavor", Rule::Lost(Text("annotations"))),
 ];
 
-/// What 2.8 can restrict by address.
-const HTTP: &[&str] = &["http", "https", "grpc", "grpcs"];
-
 /// Changes one plugin; `has_streams` tells whether there are routes below HTTP.
 ///
 /// # Errors
@@ -97,7 +95,7 @@ pub(super) fn translate(
 ) -> Result<(), String> {
     let name = text(row, "name").unwrap_or_default().to_owned();
     if name == "ip-restriction" {
-        restrict_http(has_streams, row)?;
+        restrict_http(has_streams, row, LEVEL)?;
     }
     let Some(config) = record(row, "config") else { return Ok(()) };
     match name.as_str() {
@@ -106,27 +104,9 @@ pub(super) fn translate(
         _ => {}
     }
     for (_, field, rule) in FIELDS.iter().filter(|(of, ..)| *of == name) {
-        match rule.run(config, field)? {
-            Done::Quietly => {}
-            Done::Left => says.left_out(&name, field),
-            Done::Replaced(by) => {
-                let hint = format!("configures {name} plugin with another {field}");
-                says.gateway(&hint, &format!("fall back to '{by}'"));
-            }
-        }
+        rule.run(config, field, LEVEL)?.tell(&name, field, says);
     }
     Ok(())
-}
-
-/// 2.8 restricts HTTP alone, so a config with other routes would let in whom it should not.
-fn restrict_http(has_streams: bool, row: &mut Document) -> Result<(), String> {
-    let Some(Value::Array(protocols)) = row.get_mut("protocols") else { return Ok(()) };
-    let before = protocols.len();
-    protocols.retain(|protocol| protocol.as_str().is_some_and(|it| HTTP.contains(&it)));
-    match protocols.len() < before && has_streams || protocols.is_empty() {
-        true => Err("2.8 restricts no addresses below HTTP".to_owned()),
-        false => Ok(()),
-    }
 }
 
 /// A header has several values in 2.8; and there was no queue, but what stood in its place.

@@ -19,9 +19,6 @@ use crate::wire::kong::introduction::{Introduction, IntroductionError};
 use crate::wire::kong::table::{ZERO_HASH, config_hash};
 use crate::wire::kong::websocket::Frame;
 
-/// The longest pause before what a data plane did not take is sent again.
-const REPEAT_MAX: Duration = Duration::from_secs(3600);
-
 /// What the driver has to do.
 #[derive(Clone, Debug)]
 pub enum Action {
@@ -79,7 +76,8 @@ struct Pushed {
     at: Instant,
     /// Whether a ping said that it is served.
     is_served: bool,
-    repeat_after: Duration,
+    /// How often it was sent before.
+    repeats: u32,
 }
 
 /// One session.
@@ -144,10 +142,8 @@ impl Outlet {
             let again = self.pushed.take().filter(|pushed| {
                 pushed.offer.head.config_hash == offer.head.config_hash && !pushed.is_served
             });
-            let repeat_after = again
-                .map_or(self.timing.repeat_after, |again| again.repeat_after.saturating_mul(2));
-            let repeat_after = repeat_after.min(REPEAT_MAX);
-            self.pushed = Some(Pushed { offer, began_at, at: now, is_served: false, repeat_after });
+            let repeats = again.map_or(0, |again| again.repeats.saturating_add(1));
+            self.pushed = Some(Pushed { offer, began_at, at: now, is_served: false, repeats });
         }
         self.next(now)
     }
@@ -228,7 +224,8 @@ impl Outlet {
                 told = (Some(pushed.offer.clone()), lag);
             } else if !pushed.is_served
                 && self.refused != Some(pushed.offer.head.config_hash)
-                && now.duration_since(pushed.at) > pushed.repeat_after
+                && now.duration_since(pushed.at)
+                    > self.timing.pause(hash == ZERO_HASH, pushed.repeats)
             {
                 self.waiting = true;
             }

@@ -124,24 +124,30 @@ fn an_offer_of_what_was_sent_sends_nothing() {
 
 #[test]
 fn what_a_data_plane_does_not_take_is_sent_ever_more_seldom() {
-    let mut now = Instant::now();
-    let mut outlet = accepted(now);
-    outlet.sent(now);
-    let (start, mut at) = (now, Vec::new());
-    for _ in 0..40 {
-        now += Duration::from_secs(30);
-        let actions = words(&outlet.frame(ping(ZERO_HASH), now));
-        assert_eq!(actions, ["pinged 00", "pong"]);
-        if words(&outlet.sent(now)) == ["push 1"] {
-            at.push(now.duration_since(start).as_secs());
-            outlet.sent(now);
+    // One that serves nothing is in greater need.
+    let older = hash(9);
+    for (serves, pinged, wanted) in [
+        (older.as_str(), "pinged 09", vec![90, 240, 510, 1020]),
+        (ZERO_HASH, "pinged 00", vec![30, 90, 180, 360, 690]),
+    ] {
+        let mut now = Instant::now();
+        let mut outlet = accepted(now);
+        outlet.sent(now);
+        let (start, mut at) = (now, Vec::new());
+        for _ in 0..40 {
+            now += Duration::from_secs(30);
+            assert_eq!(words(&outlet.frame(ping(serves), now)), [pinged, "pong"]);
+            if words(&outlet.sent(now)) == ["push 1"] {
+                at.push(now.duration_since(start).as_secs());
+                outlet.sent(now);
+            }
         }
+        assert_eq!(at, wanted);
+        outlet.frame(ping(&hash(1)), now);
+        outlet.sent(now);
+        outlet.frame(ping(serves), now + Duration::from_secs(30));
+        assert!(outlet.sent(now).is_empty(), "what was served once is its own affair");
     }
-    assert_eq!(at, [90, 240, 510, 1020]);
-    outlet.frame(ping(&hash(1)), now);
-    outlet.sent(now);
-    outlet.frame(ping(ZERO_HASH), now + Duration::from_secs(30));
-    assert!(outlet.sent(now).is_empty(), "what was served once is its own affair");
 }
 
 #[test]

@@ -1,9 +1,9 @@
-//! Rules for one field, as tables of them are written.
+//! Rules for one field that older data planes do not know, as tables of them are written.
 
 use serde_json::Value;
 
+use super::downgrade::{Says, record, remove_at};
 use crate::domain::canonical::Document;
-use crate::wire::kong::compat::downgrade::{record, remove_at};
 
 /// A value that a table may hold.
 #[derive(Clone, Copy, Debug)]
@@ -34,15 +34,15 @@ impl Plain {
 /// What becomes of a field.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Rule {
-    /// 2.8 does not know it and does the same without it, whatever it says.
+    /// They do not know it and do the same without it, whatever it says.
     Gone,
-    /// 2.8 does not know it and does the same without it if it says this; else nothing is sent.
+    /// They do not know it and do the same without it if it says this; else nothing is sent.
     Only(Plain),
-    /// 2.8 does not know it. If it says something else than this, that is told.
+    /// They do not know it. If it says something else than this, that is told.
     Lost(Plain),
-    /// 2.8 knows these texts alone; with another one nothing is sent.
+    /// They know these texts alone; with another one nothing is sent.
     OneOf(&'static [&'static str]),
-    /// 2.8 knows these texts alone; in place of another one it gets the first, which is told.
+    /// They know these texts alone; in place of another one they get the first, which is told.
     Nearest(&'static [&'static str]),
 }
 
@@ -57,13 +57,32 @@ pub(super) enum Done {
     Replaced(&'static str),
 }
 
+impl Done {
+    /// Tells what was done to a field of a plugin's config.
+    pub(super) fn tell(self, plugin: &str, field: &str, says: &mut Says<'_>) {
+        match self {
+            Self::Quietly => {}
+            Self::Left => says.left_out(plugin, field),
+            Self::Replaced(by) => {
+                let hint = format!("configures {plugin} plugin with another {field}");
+                says.gateway(&hint, &format!("fall back to '{by}'"));
+            }
+        }
+    }
+}
+
 impl Rule {
-    /// Does the rule to the field at a dotted path.
+    /// Does the rule to the field at a dotted path, for data planes of this version.
     ///
     /// # Errors
     ///
-    /// 2.8 cannot do the same; the text says why.
-    pub(super) fn run(self, document: &mut Document, path: &str) -> Result<Done, String> {
+    /// They cannot do the same; the text says why.
+    pub(super) fn run(
+        self,
+        document: &mut Document,
+        path: &str,
+        version: &str,
+    ) -> Result<Done, String> {
         match self {
             Self::Gone => {
                 remove_at(document, path);
@@ -71,7 +90,7 @@ impl Rule {
             }
             Self::Only(plain) => match remove_at(document, path) {
                 Some(value) if !value.is_null() && !plain.is(&value) => {
-                    Err(format!("2.8 has no '{path}'"))
+                    Err(format!("{version} has no '{path}'"))
                 }
                 _ => Ok(Done::Quietly),
             },
@@ -80,7 +99,7 @@ impl Rule {
                 _ => Ok(Done::Quietly),
             },
             Self::OneOf(known) => match unknown_text(document, path, known) {
-                Some(_) => Err(format!("2.8 does not know the value of '{path}'")),
+                Some(_) => Err(format!("{version} does not know the value of '{path}'")),
                 None => Ok(Done::Quietly),
             },
             Self::Nearest(known) => match (unknown_text(document, path, known), known) {
@@ -106,4 +125,26 @@ fn unknown_text<'d>(
     }?;
     let is_unknown = slot.as_str().is_some_and(|text| !known.contains(&text));
     is_unknown.then_some(slot)
+}
+
+/// What data planes before 3.4 can restrict by address.
+const HTTP: &[&str] = &["http", "https", "grpc", "grpcs"];
+
+/// Has an `ip-restriction` plugin restrict HTTP alone, as data planes before 3.4 do.
+///
+/// # Errors
+///
+/// It would let in whom it should not: there are streams, or it restricts nothing else.
+pub(super) fn restrict_http(
+    has_streams: bool,
+    row: &mut Document,
+    version: &str,
+) -> Result<(), String> {
+    let Some(Value::Array(protocols)) = row.get_mut("protocols") else { return Ok(()) };
+    let before = protocols.len();
+    protocols.retain(|protocol| protocol.as_str().is_some_and(|it| HTTP.contains(&it)));
+    match protocols.len() < before && has_streams || protocols.is_empty() {
+        true => Err(format!("{version} restricts no addresses below HTTP")),
+        false => Ok(()),
+    }
 }
