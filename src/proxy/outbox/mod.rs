@@ -132,8 +132,8 @@ struct Held {
     is_queued: bool,
     /// Why what was held could not be sent; the next who writes is told.
     failure: Option<io::Error>,
-    /// Whether not a byte of what was held has gone.
-    is_unsent: bool,
+    /// How many bytes have gone since the beginning.
+    gone: u64,
     /// Who waits until nothing is held.
     waiting: Option<Waker>,
 }
@@ -145,6 +145,7 @@ impl Held {
             let error = match self.tcp.try_write(rest) {
                 Ok(length) if length > 0 => {
                     self.sent += length;
+                    self.gone += length as u64;
                     continue;
                 }
                 Ok(_) => io::ErrorKind::WriteZero.into(),
@@ -152,7 +153,6 @@ impl Held {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => error,
             };
-            self.is_unsent = self.sent == 0;
             self.failure = Some(error);
             break;
         }
@@ -201,7 +201,7 @@ impl Socket {
             sent: 0,
             is_queued: false,
             failure: None,
-            is_unsent: false,
+            gone: 0,
             waiting: None,
         };
         let queue = OUTBOX.with_borrow(Clone::clone);
@@ -213,9 +213,16 @@ impl Socket {
         self.held.borrow().tcp.try_read(buffer)
     }
 
-    /// Returns whether the last that was written failed before any of it went.
-    pub(in crate::proxy) fn is_unsent(&self) -> bool {
-        self.held.borrow().is_unsent
+    /// Returns how many bytes have gone since the beginning.
+    pub(in crate::proxy) fn gone(&self) -> u64 {
+        self.held.borrow().gone
+    }
+
+    /// Throws away what is held: it is never sent.
+    pub(in crate::proxy) fn discard(&self) {
+        let mut held = self.held.borrow_mut();
+        held.bytes.clear();
+        held.sent = 0;
     }
 
     /// Holds a small write; tells whether it did.
@@ -277,7 +284,10 @@ impl AsyncWrite for Socket {
             return Poll::Ready(Ok(bytes.len()));
         }
         ready!(self.poll_nothing(cx))?;
-        Pin::new(&mut self.held.borrow_mut().tcp).poll_write(cx, bytes)
+        let mut held = self.held.borrow_mut();
+        let length = ready!(Pin::new(&mut held.tcp).poll_write(cx, bytes))?;
+        held.gone += length as u64;
+        Poll::Ready(Ok(length))
     }
 
     fn poll_write_vectored(
@@ -290,7 +300,10 @@ impl AsyncWrite for Socket {
             return Poll::Ready(Ok(length));
         }
         ready!(self.poll_nothing(cx))?;
-        Pin::new(&mut self.held.borrow_mut().tcp).poll_write_vectored(cx, slices)
+        let mut held = self.held.borrow_mut();
+        let length = ready!(Pin::new(&mut held.tcp).poll_write_vectored(cx, slices))?;
+        held.gone += length as u64;
+        Poll::Ready(Ok(length))
     }
 
     fn is_write_vectored(&self) -> bool {

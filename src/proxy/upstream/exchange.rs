@@ -28,6 +28,8 @@ pub(super) struct Exchange<'a> {
     framing: RequestFraming,
     body_done: bool,
     sent: bool,
+    /// How much had gone on this connection before.
+    gone_before: u64,
     write_error: Option<io::Error>,
     answers_head: bool,
     upgrade: bool,
@@ -58,6 +60,7 @@ impl<'a> Exchange<'a> {
         let bytes = body.take_bytes();
         let streamed = bytes.is_empty() && framing != RequestFraming::Length(0);
         outgoing.push_plain(bytes);
+        let gone_before = connection.stream.gone();
         Self {
             connection,
             received: false,
@@ -67,6 +70,7 @@ impl<'a> Exchange<'a> {
             framing,
             body_done: !streamed,
             sent: false,
+            gone_before,
             write_error: None,
             answers_head,
             upgrade,
@@ -85,9 +89,14 @@ impl<'a> Exchange<'a> {
         self.body_done && self.outgoing.is_empty() && self.write_error.is_none()
     }
 
-    /// Returns whether any of the request may have reached the upstream.
+    /// Returns whether any of the request may have reached the upstream. If not, none of it will.
     fn has_sent(&self) -> bool {
-        self.sent && !self.connection.stream.is_unsent()
+        let stream = &self.connection.stream;
+        let has_gone = stream.gone() > self.gone_before;
+        if !has_gone {
+            stream.discard();
+        }
+        self.sent && has_gone
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, UpstreamError>> {

@@ -32,11 +32,19 @@ impl Stream {
         Pin::new(self).poll_read(&mut cx, &mut buffer).is_pending()
     }
 
-    /// Returns whether the last that was written failed before any of it went.
-    pub(super) fn is_unsent(&self) -> bool {
+    /// Throws away what was written and has not gone; the stream is of no use after that.
+    pub(super) fn discard(&self) {
         match self {
-            Self::Tcp(stream) => stream.is_unsent(),
-            Self::Tls(stream) => stream.get_ref().0.is_unsent(),
+            Self::Tcp(stream) => stream.discard(),
+            Self::Tls(stream) => stream.get_ref().0.discard(),
+        }
+    }
+
+    /// Returns how many bytes have gone since the connection was opened: what was written may be held.
+    pub(super) fn gone(&self) -> u64 {
+        match self {
+            Self::Tcp(stream) => stream.gone(),
+            Self::Tls(stream) => stream.get_ref().0.gone(),
         }
     }
 
