@@ -151,7 +151,10 @@ fn text_length(bytes: &[u8]) -> usize {
         let control = word.wrapping_sub(0x20 * EACH) & !word;
         let delete = word ^ (0x7f * EACH);
         let delete = delete.wrapping_sub(EACH) & !delete;
-        if (control | delete) & TOP != 0 {
+        let odd = (control | delete) & TOP;
+        if odd != 0 {
+            // The first that is found is one; of those behind it nothing is known.
+            plain += odd.trailing_zeros() as usize / 8;
             break;
         }
         plain += 8;
