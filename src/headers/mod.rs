@@ -157,6 +157,20 @@ pub fn read_name(bytes: &[u8]) -> Result<HeaderName, InvalidHeaderName> {
     }
 }
 
+/// Writes a name as HTTP/1 is used to have it: a capital at the start and behind each hyphen. Clients and
+/// servers that compare by bytes are more than there should be.
+pub fn push_title(bytes: &mut Vec<u8>, name: &[u8]) {
+    let start = bytes.len();
+    bytes.extend_from_slice(name);
+    let mut is_start = true;
+    for byte in bytes.iter_mut().skip(start) {
+        if is_start {
+            byte.make_ascii_uppercase();
+        }
+        is_start = *byte == b'-';
+    }
+}
+
 /// Names and values in their order.
 pub type Iter<'a> = std::iter::Map<
     std::slice::Iter<'a, (HeaderName, HeaderValue)>,
@@ -306,6 +320,13 @@ mod tests {
         for refused in ["", "Ho t", "Hos:", "Content-Type "] {
             read_name(refused.as_bytes()).unwrap_err();
         }
+    }
+
+    #[test]
+    fn names_are_written_with_capitals() {
+        let mut bytes = b"x: ".to_vec();
+        push_title(&mut bytes, b"x-kong--request-1d");
+        assert_eq!(bytes, b"x: X-Kong--Request-1d");
     }
 
     #[test]

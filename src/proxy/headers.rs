@@ -138,7 +138,7 @@ pub(super) fn request_head(
 ) -> UpstreamHead {
     let headers = &exchange.request.headers;
     let mut head = UpstreamHead::new(&exchange.request.method, line.target);
-    head.append_own("host: ", line.host.as_bytes());
+    head.append_own("Host: ", line.host.as_bytes());
     let mut seen = Seen { http2: exchange.request.version == Version::HTTP_2, ..Seen::default() };
     for (name, value) in headers {
         if !is_own(name, &mut seen) {
@@ -147,23 +147,23 @@ pub(super) fn request_head(
     }
     match upgrade(headers).filter(|_| seen.upgrade) {
         Some(wanted) => {
-            head.append_line("connection: ", b"keep-alive, Upgrade");
-            head.append_line("upgrade: ", wanted.as_bytes());
+            head.append_line("Connection: ", b"keep-alive, Upgrade");
+            head.append_line("Upgrade: ", wanted.as_bytes());
         }
-        None => head.append_line("connection: ", b"keep-alive"),
+        None => head.append_line("Connection: ", b"keep-alive"),
     }
     let trailers = headers.get(header::TE).filter(|_| seen.te).and_then(|te| te.to_str().ok());
     if trailers.is_some_and(names_trailers) {
-        head.append_line("te: ", b"trailers");
+        head.append_line("TE: ", b"trailers");
     }
     if seen.cookie {
         let crumbs = headers.get_all(header::COOKIE);
         let crumbs: Vec<&[u8]> = crumbs.flat_map(|crumb| [&b"; "[..], crumb.as_bytes()]).collect();
-        head.append_joined(b"cookie", crumbs.get(1..).unwrap_or_default());
+        head.append_joined(b"Cookie", crumbs.get(1..).unwrap_or_default());
     }
     append_forwarded(settings, exchange, line, seen, &mut head);
     if settings.upstream_request_id {
-        head.append_line("x-kong-request-id: ", exchange.id.as_bytes());
+        head.append_line("X-Kong-Request-Id: ", exchange.id.as_bytes());
     }
     head
 }
@@ -228,12 +228,12 @@ fn append_forwarded(
         append_origin(settings, exchange, seen, told, head);
     }
     let host = told(&X_FORWARDED_HOST).unwrap_or_else(|| exchange.host().as_bytes());
-    head.append_line("x-forwarded-host: ", host);
+    head.append_line("X-Forwarded-Host: ", host);
     let path = told(&X_FORWARDED_PATH).unwrap_or_else(|| exchange.request.uri.path().as_bytes());
-    head.append_line("x-forwarded-path: ", path);
+    head.append_line("X-Forwarded-Path: ", path);
     let own = line.prefix.filter(|prefix| *prefix != "/").map(str::as_bytes);
     if let Some(prefix) = told(&X_FORWARDED_PREFIX).or(own) {
-        head.append_own("x-forwarded-prefix: ", prefix);
+        head.append_own("X-Forwarded-Prefix: ", prefix);
     }
 }
 
@@ -254,28 +254,28 @@ fn append_origin<'h>(
 ) {
     let headers = &exchange.request.headers;
     let scheme: &[u8] = if exchange.connection.tls { b"https" } else { b"http" };
-    head.append_line("x-forwarded-proto: ", told(&X_FORWARDED_PROTO).unwrap_or(scheme));
+    head.append_line("X-Forwarded-Proto: ", told(&X_FORWARDED_PROTO).unwrap_or(scheme));
     let mut digits = itoa::Buffer::new();
     let port = digits.format(settings.outside_port(exchange.connection.local.port())).as_bytes();
-    head.append_line("x-forwarded-port: ", told(&X_FORWARDED_PORT).unwrap_or(port));
+    head.append_line("X-Forwarded-Port: ", told(&X_FORWARDED_PORT).unwrap_or(port));
     let client = exchange.client_text();
     if seen.forwarded_for {
         let values = headers.get_all(X_FORWARDED_FOR);
         let mut hops: Vec<&[u8]> = values.flat_map(|value| [value.as_bytes(), b", "]).collect();
         hops.push(exchange.connection.peer_text.as_bytes());
-        head.append_joined(b"x-forwarded-for", &hops);
+        head.append_joined(b"X-Forwarded-For", &hops);
     } else {
-        head.append_line("x-forwarded-for: ", client.as_bytes());
+        head.append_line("X-Forwarded-For: ", client.as_bytes());
     }
-    head.append_line("x-real-ip: ", client.as_bytes());
+    head.append_line("X-Real-IP: ", client.as_bytes());
     let own = via_text(exchange.request.version).as_bytes();
     if seen.via {
         let values = headers.get_all(header::VIA);
         let mut hops: Vec<&[u8]> = values.flat_map(|value| [value.as_bytes(), b", "]).collect();
         hops.push(own);
-        head.append_joined(b"via", &hops);
+        head.append_joined(b"Via", &hops);
     } else {
-        head.append_line("via: ", own);
+        head.append_line("Via: ", own);
     }
 }
 

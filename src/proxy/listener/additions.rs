@@ -28,11 +28,31 @@ pub struct Additions {
     pub config_hash: Option<Box<str>>,
 }
 
-static X_KONG_UPSTREAM_LATENCY: HeaderName = HeaderName::from_static("x-kong-upstream-latency");
-static X_KONG_PROXY_LATENCY: HeaderName = HeaderName::from_static("x-kong-proxy-latency");
-static X_KONG_RESPONSE_LATENCY: HeaderName = HeaderName::from_static("x-kong-response-latency");
-static X_KONG_REQUEST_ID: HeaderName = HeaderName::from_static("x-kong-request-id");
-static X_CONFIG_HASH: HeaderName = HeaderName::from_static("x-config-hash");
+/// A name as HTTP/1 writes it, and as it is compared.
+pub struct Name {
+    /// With capitals.
+    pub title: &'static str,
+    /// Without.
+    pub name: HeaderName,
+}
+
+static CONTENT_TYPE: Name = Name { title: "Content-Type", name: header::CONTENT_TYPE };
+static VIA: Name = Name { title: "Via", name: header::VIA };
+static SERVER: Name = Name { title: "Server", name: header::SERVER };
+static X_KONG_UPSTREAM_LATENCY: Name = Name {
+    title: "X-Kong-Upstream-Latency",
+    name: HeaderName::from_static("x-kong-upstream-latency"),
+};
+static X_KONG_PROXY_LATENCY: Name =
+    Name { title: "X-Kong-Proxy-Latency", name: HeaderName::from_static("x-kong-proxy-latency") };
+static X_KONG_RESPONSE_LATENCY: Name = Name {
+    title: "X-Kong-Response-Latency",
+    name: HeaderName::from_static("x-kong-response-latency"),
+};
+static X_KONG_REQUEST_ID: Name =
+    Name { title: "X-Kong-Request-Id", name: HeaderName::from_static("x-kong-request-id") };
+static X_CONFIG_HASH: Name =
+    Name { title: "X-Config-Hash", name: HeaderName::from_static("x-config-hash") };
 
 /// The value of one.
 pub enum Added<'a> {
@@ -87,15 +107,15 @@ fn small(number: u64) -> Option<&'static str> {
 
 impl Additions {
     /// Visits those that there are, in the order in which they are written.
-    pub fn for_each(&self, mut visit: impl FnMut(&HeaderName, Added<'_>)) {
+    pub fn for_each(&self, mut visit: impl FnMut(&'static Name, Added<'_>)) {
         if let Some(value) = &self.content_type {
-            visit(&header::CONTENT_TYPE, Added::Value(value));
+            visit(&CONTENT_TYPE, Added::Value(value));
         }
         if let Some(via) = self.via {
-            visit(&header::VIA, Added::Text(via));
+            visit(&VIA, Added::Text(via));
         }
         if let Some(server) = self.server {
-            visit(&header::SERVER, Added::Text(server));
+            visit(&SERVER, Added::Text(server));
         }
         if let Some(ms) = self.upstream_latency_ms {
             visit(&X_KONG_UPSTREAM_LATENCY, Added::Number(ms));
@@ -133,8 +153,8 @@ impl Additions {
         self.for_each(|name, value| {
             let value = value.into_header();
             match is_again {
-                true => headers.insert(name.clone(), value),
-                false => headers.append(name.clone(), value),
+                true => headers.insert(name.name.clone(), value),
+                false => headers.append(name.name.clone(), value),
             }
         });
     }
@@ -180,7 +200,8 @@ mod tests {
         let mut written = Headers::new();
         additions().for_each(|name, value| {
             let value = value.lend(|bytes, _| HeaderValue::from_bytes(bytes).unwrap());
-            written.append(name.clone(), value);
+            assert!(name.title.eq_ignore_ascii_case(name.name.as_str()));
+            written.append(name.name.clone(), value);
         });
         let mut listed = Headers::new();
         additions().list(&mut listed);

@@ -52,8 +52,8 @@ pub(super) fn push_answer(
     }
     response.additions.for_each(|name, value| {
         value.lend(|value, is_shared| match is_shared {
-            true => encoder.field(out, name.as_str(), value),
-            false => Encoder::unremembered(out, name.as_str(), value, true),
+            true => encoder.field(out, name.name.as_str(), value),
+            false => Encoder::unremembered(out, name.name.as_str(), value, true),
         });
     });
     let is_bodiless = head_only
