@@ -81,24 +81,24 @@ async fn settings_of_the_proxy_take_effect_and_connections_go_on() {
     let address = place.cluster.proxy();
     place.until("/a", |it| it.header("via").is_some()).await;
     let mut kept = TcpStream::connect(address).await.unwrap();
-    assert!(!ask(&mut kept).await.contains("Connection: close"));
+    assert!(!ask(&mut kept).await.contains("connection: close"));
 
     let shown = [("KONG_HEADERS", "X-Kong-Request-Id"), ("KONG_NGINX_WORKER_PROCESSES", "1")];
     place.reload(&shown);
     assert_eq!(place.cluster.proxy(), address);
     place.until("/a", |it| (it.status, it.header("via")) == (200, None)).await;
     let last = ask(&mut kept).await;
-    assert!(last.contains("Server: kong") && last.contains("Connection: close"), "{last}");
+    assert!(last.contains("server: kong") && last.contains("connection: close"), "{last}");
 
     // What stays the same is left alone. The connection is one of the proxy in force, once the one before
     // has stopped listening.
     let in_force = poll(async || {
         let mut stream = TcpStream::connect(address).await.ok()?;
-        (!try_ask(&mut stream).await?.contains("Connection: close")).then_some(stream)
+        (!try_ask(&mut stream).await?.contains("connection: close")).then_some(stream)
     });
     let mut kept = in_force.await.expect("the proxy before stops listening");
     place.reload(&[("KONG_LOG_LEVEL", "warn")]);
-    assert!(!ask(&mut kept).await.contains("Connection: close"));
+    assert!(!ask(&mut kept).await.contains("connection: close"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
