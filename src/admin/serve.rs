@@ -146,7 +146,8 @@ async fn serve_stream(
         }
     });
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
+    let mut http1 = builder.http1();
+    http1.timer(TokioTimer::new()).header_read_timeout(IDLE).title_case_headers(true);
     let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
     if let Err(error) = graceful.watch(connection).await {
         tracing::debug!(%peer, %error, "admin connection ended early");

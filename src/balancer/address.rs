@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::health::AddressHealth;
 use super::peer::Authority;
 use super::target::Endpoint;
+use crate::clock::turn;
 
 /// After how long a latency counts for 1/e of what it did (reference gateway-3, section E.1).
 const DECAY_NS: f64 = 10e9;
@@ -176,7 +177,7 @@ pub struct Moment(u64);
 impl Moment {
     /// Returns the present moment.
     pub fn now() -> Self {
-        Self::of(Instant::now())
+        Self::of(turn::now())
     }
 
     /// Returns a moment that is known as an instant.

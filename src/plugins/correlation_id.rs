@@ -185,7 +185,8 @@ mod tests {
         let up = exchange.header("x-id").unwrap().to_owned();
         let headers = Headers::new();
         let status = StatusCode::OK;
-        exchange.response = Some(ResponseHead { status, headers, from_upstream: true });
+        let head = ResponseHead { from_upstream: true, ..ResponseHead::own(status, headers) };
+        exchange.response = Some(Box::new(head));
         plugin.header_filter(&mut exchange, scope(&directory));
         let down = exchange.response.unwrap().headers.get("x-id").cloned();
         (up, down.map(|value| value.to_str().unwrap().to_owned()))

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -13,6 +14,7 @@ use uuid::Uuid;
 
 pub use super::body::{BodyError, RequestBody};
 use super::directory::{Caller, Credential};
+use crate::headers::raw::RawHeaders;
 use crate::headers::{AsName, Headers, RequestHead};
 
 /// The id of a request: 32 lower-case hexadecimal digits.
@@ -23,9 +25,8 @@ impl RequestId {
     /// Writes 128 bits as an id.
     pub fn new(bits: u128) -> Self {
         let mut digits = [0; 32];
-        for (i, digit) in digits.iter_mut().enumerate() {
-            let nibble = (bits >> (4 * (31 - i))) as u8 & 15;
-            *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+        for (i, eight) in digits.as_chunks_mut().0.iter_mut().enumerate() {
+            *eight = hexadecimal((bits >> (32 * (3 - i))) as u32);
         }
         Self(digits)
     }
@@ -33,6 +34,11 @@ impl RequestId {
     /// Returns the digits.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// Returns the digits as bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 
     /// Returns the id as a header value.
@@ -53,6 +59,19 @@ impl fmt::Debug for RequestId {
     }
 }
 
+/// Writes a number as eight digits, all at once.
+fn hexadecimal(number: u32) -> [u8; 8] {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    // A nibble in each byte.
+    let wide = u64::from(number);
+    let wide = (wide | wide << 16) & 0x0000_ffff_0000_ffff;
+    let wide = (wide | wide << 8) & 0x00ff_00ff_00ff_00ff;
+    let wide = (wide | wide << 4) & (0x0f * EACH);
+    let is_letter = (wide + 6 * EACH) >> 4 & EACH;
+    let letters = is_letter * u64::from(b'a' - b'0' - 10);
+    (wide + u64::from(b'0') * EACH + letters).to_be_bytes()
+}
+
 /// The connection that a request came on; shared by all its requests.
 #[derive(Clone, Debug)]
 pub struct Connection {
@@ -70,13 +89,17 @@ pub struct Connection {
     pub tls: bool,
     /// The server name of its handshake.
     pub sni: Option<Box<str>>,
+    /// What its requests say upstream of where they come from, as long as nobody said something before
+    /// us: header lines, written for the first of them.
+    pub origin_lines: OnceCell<Box<[u8]>>,
 }
 
 impl Connection {
     /// Describes an unencrypted connection.
     pub fn plain(number: u64, peer: SocketAddr, local: SocketAddr) -> Self {
         let peer_text = peer.ip().to_canonical().to_string().into();
-        Self { number, peer, peer_text, local, announced: None, tls: false, sni: None }
+        let (announced, tls, sni) = (None, false, None);
+        Self { number, peer, peer_text, local, announced, tls, sni, origin_lines: OnceCell::new() }
     }
 }
 
@@ -150,10 +173,27 @@ impl Tries {
 pub struct ResponseHead {
     /// The status.
     pub status: StatusCode,
-    /// The headers.
+    /// The headers, but those in `raw`.
     pub headers: Headers,
+    /// Lines of an upstream that are passed on as they are. No plugin sees any: they are listed before
+    /// one looks.
+    pub raw: Option<RawHeaders>,
     /// Whether it came from the upstream.
     pub from_upstream: bool,
+}
+
+impl ResponseHead {
+    /// Begins an answer of our own.
+    pub fn own(status: StatusCode, headers: Headers) -> Self {
+        Self { status, headers, raw: None, from_upstream: false }
+    }
+
+    /// Lists all headers.
+    pub fn list(&mut self) {
+        if let Some(raw) = self.raw.take() {
+            raw.list(&mut self.headers);
+        }
+    }
 }
 
 /// A request and its answer.
@@ -165,7 +205,7 @@ pub struct Exchange {
     /// How many requests came on that connection, this one included.
     pub requests: u64,
     /// The head of the request; what plugins change goes upstream.
-    pub request: RequestHead,
+    pub request: Box<RequestHead>,
     /// The body of the request.
     pub body: RequestBody,
     /// Where the request came from.
@@ -183,7 +223,7 @@ pub struct Exchange {
     /// What lives until the answer is over.
     pub held: Option<Box<dyn Any>>,
     /// The answer once there is one.
-    pub response: Option<ResponseHead>,
+    pub response: Option<Box<ResponseHead>>,
     /// The normalised path, when it differs from the one sent.
     normal_path: Option<String>,
     /// The query that goes upstream, when a plugin changed it.
@@ -196,7 +236,7 @@ impl Exchange {
     pub fn new(
         id: RequestId,
         connection: Rc<Connection>,
-        request: RequestHead,
+        request: Box<RequestHead>,
         body: RequestBody,
         forwarded: Forwarded,
         times: Times,
@@ -314,7 +354,8 @@ pub(crate) mod fixture {
         let forwarded = Forwarded { client: connection.peer.ip(), trusted: false, https: false };
         let times = Times { started: Instant::now(), started_ms, sent: None, answered: None };
         let id = RequestId::new(0xabc);
-        let exchange = Exchange::new(id, connection, request.into(), body, forwarded, times, None);
+        let exchange =
+            Exchange::new(id, connection, Box::new(request.into()), body, forwarded, times, None);
         Exchange { requests: 2, ..exchange }
     }
 
@@ -332,6 +373,8 @@ mod tests {
     fn ids_have_32_digits() {
         assert_eq!(RequestId::new(0xabc).as_str(), "00000000000000000000000000000abc");
         assert_eq!(RequestId::new(u128::MAX).as_str(), "f".repeat(32));
+        let bits = 0x0123_4567_89ab_cdef_fedc_ba98_7654_3210;
+        assert_eq!(RequestId::new(bits).as_str(), "0123456789abcdeffedcba9876543210");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use http::{HeaderValue, header};
 
 use crate::headers::Headers;
+use crate::headers::raw::RawHeaders;
 
 /// What text is said to be in.
 #[derive(Clone, Debug)]
@@ -26,23 +27,34 @@ impl Charset {
 
     /// Adds the charset where a text lacks one, unless it is encoded.
     pub(super) fn complete(&self, headers: &mut Headers) {
-        let Some(mime) = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes) else {
-            return;
-        };
-        if !matches!(mime.first(), Some(b't' | b'a' | b'T' | b'A')) || mime.contains(&b';') {
-            return;
-        }
-        let is = |known: &str| mime.eq_ignore_ascii_case(known.as_bytes());
-        let value = match self.usual.iter().find(|(known, _)| is(known)) {
-            Some((_, value)) => Some(value.clone()),
-            None => OTHERS.iter().find(|known| is(known)).and_then(|known| {
-                HeaderValue::try_from(format!("{known}; charset={}", self.name)).ok()
-            }),
-        };
+        let value = headers.get(header::CONTENT_TYPE).and_then(|mime| self.of(mime.as_bytes()));
         if let Some(value) = value
             && !headers.contains_key(header::CONTENT_ENCODING)
         {
             headers.insert(header::CONTENT_TYPE, value);
+        }
+    }
+
+    /// Does the same for lines: takes the content type out of them and returns the one to be sent.
+    pub(super) fn complete_raw(&self, raw: &mut RawHeaders) -> Option<HeaderValue> {
+        let value = raw.content_type().and_then(|mime| self.of(mime));
+        let value = value.filter(|_| !raw.layout().is_encoded)?;
+        raw.leave_out_content_type();
+        Some(value)
+    }
+
+    /// Returns a content type with the charset, if it is one of a text that lacks it.
+    fn of(&self, mime: &[u8]) -> Option<HeaderValue> {
+        // One with parameters is none of these.
+        let is = |known: &str| {
+            mime.len() == known.len()
+                && (mime == known.as_bytes() || mime.eq_ignore_ascii_case(known.as_bytes()))
+        };
+        match self.usual.iter().find(|(known, _)| is(known)) {
+            Some((_, value)) => Some(value.clone()),
+            None => OTHERS.iter().find(|known| is(known)).and_then(|known| {
+                HeaderValue::try_from(format!("{known}; charset={}", self.name)).ok()
+            }),
         }
     }
 }

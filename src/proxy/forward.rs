@@ -2,7 +2,7 @@
 //! (reference gateway-3, section D.4).
 
 use std::any::Any;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::header;
 use http_body::Body as _;
@@ -16,14 +16,14 @@ use super::upstream::{
     PeerAddress, PeerTls, Pool, RequestBody, Timeouts, UpstreamError, UpstreamResponse,
 };
 use crate::balancer::dns::core::CoreResolver;
-use crate::clock::Clock;
+use crate::clock::{Clock, turn};
 use crate::domain::kinds::route::Route;
 use crate::domain::kinds::service::Service;
 use crate::plugins::body::RequestBody as ExchangeBody;
 use crate::plugins::exchange::{Exchange, without_port};
 use crate::plugins::reply::Reply;
 use crate::router::{Matched, PathHandling, upstream_path};
-use crate::runtime::{Channel, ServiceTarget};
+use crate::runtime::{Channel, Scheme, ServiceTarget};
 
 /// How many tries follow the first when a service does not say.
 pub(super) const RETRIES: u32 = 5;
@@ -74,15 +74,10 @@ pub(super) async fn send(
     forwarding: &Forwarding<'_>,
 ) -> Result<UpstreamResponse, Box<Reply>> {
     let service = &forwarding.service.service;
-    let (http2, encrypted) = match service.protocol.as_str() {
-        "http" => (false, false),
-        "https" => (false, true),
-        "grpc" => (true, false),
-        "grpcs" => (true, true),
-        protocol => {
-            tracing::error!(service = %service.id, protocol, "the service is none of HTTP");
-            return Err(Reply::failure().into());
-        }
+    let Some(Scheme { http2, encrypted }) = forwarding.service.scheme else {
+        let protocol = &*service.protocol;
+        tracing::error!(service = %service.id, protocol, "the service is none of HTTP");
+        return Err(Reply::failure().into());
     };
     let timeouts = timeouts(service);
     let patience = Duration::from_millis(timeouts.connect_ms);
@@ -106,7 +101,7 @@ pub(super) async fn send(
             Err(_) if last.is_some() => break,
             Err(reply) => return Err(reply),
         };
-        let now = Instant::now();
+        let now = turn::now();
         exchange.times.sent.get_or_insert(now);
         exchange.tries.begin(chosen.socket, now);
         let host = match forwarding.route.preserve_host {
@@ -122,7 +117,7 @@ pub(super) async fn send(
         let peer = PeerAddress { addr: chosen.socket, tls, http2 };
         match transport.pool.send(&peer, &mut head, &mut body, timeouts).await {
             Ok(answer) => {
-                let lease = chosen.answered(answer.status);
+                let lease = chosen.answered(answer.head.status);
                 exchange.held = lease.map(|lease| Box::new(lease) as Box<dyn Any>);
                 return Ok(answer);
             }

@@ -5,7 +5,6 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -21,7 +20,7 @@ use super::reply::{Rendered, Wish, render};
 use super::settings::ProxySettings;
 use super::tail::{Awaited, Tail, Watched};
 use super::upstream::{Buffers, Moved, UpstreamResponse, splice};
-use crate::clock::Clock;
+use crate::clock::{Clock, turn};
 use crate::domain::kinds::typedef::normalise_path;
 use crate::plugins::exchange::{
     Exchange, RequestBody, RequestId, ResponseHead, Times, port_of, without_port,
@@ -29,7 +28,7 @@ use crate::plugins::exchange::{
 use crate::plugins::reply::Reply;
 use crate::plugins::{Flow, Phases, Plugin, Scope, Step};
 use crate::router::{Matched, NetView, Protocol, RequestView};
-use crate::runtime::{Chain, Destination, Handle, Reader, Runtime};
+use crate::runtime::{Chain, Destination, Handle, Reader, RouteProtocols, Runtime};
 
 /// What one proxy core serves with.
 pub struct Core {
@@ -108,7 +107,7 @@ impl Core {
         self: Rc<Self>,
         request: ClientRequest,
         info: Rc<ConnectionInfo>,
-    ) -> ClientResponse {
+    ) -> Box<ClientResponse> {
         let runtime = self.runtime.load();
         let upgrade = headers::upgrade(&request.head.headers).and_then(|_| request.on_upgrade());
         let mut exchange = match self.exchange(request, &info) {
@@ -140,7 +139,7 @@ impl Core {
         let connection = info.connection.clone();
         let forwarded = headers::forwarded(&self.settings, &parts.headers, &connection);
         let times = Times {
-            started: Instant::now(),
+            started: turn::now(),
             started_ms: self.clock.now_ms(),
             sent: None,
             answered: None,
@@ -238,14 +237,13 @@ impl Core {
         exchange: &mut Exchange,
         upgrade: Option<oneshot::Receiver<UpgradedClient>>,
         info: Rc<ConnectionInfo>,
-    ) -> Result<(ResponseHead, ProxyBody), Box<Reply>> {
+    ) -> Result<(Box<ResponseHead>, ProxyBody), Box<Reply>> {
         let forwarding = self.decide(plan, exchange).await?;
         let mut answer =
             forward::send(&self.transport, &self.settings, exchange, &forwarding).await?;
-        exchange.times.answered = Some(Instant::now());
+        exchange.times.answered = Some(turn::now());
         let upgraded = answer.take_upgraded();
-        let UpstreamResponse { status, headers, body, hop_by_hop, .. } = answer;
-        let mut head = ResponseHead { status, headers, from_upstream: true };
+        let UpstreamResponse { mut head, body, hop_by_hop, .. } = answer;
         if hop_by_hop {
             let takes_trailers = headers::takes_trailers(&exchange.request.headers);
             headers::strip_response(&mut head.headers, upgraded.is_some(), takes_trailers);
@@ -266,7 +264,10 @@ impl Core {
             });
         }
         match plan.chain.has(Phases::RESPONSE) {
-            true => Box::pin(self.respond(exchange, plan, head, body)).await,
+            true => {
+                head.list();
+                Box::pin(self.respond(exchange, plan, head, body)).await
+            }
             false => Ok((head, body)),
         }
     }
@@ -276,9 +277,9 @@ impl Core {
         &self,
         exchange: &mut Exchange,
         plan: &Plan<'_>,
-        head: ResponseHead,
+        head: Box<ResponseHead>,
         body: ProxyBody,
-    ) -> Result<(ResponseHead, ProxyBody), Box<Reply>> {
+    ) -> Result<(Box<ResponseHead>, ProxyBody), Box<Reply>> {
         let invalid = "An invalid response was received from the upstream server";
         let mut bytes: Bytes = match body.collect().await {
             Ok(body) => body.to_bytes(),
@@ -309,7 +310,7 @@ impl Core {
         plan: &Plan<'_>,
         reply: Reply,
         runtime: &Arc<Runtime>,
-    ) -> ClientResponse {
+    ) -> Box<ClientResponse> {
         let wish = Wish {
             accept: exchange.header(header::ACCEPT),
             content_type: exchange.header(header::CONTENT_TYPE),
@@ -317,7 +318,7 @@ impl Core {
             templates: &self.settings.error_templates,
         };
         let Rendered { status, headers, body } = render(reply, wish, &exchange.id);
-        let head = ResponseHead { status, headers, from_upstream: false };
+        let head = Box::new(ResponseHead::own(status, headers));
         self.finish(exchange, plan, head, ProxyBody::from(body), runtime)
     }
 
@@ -326,16 +327,65 @@ impl Core {
         self: &Rc<Self>,
         mut exchange: Box<Exchange>,
         plan: &Plan<'_>,
-        mut head: ResponseHead,
+        mut head: Box<ResponseHead>,
         body: ProxyBody,
         runtime: &Arc<Runtime>,
-    ) -> ClientResponse {
-        let from_upstream = head.from_upstream;
-        let (own, hash) = (self.settings.headers, &runtime.config_hash);
-        headers::decorate(own, &exchange, &mut head.headers, from_upstream, hash);
-        if self.settings.headers.upstream_status && from_upstream {
-            head.headers
-                .insert(headers::X_KONG_UPSTREAM_STATUS, HeaderValue::from(head.status.as_u16()));
+    ) -> Box<ClientResponse> {
+        let (own, chain) = (self.settings.headers, plan.chain);
+        let mut additions = headers::additions(own, &exchange, &head, &runtime.config_hash);
+        // What nobody looks at or changes before it is written need not be listed.
+        let is_listed = chain
+            .has(Phases::HEADER_FILTER.with(Phases::BODY_FILTER).with(Phases::LOG))
+            || own.upstream_status
+            || self.settings.debug_header
+            || !exchange.added.is_empty()
+            || additions.may_meet(&head);
+        if is_listed {
+            head.list();
+            std::mem::take(&mut additions).list(&mut head.headers);
+            self.add(&mut exchange, plan, &mut head);
+        }
+        exchange.response = Some(head);
+        for slot in chain.in_phase(Phases::HEADER_FILTER) {
+            if let Some(plugin) = slot.select(caller(&exchange)).cloned() {
+                plugin.header_filter(&mut exchange, plan.scope());
+            }
+        }
+        let filters = chain.has(Phases::BODY_FILTER);
+        let Some(head) = &mut exchange.response else {
+            return ClientResponse::new(StatusCode::INTERNAL_SERVER_ERROR, body).into();
+        };
+        if let Some(charset) = &self.settings.charset {
+            match &mut head.raw {
+                Some(raw) => additions.content_type = charset.complete_raw(raw),
+                None => charset.complete(&mut head.headers),
+            }
+        }
+        if filters {
+            head.headers.remove(header::CONTENT_LENGTH);
+        }
+        let (status, raw) = (head.status, head.raw.take());
+        let headers = match filters || chain.has(Phases::LOG) {
+            true => head.headers.clone(),
+            false => std::mem::take(&mut head.headers),
+        };
+        let is_logged = chain.has(Phases::LOG) || self.access.is_some();
+        let watched = filters || is_logged || exchange.held.is_some();
+        let body = match watched {
+            false => body,
+            true => {
+                let tail = Tail::new(self.clone(), runtime.clone(), plan.slot, exchange);
+                ProxyBody::Filtered(Box::pin(Watched::new(body, tail, filters)))
+            }
+        };
+        Box::new(ClientResponse { status, raw, headers, additions, body })
+    }
+
+    /// Adds what plugins and settings want in the answer.
+    fn add(&self, exchange: &mut Exchange, plan: &Plan<'_>, head: &mut ResponseHead) {
+        if self.settings.headers.upstream_status && head.from_upstream {
+            let status = HeaderValue::from(head.status.as_u16());
+            head.headers.insert(headers::X_KONG_UPSTREAM_STATUS, status);
         }
         for (name, value) in exchange.added.drain(..) {
             match name == header::SET_COOKIE {
@@ -344,40 +394,8 @@ impl Core {
             }
         }
         if self.settings.debug_header {
-            add_debug(&exchange, plan, &mut head);
+            add_debug(exchange, plan, head);
         }
-        let chain = plan.chain;
-        exchange.response = Some(head);
-        for slot in chain.in_phase(Phases::HEADER_FILTER) {
-            if let Some(plugin) = slot.select(caller(&exchange)).cloned() {
-                plugin.header_filter(&mut exchange, plan.scope());
-            }
-        }
-        let filters = chain.has(Phases::BODY_FILTER);
-        if let (Some(charset), Some(head)) = (&self.settings.charset, &mut exchange.response) {
-            charset.complete(&mut head.headers);
-        }
-        let Some(head) = &mut exchange.response else {
-            return ClientResponse::new(StatusCode::INTERNAL_SERVER_ERROR, body);
-        };
-        if filters {
-            head.headers.remove(header::CONTENT_LENGTH);
-        }
-        let status = head.status;
-        let is_logged = chain.has(Phases::LOG) || self.access.is_some();
-        let watched = filters || is_logged || exchange.held.is_some();
-        let headers = match watched {
-            true => head.headers.clone(),
-            false => std::mem::take(&mut head.headers),
-        };
-        let body = match watched {
-            false => body,
-            true => {
-                let tail = Tail::new(self.clone(), runtime.clone(), plan.slot, exchange);
-                ProxyBody::Filtered(Box::pin(Watched::new(body, tail, filters)))
-            }
-        };
-        ClientResponse { status, headers, body }
     }
 }
 
@@ -417,10 +435,9 @@ async fn run(
 
 /// Answers a request whose protocol its route does not have.
 fn wrong_protocol(destination: &Destination, exchange: &Exchange) -> Option<Reply> {
-    let route = &destination.route;
-    let has = |wanted: &str| route.protocols.iter().any(|protocol| protocol == wanted);
-    if has("https") && !has("http") && !exchange.forwarded.https {
-        let status = StatusCode::from_u16(route.https_redirect_status_code).ok()?;
+    let RouteProtocols { http, https, grpc, grpcs } = destination.protocols;
+    if https && !http && !exchange.forwarded.https {
+        let status = StatusCode::from_u16(destination.route.https_redirect_status_code).ok()?;
         if status == StatusCode::UPGRADE_REQUIRED {
             let reply = Reply::error(status, "Please use HTTPS protocol");
             let reply = reply.header(header::CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -432,7 +449,7 @@ fn wrong_protocol(destination: &Destination, exchange: &Exchange) -> Option<Repl
         let location = HeaderValue::try_from(format!("https://{host}{uri}")).ok()?;
         return Some(Reply::empty(status).header(header::LOCATION, location));
     }
-    if !(has("grpc") || has("grpcs")) {
+    if !(grpc || grpcs) {
         return None;
     }
     if !exchange.is_grpc() {
@@ -444,7 +461,7 @@ fn wrong_protocol(destination: &Destination, exchange: &Exchange) -> Option<Repl
         let reply = reply.header(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         return Some(reply.header(header::UPGRADE, HeaderValue::from_static("HTTP/2")));
     }
-    if !has("grpc") && !exchange.forwarded.https {
+    if !grpc && !exchange.forwarded.https {
         let reply = Reply::empty(StatusCode::OK);
         let message = HeaderValue::from_static("gRPC request matched gRPCs route");
         let reply = reply

@@ -3,14 +3,18 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Version, header};
 
+use super::listener::Additions;
 use super::settings::{Network, OwnHeaders, ProxySettings, SERVER};
 use super::upstream::UpstreamHead;
+use crate::clock::turn;
 use crate::domain::hash::ConfigHash;
 use crate::headers::Headers;
-use crate::plugins::exchange::{Connection, Exchange, Forwarded};
+use crate::headers::raw::RawHeaders;
+use crate::plugins::exchange::{Connection, Exchange, Forwarded, ResponseHead};
 
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -18,13 +22,8 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_FORWARDED_PATH: HeaderName = HeaderName::from_static("x-forwarded-path");
 const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
-const X_KONG_REQUEST_ID: HeaderName = HeaderName::from_static("x-kong-request-id");
 pub(super) const X_KONG_UPSTREAM_STATUS: HeaderName =
     HeaderName::from_static("x-kong-upstream-status");
-const X_KONG_UPSTREAM_LATENCY: HeaderName = HeaderName::from_static("x-kong-upstream-latency");
-const X_KONG_PROXY_LATENCY: HeaderName = HeaderName::from_static("x-kong-proxy-latency");
-const X_KONG_RESPONSE_LATENCY: HeaderName = HeaderName::from_static("x-kong-response-latency");
-const X_CONFIG_HASH: HeaderName = HeaderName::from_static("x-config-hash");
 
 /// Says where a request came from first, as far as the peer may tell.
 pub(super) fn forwarded(
@@ -139,7 +138,7 @@ pub(super) fn request_head(
 ) -> UpstreamHead {
     let headers = &exchange.request.headers;
     let mut head = UpstreamHead::new(&exchange.request.method, line.target);
-    head.append_own("host: ", line.host.as_bytes());
+    head.append_own("Host: ", line.host.as_bytes());
     let mut seen = Seen { http2: exchange.request.version == Version::HTTP_2, ..Seen::default() };
     for (name, value) in headers {
         if !is_own(name, &mut seen) {
@@ -148,23 +147,23 @@ pub(super) fn request_head(
     }
     match upgrade(headers).filter(|_| seen.upgrade) {
         Some(wanted) => {
-            head.append_line("connection: ", b"keep-alive, Upgrade");
-            head.append_line("upgrade: ", wanted.as_bytes());
+            head.append_line("Connection: ", b"keep-alive, Upgrade");
+            head.append_line("Upgrade: ", wanted.as_bytes());
         }
-        None => head.append_line("connection: ", b"keep-alive"),
+        None => head.append_line("Connection: ", b"keep-alive"),
     }
     let trailers = headers.get(header::TE).filter(|_| seen.te).and_then(|te| te.to_str().ok());
     if trailers.is_some_and(names_trailers) {
-        head.append_line("te: ", b"trailers");
+        head.append_line("TE: ", b"trailers");
     }
     if seen.cookie {
         let crumbs = headers.get_all(header::COOKIE);
         let crumbs: Vec<&[u8]> = crumbs.flat_map(|crumb| [&b"; "[..], crumb.as_bytes()]).collect();
-        head.append_joined(b"cookie", crumbs.get(1..).unwrap_or_default());
+        head.append_joined(b"Cookie", crumbs.get(1..).unwrap_or_default());
     }
     append_forwarded(settings, exchange, line, seen, &mut head);
     if settings.upstream_request_id {
-        head.append_line("x-kong-request-id: ", exchange.id.as_str().as_bytes());
+        head.append_line("X-Kong-Request-Id: ", exchange.id.as_bytes());
     }
     head
 }
@@ -209,6 +208,7 @@ fn is_own(name: &HeaderName, seen: &mut Seen) -> bool {
     true
 }
 
+/// Says where a request comes from, and as what it came to us.
 fn append_forwarded(
     settings: &ProxySettings,
     exchange: &Exchange,
@@ -219,40 +219,63 @@ fn append_forwarded(
     let headers = &exchange.request.headers;
     let trusted =
         |name: &HeaderName| exchange.forwarded.trusted.then(|| headers.get(name)).flatten();
-    let mut append = |start: &'static str, name: &HeaderName, own: &[u8]| {
-        head.append_line(start, trusted(name).map_or(own, HeaderValue::as_bytes));
-    };
-    let scheme: &[u8] = if exchange.connection.tls { b"https" } else { b"http" };
-    append("x-forwarded-proto: ", &X_FORWARDED_PROTO, scheme);
-    append("x-forwarded-host: ", &X_FORWARDED_HOST, exchange.host().as_bytes());
-    let port = settings.outside_port(exchange.connection.local.port());
-    append("x-forwarded-port: ", &X_FORWARDED_PORT, itoa::Buffer::new().format(port).as_bytes());
-    append("x-forwarded-path: ", &X_FORWARDED_PATH, exchange.request.uri.path().as_bytes());
-    match (trusted(&X_FORWARDED_PREFIX), line.prefix) {
-        (Some(prefix), _) => head.append_own("x-forwarded-prefix: ", prefix.as_bytes()),
-        (None, Some(prefix)) if prefix != "/" => {
-            head.append_own("x-forwarded-prefix: ", prefix.as_bytes());
-        }
-        _ => {}
+    let told = |name: &HeaderName| trusted(name).map(HeaderValue::as_bytes);
+    let is_alone = !(exchange.forwarded.trusted || seen.forwarded_for || seen.via);
+    if is_alone && exchange.request.version != Version::HTTP_10 {
+        let written = || origin_lines(settings, exchange);
+        head.append_lines(exchange.connection.origin_lines.get_or_init(written));
+    } else {
+        append_origin(settings, exchange, seen, told, head);
     }
+    let host = told(&X_FORWARDED_HOST).unwrap_or_else(|| exchange.host().as_bytes());
+    head.append_line("X-Forwarded-Host: ", host);
+    let path = told(&X_FORWARDED_PATH).unwrap_or_else(|| exchange.request.uri.path().as_bytes());
+    head.append_line("X-Forwarded-Path: ", path);
+    let own = line.prefix.filter(|prefix| *prefix != "/").map(str::as_bytes);
+    if let Some(prefix) = told(&X_FORWARDED_PREFIX).or(own) {
+        head.append_own("X-Forwarded-Prefix: ", prefix);
+    }
+}
+
+/// Writes what all requests of a connection say that nobody spoke for before.
+fn origin_lines(settings: &ProxySettings, exchange: &Exchange) -> Box<[u8]> {
+    let mut head = UpstreamHead::default();
+    append_origin(settings, exchange, Seen::default(), |_| None, &mut head);
+    head.into_lines()
+}
+
+/// Says by what connection a request came.
+fn append_origin<'h>(
+    settings: &ProxySettings,
+    exchange: &'h Exchange,
+    seen: Seen,
+    told: impl Fn(&HeaderName) -> Option<&'h [u8]>,
+    head: &mut UpstreamHead,
+) {
+    let headers = &exchange.request.headers;
+    let scheme: &[u8] = if exchange.connection.tls { b"https" } else { b"http" };
+    head.append_line("X-Forwarded-Proto: ", told(&X_FORWARDED_PROTO).unwrap_or(scheme));
+    let mut digits = itoa::Buffer::new();
+    let port = digits.format(settings.outside_port(exchange.connection.local.port())).as_bytes();
+    head.append_line("X-Forwarded-Port: ", told(&X_FORWARDED_PORT).unwrap_or(port));
     let client = exchange.client_text();
     if seen.forwarded_for {
         let values = headers.get_all(X_FORWARDED_FOR);
         let mut hops: Vec<&[u8]> = values.flat_map(|value| [value.as_bytes(), b", "]).collect();
         hops.push(exchange.connection.peer_text.as_bytes());
-        head.append_joined(b"x-forwarded-for", &hops);
+        head.append_joined(b"X-Forwarded-For", &hops);
     } else {
-        head.append_line("x-forwarded-for: ", client.as_bytes());
+        head.append_line("X-Forwarded-For: ", client.as_bytes());
     }
-    head.append_line("x-real-ip: ", client.as_bytes());
+    head.append_line("X-Real-IP: ", client.as_bytes());
     let own = via_text(exchange.request.version).as_bytes();
     if seen.via {
         let values = headers.get_all(header::VIA);
         let mut hops: Vec<&[u8]> = values.flat_map(|value| [value.as_bytes(), b", "]).collect();
         hops.push(own);
-        head.append_joined(b"via", &hops);
+        head.append_joined(b"Via", &hops);
     } else {
-        head.append_line("via: ", own);
+        head.append_line("Via: ", own);
     }
 }
 
@@ -278,80 +301,44 @@ pub(super) fn strip_response(headers: &mut Headers, upgraded: bool, takes_traile
     });
 }
 
-/// Milliseconds of answers that are quick enough, so that most latencies allocate nothing.
-const SHORT_MS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
-
-fn millis(duration: std::time::Duration) -> HeaderValue {
-    let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let short = usize::try_from(ms).ok().and_then(|ms| SHORT_MS.get(ms));
-    short.map_or_else(|| HeaderValue::from(ms), |text| HeaderValue::from_static(text))
-}
-
-/// Adds us to those that an answer came through, on one line.
-fn append_via(headers: &mut Headers, version: Version) {
-    let own = HeaderValue::from_static(via_text(version));
-    if headers.contains_key(header::VIA) {
-        let before = headers.get_all(header::VIA);
-        let mut hops: Vec<&[u8]> = before.flat_map(|value| [value.as_bytes(), b", "]).collect();
-        hops.push(own.as_bytes());
-        if let Ok(joined) = HeaderValue::from_bytes(&hops.concat()) {
-            headers.insert(header::VIA, joined);
-        }
-    } else {
-        headers.append(header::VIA, own);
-    }
-}
-
-/// Adds what every answer gets.
-pub(super) fn decorate(
+/// Returns what every answer gets.
+pub(super) fn additions(
     own: OwnHeaders,
     exchange: &Exchange,
-    headers: &mut Headers,
-    upstream: bool,
+    head: &ResponseHead,
     config_hash: &ConfigHash,
-) {
+) -> Additions {
     let times = &exchange.times;
-    // An upstream that has such headers is a gateway of this kind itself: only then ours have
-    // something to replace.
-    let is_again = headers.iter().any(|(name, _)| name.as_str().starts_with("x-kong-"));
-    let put = |headers: &mut Headers, name, value| match is_again {
-        true => headers.insert(name, value),
-        false => headers.append(name, value),
+    let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    let mut additions = Additions {
+        request_id: own.request_id.then_some(exchange.id),
+        config_hash: own.config_hash.then(|| config_hash.to_string().into()),
+        ..Additions::default()
     };
-    if upstream {
-        if own.via {
-            let is_http2 = exchange.is_http2() && exchange.is_grpc();
-            append_via(headers, if is_http2 { Version::HTTP_2 } else { Version::HTTP_11 });
-        }
-        if own.server && !headers.contains_key(header::SERVER) {
-            headers.append(header::SERVER, HeaderValue::from_static(SERVER));
-        }
-        if let (Some(sent), Some(answered)) = (times.sent, times.answered) {
-            let waited = answered.saturating_duration_since(sent);
-            if own.upstream_latency {
-                put(headers, X_KONG_UPSTREAM_LATENCY, millis(waited));
-            }
-            if own.proxy_latency {
-                let whole = answered.saturating_duration_since(times.started);
-                put(headers, X_KONG_PROXY_LATENCY, millis(whole.saturating_sub(waited)));
-            }
-        }
-    } else {
-        if own.server {
-            headers.insert(header::SERVER, HeaderValue::from_static(SERVER));
-        }
-        if own.response_latency {
-            put(headers, X_KONG_RESPONSE_LATENCY, millis(times.started.elapsed()));
-        }
+    if !head.from_upstream {
+        additions.server = own.server.then_some(SERVER);
+        let waited = || millis(turn::now().saturating_duration_since(times.started));
+        additions.response_latency_ms = own.response_latency.then(waited);
+        return additions;
     }
-    if own.request_id {
-        put(headers, X_KONG_REQUEST_ID, exchange.id.value());
+    if own.via {
+        let is_http2 = exchange.is_http2() && exchange.is_grpc();
+        let version = if is_http2 { Version::HTTP_2 } else { Version::HTTP_11 };
+        additions.via = Some(via_text(version));
     }
-    if own.config_hash
-        && let Ok(hash) = HeaderValue::try_from(config_hash.to_string())
-    {
-        headers.insert(X_CONFIG_HASH, hash);
+    let raw = head.raw.as_ref().map(RawHeaders::layout);
+    let has_server = raw.is_some_and(|raw| raw.has_server);
+    if own.server && !has_server && !head.headers.contains_key(header::SERVER) {
+        additions.server = Some(SERVER);
     }
+    if let (Some(sent), Some(answered)) = (times.sent, times.answered) {
+        let waited = answered.saturating_duration_since(sent);
+        let whole = answered.saturating_duration_since(times.started);
+        additions.upstream_latency_ms = own.upstream_latency.then(|| millis(waited));
+        let ours = || millis(whole.saturating_sub(waited));
+        additions.proxy_latency_ms = own.proxy_latency.then(ours);
+    }
+    additions
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub mod forward;
 pub mod handler;
 mod headers;
 pub mod listener;
+mod outbox;
 mod reply;
 pub mod settings;
 pub mod stream;

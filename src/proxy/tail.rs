@@ -119,8 +119,7 @@ impl Drop for Awaited<'_> {
             return;
         }
         if let Ok(status) = StatusCode::from_u16(CLIENT_CLOSED_REQUEST) {
-            let headers = Headers::new();
-            self.exchange.response = Some(ResponseHead { status, headers, from_upstream: false });
+            self.exchange.response = Some(ResponseHead::own(status, Headers::new()).into());
         }
         log(self.core, self.runtime, self.slot, self.exchange, 0);
     }

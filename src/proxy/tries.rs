@@ -18,6 +18,7 @@ use crate::balancer::dns::ResolveError;
 use crate::balancer::dns::core::{CoreResolver, Resolved};
 use crate::balancer::health::Outcome;
 use crate::balancer::{Algorithm, Ask, Balancer, Peer, Tried};
+use crate::clock::turn;
 use crate::plugins::exchange::{Exchange, without_port};
 use crate::plugins::reply::Reply;
 use crate::runtime::{Host, UpstreamTarget};
@@ -83,7 +84,7 @@ impl<'r> Tries<'r> {
             Algorithm::Hashing { .. } => hash(balancer),
             _ => 0,
         };
-        balancer.retries.count_request(Instant::now());
+        balancer.retries.count_request(turn::now());
         Self::Upstream { upstream, hash, tried: Tried::default() }
     }
 
@@ -92,7 +93,7 @@ impl<'r> Tries<'r> {
         match self {
             Self::Host { .. } => true,
             Self::Upstream { upstream, .. } => {
-                let allowed = upstream.balancer.retries.allow_retry(Instant::now());
+                let allowed = upstream.balancer.retries.allow_retry(turn::now());
                 if !allowed {
                     tracing::debug!(upstream = upstream.balancer.name, "too many retries: no more");
                 }
@@ -186,7 +187,7 @@ impl<'r> Chosen<'r> {
         let counts = balancer.algorithm() == Algorithm::LeastConnections;
         let lease = counts.then(|| address.lease());
         let socket = address.socket();
-        let member = Member { balancer, address, started: Instant::now() };
+        let member = Member { balancer, address, started: turn::now() };
         Self { socket, member: Some(member), lease }
     }
 
@@ -227,7 +228,7 @@ impl Member<'_> {
     /// Notes how long the try took, `least` at the least.
     fn note_latency(&self, least: Duration) {
         if self.balancer.algorithm() == Algorithm::Latency {
-            let now = Instant::now();
+            let now = turn::now();
             let took = now.saturating_duration_since(self.started).max(least);
             self.address.note_latency(took, Moment::of(now));
         }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::changes::{Changes, Ids, decode, fault};
 use super::instances::{Instances, Scope};
+use super::protocols::RouteProtocols;
 use super::services::Services;
 use super::{CompileError, Destination};
 use crate::domain::entity::Key;
@@ -137,5 +138,6 @@ fn destination(
     };
     let chain = instances.chain(Some(route.id), service_id);
     let has_stream_plugins = instances.any_on_streams(route.id, service_id);
-    Ok(Some(Destination { route, service, chain, has_stream_plugins }))
+    let protocols = RouteProtocols::of(&route.protocols);
+    Ok(Some(Destination { route, protocols, service, chain, has_stream_plugins }))
 }

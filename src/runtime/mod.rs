@@ -19,6 +19,7 @@ mod handle;
 mod instances;
 mod people;
 mod probing;
+mod protocols;
 mod services;
 
 use std::sync::Arc;
@@ -49,6 +50,7 @@ pub use chain::{Chain, Slot};
 pub use channel::{Channel, LiveTls, NodeTls};
 pub use compile::apply;
 pub use handle::{Handle, Reader};
+pub use protocols::{RouteProtocols, Scheme};
 
 /// A snapshot, compiled; a clone shares its structure.
 #[derive(Clone)]
@@ -77,6 +79,8 @@ pub struct Runtime {
 pub struct Destination {
     /// The route.
     pub route: Arc<Route>,
+    /// The protocols of HTTP that it takes.
+    pub protocols: RouteProtocols,
     /// Its service.
     pub service: Option<Arc<ServiceTarget>>,
     /// Its plugins.
@@ -89,6 +93,8 @@ pub struct Destination {
 pub struct ServiceTarget {
     /// The service.
     pub service: Service,
+    /// How HTTP is spoken to its upstream; none for streams.
+    pub scheme: Option<Scheme>,
     /// What its host stands for.
     pub host: Host,
     /// How its upstream is spoken to.

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::changes::{Changes, Ids, decode};
 use super::channel::{Channel, ChannelMaker};
 use super::probing::ProbeTls;
+use super::protocols::Scheme;
 use super::{CompileError, Host, ServiceTarget, Tools, UpstreamTarget};
 use crate::balancer::{Balancer, Peer};
 use crate::domain::entity::{Entity, Key};
@@ -173,5 +174,6 @@ fn build(
         _ => Host::Peer(peer),
     };
     let channel = maker.channel(&service, host.client_certificate())?;
-    Ok(Some(ServiceTarget { service, host, channel }))
+    let scheme = Scheme::of(&service.protocol);
+    Ok(Some(ServiceTarget { service, scheme, host, channel }))
 }

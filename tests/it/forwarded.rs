@@ -3,10 +3,12 @@
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::edge::Edge;
+use crate::harness::Cluster;
 use crate::http;
+use crate::websocket::head;
 
 /// Headers of a request, and what reaches the upstream; `-` is nothing.
 type Row<'a> = (&'a [(&'a str, &'a str)], &'a [(&'a str, &'a str)]);
@@ -200,4 +202,39 @@ async fn answers_tell_what_the_settings_ask_for() {
     }
     let own = http::get(some.address(0), "/none").await.unwrap();
     assert_eq!(own.header("x-config-hash"), proxied.header("x-config-hash"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_are_written_with_kongs_capitals() {
+    let cluster = Cluster::start().await;
+    let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", upstream.local_addr().unwrap());
+    cluster.put("/services/s", json!({"url": url})).await;
+    cluster.put("/services/s/routes/plain", json!({"paths": ["/plain"]})).await;
+    cluster.put("/services/s/routes/seen", json!({"paths": ["/seen"]})).await;
+    // It looks at the headers of answers.
+    let config = json!({"header_name": "X-Own-Id", "echo_downstream": true});
+    let plugin = json!({"name": "correlation-id", "config": config});
+    assert_eq!(cluster.call("POST", "/routes/seen/plugins", &plugin).await.status, 201);
+    cluster.converge().await;
+
+    for (path, own) in [("/plain", "X-miXed: 1"), ("/seen", "X-Mixed: 1")] {
+        let mut client = TcpStream::connect(cluster.proxy()).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nx-my-own: 1\r\n\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        let (mut server, _) = upstream.accept().await.unwrap();
+        let (asked, _) = head(&mut server).await;
+        for name in ["Host", "X-My-Own", "X-Forwarded-For", "X-Real-IP", "X-Kong-Request-Id", "Via"]
+        {
+            assert!(asked.contains(&format!("\r\n{name}: ")), "{name}: {asked}");
+        }
+        let answer = "HTTP/1.1 200 OK\r\nX-miXed: 1\r\ncontent-length: 2\r\n\r\nok";
+        server.write_all(answer.as_bytes()).await.unwrap();
+        let (answered, _) = head(&mut client).await;
+        let latencies = ["X-Kong-Upstream-Latency", "X-Kong-Proxy-Latency", "X-Kong-Request-Id"];
+        for name in ["Via", "Content-Length", "Date"].iter().chain(&latencies) {
+            assert!(answered.contains(&format!("\r\n{name}: ")), "{name}: {answered}");
+        }
+        assert!(answered.contains(own), "{answered}");
+    }
 }

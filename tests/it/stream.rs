@@ -346,12 +346,15 @@ async fn datagrams_of_a_client_are_one_session() {
     service(&cluster, "s", upstream, brief).await;
     route(&cluster, "r", "s", matches).await;
     cluster.converge().await;
-    let again = poll(async || {
-        // An answer may come when its session is over: then there is none.
-        let _answer = datagram(&third, b"again", Duration::from_millis(40)).await;
-        (clients.load(Ordering::SeqCst) >= 4).then_some(())
+    third.send(b"again").await.unwrap();
+    let ended = poll(async || {
+        let text = std::fs::read_to_string(cluster.prefix("dp").join("stream.log")).ok()?;
+        text.contains("\"bytes_received\":5,").then_some(())
     });
-    assert!(again.await.is_some(), "no session ends");
+    assert!(ended.await.is_some(), "no session ends");
+    third.send(b"again").await.unwrap();
+    let again = poll(async || (clients.load(Ordering::SeqCst) == 4).then_some(()));
+    assert!(again.await.is_some(), "no other session begins");
 
     let lines = lines(&mut cluster).await;
     assert!(lines.iter().all(|line| line["protocol"] == "UDP"));

@@ -14,7 +14,7 @@ use crate::harness::Cluster;
 use crate::upstream_tls::{Authority, server_config};
 
 /// Reads a head, and what came behind it.
-async fn head(stream: &mut TcpStream) -> (String, Vec<u8>) {
+pub(crate) async fn head(stream: &mut TcpStream) -> (String, Vec<u8>) {
     let mut read = Vec::new();
     loop {
         if let Some(end) = read.windows(4).position(|it| it == b"\r\n\r\n") {

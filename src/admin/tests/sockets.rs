@@ -39,7 +39,7 @@ async fn requests_are_served_until_the_stop() {
     let head =
         exchange(address, "HEAD /services HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
     let (headers, body) = head.split_once("\r\n\r\n").unwrap();
-    let length = headers.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+    let length = headers.lines().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap();
     assert!(length.parse::<usize>().unwrap() > 100, "the length of what GET answers");
     assert_eq!(body, "");
 

@@ -6,6 +6,7 @@
 //! - a request that two readers could read differently never reaches a handler ([`http1`], [`http2`]).
 
 mod accept;
+mod additions;
 mod bind;
 mod body;
 mod connection;
@@ -27,6 +28,7 @@ mod stream;
 mod tests;
 
 pub(in crate::proxy) use accept::accept_until;
+pub use additions::Additions;
 pub use bind::{BindError, ListenSpec};
 pub use body::{FilteredBody, ProxyBody};
 pub use connection::ConnectionInfo;

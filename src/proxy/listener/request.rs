@@ -39,18 +39,18 @@ pub enum ClientBodyError {
 pub struct ClientRequest {
     /// Method, target, version and headers. The target of HTTP/1 is a path with its query; a host
     /// that was named in the target is the Host header.
-    pub head: RequestHead,
+    pub head: Box<RequestHead>,
     /// The body.
     pub body: ClientBody,
     wire: Option<Rc<RefCell<Wire>>>,
 }
 
 impl ClientRequest {
-    pub(super) fn http1(head: RequestHead, body: ClientBody, wire: Rc<RefCell<Wire>>) -> Self {
+    pub(super) fn http1(head: Box<RequestHead>, body: ClientBody, wire: Rc<RefCell<Wire>>) -> Self {
         Self { head, body, wire: Some(wire) }
     }
 
-    pub(super) fn http2(head: RequestHead, body: ClientBody) -> Self {
+    pub(super) fn http2(head: Box<RequestHead>, body: ClientBody) -> Self {
         Self { head, body, wire: None }
     }
 

@@ -2,16 +2,22 @@
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
+use super::additions::Additions;
 use super::body::ProxyBody;
 use crate::headers::Headers;
+use crate::headers::raw::RawHeaders;
 
 /// An answer: its head and its body as it comes.
 #[derive(Debug)]
 pub struct ClientResponse {
     /// The status.
     pub status: StatusCode,
+    /// Header lines of an upstream that are written as they are, before the headers.
+    pub raw: Option<RawHeaders>,
     /// The headers. Framing is not theirs to tell: it follows from the body.
     pub headers: Headers,
+    /// Headers of ours that are written behind them.
+    pub additions: Additions,
     /// The body.
     pub body: ProxyBody,
 }
@@ -19,7 +25,14 @@ pub struct ClientResponse {
 impl ClientResponse {
     /// Makes an answer without headers.
     pub fn new(status: StatusCode, body: ProxyBody) -> Self {
-        Self { status, headers: Headers::new(), body }
+        Self { status, raw: None, headers: Headers::new(), additions: Additions::default(), body }
+    }
+
+    /// Lists the lines among the headers.
+    pub(super) fn list(&mut self) {
+        if let Some(raw) = self.raw.take() {
+            raw.list(&mut self.headers);
+        }
     }
 
     /// Makes an answer of one line of text.

@@ -25,6 +25,7 @@ use super::refusal::Refusals;
 use super::request::ClientRequest;
 use super::response::ClientResponse;
 use super::stream::{ClientStream, Transport};
+use crate::proxy::outbox::Socket;
 
 /// Bounds on what one client may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +133,7 @@ const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(super) async fn accept_all<H, F>(core: Rc<Core>, door: Door, handler: Rc<H>)
 where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = ClientResponse> + 'static,
+    F: Future<Output: Into<Box<ClientResponse>>> + 'static,
 {
     let Door { listener, local, tls, begin } = door;
     let welcome = |socket, peer| {
@@ -166,7 +167,7 @@ async fn serve<H, F>(
     handler: Rc<H>,
 ) where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = ClientResponse> + 'static,
+    F: Future<Output: Into<Box<ClientResponse>>> + 'static,
 {
     // An unspecified listening address says nothing of where the client connected to.
     if info.connection.local.ip().is_unspecified()
@@ -219,9 +220,11 @@ async fn open(
             Bytes::new()
         };
         let is_h2 = http2 && prefix.as_ref() == H2_PREFACE;
-        let stream = ClientStream::new(Transport::Tcp(socket), prefix, limits.send_timeout);
+        let stream =
+            ClientStream::new(Transport::Tcp(Socket::new(socket)), prefix, limits.send_timeout);
         return Some((stream, is_h2));
     };
+    let socket = Socket::new(socket);
     let stream = timeout(limits.handshake_timeout, acceptor.accept(socket)).await.ok()?.ok()?;
     let session = stream.get_ref().1;
     let connection = Rc::make_mut(&mut info.connection);

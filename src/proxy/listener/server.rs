@@ -22,6 +22,8 @@ use super::refusal::Refusals;
 use super::request::ClientRequest;
 use super::response::ClientResponse;
 use super::serve::{Begin, Core, Door, ServeLimits, accept_all};
+use crate::clock::turn;
+use crate::proxy::outbox::Outbox;
 
 /// How long what is under way may take when a server ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +75,7 @@ impl ProxyServer {
     where
         M: Fn(usize) -> H + Send + Sync + 'static,
         H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-        F: Future<Output = ClientResponse> + 'static,
+        F: Future<Output: Into<Box<ClientResponse>>> + 'static,
     {
         let listeners = listeners.into_iter().map(|spec| (spec, Vec::new())).collect();
         Self::start_on(cores, listeners, limits, Refusals::default(), make_handler)
@@ -91,7 +93,7 @@ impl ProxyServer {
     where
         M: Fn(usize) -> H + Send + Sync + 'static,
         H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-        F: Future<Output = ClientResponse> + 'static,
+        F: Future<Output: Into<Box<ClientResponse>>> + 'static,
     {
         let cores = cores.max(1);
         let (stop, stopped) = watch::channel(None);
@@ -195,12 +197,14 @@ fn spawn<M, H, F>(bench: Bench, make_handler: Arc<M>) -> io::Result<oneshot::Rec
 where
     M: Fn(usize) -> H + Send + Sync + 'static,
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = ClientResponse> + 'static,
+    F: Future<Output: Into<Box<ClientResponse>>> + 'static,
 {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().on_thread_unpark(turn::end).build()?;
     let (done, ended) = oneshot::channel();
     let name = format!("proxy-{}", bench.index);
     std::thread::Builder::new().name(name).spawn(move || {
+        turn::keep();
         let local = LocalSet::new();
         let index = bench.index;
         if let Err(error) = local.block_on(&runtime, run(bench, || make_handler(index))) {
@@ -216,10 +220,11 @@ where
 async fn run<H, F>(bench: Bench, make_handler: impl FnOnce() -> H) -> io::Result<()>
 where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = ClientResponse> + 'static,
+    F: Future<Output: Into<Box<ClientResponse>>> + 'static,
 {
     let Bench { index, limits, counters, refusals, sockets, mut stop } = bench;
     let core = Rc::new(Core::new(index, limits, counters, refusals));
+    let _outbox = Outbox::open();
     let handler = Rc::new(make_handler());
     let mut accepting = Vec::with_capacity(sockets.len());
     for (socket, local, spec) in sockets {

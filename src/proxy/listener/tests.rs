@@ -64,7 +64,7 @@ async fn requests_are_served_counted_and_kept_alive() {
     )
     .await;
     assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 2, "{answer}");
-    assert!(answer.contains("content-length: "), "{answer}");
+    assert!(answer.contains("Content-Length: "), "{answer}");
     assert!(answer.contains("HTTP/1.1 https=false sni=None body=hi"), "{answer}");
     let counts = server.counts();
     assert_eq!((counts.accepted, counts.handled, counts.requests), (1, 1, 2));
@@ -180,7 +180,7 @@ async fn a_drain_finishes_what_is_in_flight_and_closes_what_is_idle() {
     release.notify_one();
     let mut answer = String::new();
     busy.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.contains("connection: close") && answer.ends_with("finished"), "{answer}");
+    assert!(answer.contains("Connection: close") && answer.ends_with("finished"), "{answer}");
     tokio::time::timeout(PATIENCE, draining).await.unwrap().unwrap();
     assert!(TcpStream::connect(addr).await.is_err(), "nobody listens any more");
 }
@@ -209,7 +209,7 @@ async fn a_patient_end_answers_one_more_request_of_each_connection() {
     for client in &mut clients {
         client.write_all(ASK).await.unwrap();
         let answer = rest(client).await;
-        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("connection: close"));
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("Connection: close"));
     }
     tokio::time::timeout(PATIENCE, server.ended()).await.unwrap();
     assert!(server.has_ended());

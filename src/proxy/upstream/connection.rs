@@ -15,6 +15,7 @@ use super::peer::{PeerAddress, PeerKey, Timeouts};
 use super::response::Span;
 use super::stream::Stream;
 use super::timer::LazyTimer;
+use crate::proxy::outbox::Socket;
 
 /// Room for a response head and a small body in one receive.
 const READ_MIN: usize = 8 * 1024;
@@ -33,6 +34,7 @@ pub(in crate::proxy) async fn connect(
         .map_err(late)?
         .map_err(failed)?;
     tcp.set_nodelay(true).map_err(failed)?;
+    let tcp = Socket::new(tcp);
     let Some(tls) = &peer.tls else { return Ok(Stream::Tcp(tcp)) };
     let connector = TlsConnector::from(tls.config.clone());
     let stream = timeout(timeouts.connect(), connector.connect(tls.server_name.clone(), tcp))

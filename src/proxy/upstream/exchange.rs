@@ -28,6 +28,8 @@ pub(super) struct Exchange<'a> {
     framing: RequestFraming,
     body_done: bool,
     sent: bool,
+    /// How much had gone on this connection before.
+    gone_before: u64,
     write_error: Option<io::Error>,
     answers_head: bool,
     upgrade: bool,
@@ -58,6 +60,7 @@ impl<'a> Exchange<'a> {
         let bytes = body.take_bytes();
         let streamed = bytes.is_empty() && framing != RequestFraming::Length(0);
         outgoing.push_plain(bytes);
+        let gone_before = connection.stream.gone();
         Self {
             connection,
             received: false,
@@ -67,6 +70,7 @@ impl<'a> Exchange<'a> {
             framing,
             body_done: !streamed,
             sent: false,
+            gone_before,
             write_error: None,
             answers_head,
             upgrade,
@@ -83,6 +87,16 @@ impl<'a> Exchange<'a> {
     /// Returns whether the whole request left, so that the connection is in step.
     pub(super) fn is_request_complete(&self) -> bool {
         self.body_done && self.outgoing.is_empty() && self.write_error.is_none()
+    }
+
+    /// Returns whether any of the request may have reached the upstream. If not, none of it will.
+    fn has_sent(&self) -> bool {
+        let stream = &self.connection.stream;
+        let has_gone = stream.gone() > self.gone_before;
+        if !has_gone {
+            stream.discard();
+        }
+        self.sent && has_gone
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, UpstreamError>> {
@@ -177,10 +191,12 @@ impl<'a> Exchange<'a> {
                 Ok(0) => {
                     let error = self.write_error.take();
                     let error = error.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
-                    return Poll::Ready(Err(UpstreamError::closed(self.sent, error)));
+                    return Poll::Ready(Err(UpstreamError::closed(self.has_sent(), error)));
                 }
                 Ok(_) => self.received = true,
-                Err(error) => return Poll::Ready(Err(UpstreamError::closed(self.sent, error))),
+                Err(error) => {
+                    return Poll::Ready(Err(UpstreamError::closed(self.has_sent(), error)));
+                }
             }
         }
     }
@@ -199,10 +215,10 @@ impl<'a> Exchange<'a> {
                 return Ok(None);
             };
             self.scanned = 0;
-            if !head.status.is_informational() {
+            if !head.answer.status.is_informational() {
                 return Ok(Some(head));
             }
-            if head.status == http::StatusCode::SWITCHING_PROTOCOLS {
+            if head.answer.status == http::StatusCode::SWITCHING_PROTOCOLS {
                 if self.upgrade {
                     return Ok(Some(head));
                 }

@@ -2,11 +2,14 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
+use crate::headers::push_title;
+
 /// A request head for an upstream.
 ///
 /// Headers go straight to the wire form of HTTP/1.1. Framing is not the caller's: `content-length` and
-/// `transfer-encoding` are left out here and written from the body before the head is sent.
-#[derive(Debug)]
+/// `transfer-encoding` are left out here and written from the body before the head is sent. The default
+/// has no request line: it collects lines for other heads.
+#[derive(Debug, Default)]
 pub struct UpstreamHead {
     bytes: Vec<u8>,
     head_only: bool,
@@ -35,6 +38,16 @@ impl UpstreamHead {
         }
     }
 
+    /// Returns the lines that were appended to a head without a request line, for other heads.
+    pub fn into_lines(self) -> Box<[u8]> {
+        self.bytes.into()
+    }
+
+    /// Appends lines that another head was filled with.
+    pub fn append_lines(&mut self, lines: &[u8]) {
+        self.bytes.extend_from_slice(lines);
+    }
+
     /// Appends one header. A name that is no token is dropped; line breaks and NUL in a value
     /// become spaces (RFC 9110, section 5.5), so no value can forge a header.
     pub fn append(&mut self, name: &[u8], value: &[u8]) {
@@ -50,7 +63,7 @@ impl UpstreamHead {
     /// Appends one header of our own; `start` is its name, a colon and a space.
     pub fn append_own(&mut self, start: &'static str, value: &[u8]) {
         debug_assert!(start.strip_suffix(": ").is_some_and(|name| is_token(name.as_bytes())));
-        self.upgrade |= start == "upgrade: ";
+        self.upgrade |= start == "Upgrade: ";
         self.bytes.reserve(start.len() + value.len() + 2);
         self.bytes.extend_from_slice(start.as_bytes());
         push_value(&mut self.bytes, value);
@@ -60,7 +73,7 @@ impl UpstreamHead {
     /// but of one line: it is not searched for line breaks again.
     pub fn append_line(&mut self, start: &'static str, value: &[u8]) {
         debug_assert!(!value.iter().any(|byte| is_line_break(*byte)));
-        self.upgrade |= start == "upgrade: ";
+        self.upgrade |= start == "Upgrade: ";
         self.bytes.reserve(start.len() + value.len() + 2);
         self.bytes.extend_from_slice(start.as_bytes());
         self.bytes.extend_from_slice(value);
@@ -72,7 +85,7 @@ impl UpstreamHead {
         let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
         if !is_framing(name) {
             self.bytes.reserve(name.len() + value.len() + 4);
-            self.bytes.extend_from_slice(name);
+            push_title(&mut self.bytes, name);
             self.bytes.extend_from_slice(b": ");
             self.bytes.extend_from_slice(value);
             self.bytes.extend_from_slice(b"\r\n");
@@ -125,11 +138,11 @@ impl UpstreamHead {
         match framing {
             RequestFraming::Length(0) if !self.body_expected => {}
             RequestFraming::Length(length) => {
-                bytes.extend_from_slice(b"content-length: ");
+                bytes.extend_from_slice(b"Content-Length: ");
                 bytes.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
                 bytes.extend_from_slice(b"\r\n");
             }
-            RequestFraming::Chunked => bytes.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+            RequestFraming::Chunked => bytes.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
         }
         bytes.extend_from_slice(b"\r\n");
     }
@@ -262,19 +275,19 @@ mod tests {
             head.append(b"Transfer-Encoding", b"chunked");
             text(head, framing)
         };
-        assert_eq!(told(RequestFraming::Length(0)), "POST / HTTP/1.1\r\ncontent-length: 0\r\n\r\n");
+        assert_eq!(told(RequestFraming::Length(0)), "POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n");
         assert_eq!(
             told(RequestFraming::Chunked),
-            "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n"
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
         );
     }
 
     #[test]
     fn a_head_knows_that_it_asks_for_another_protocol() {
         let mut head = UpstreamHead::new(&Method::GET, "/");
-        head.append_own("connection: ", b"keep-alive, Upgrade");
+        head.append_own("Connection: ", b"keep-alive, Upgrade");
         assert!(!head.asks_upgrade());
-        head.append_own("upgrade: ", b"websocket");
+        head.append_own("Upgrade: ", b"websocket");
         assert!(head.asks_upgrade());
     }
 

@@ -19,7 +19,8 @@ use super::peer::{PeerAddress, PeerKey, PoolLimits, Timeouts};
 use super::request::RequestBody;
 use super::response::ResponseHead;
 use super::stream::UpgradedStream;
-use crate::headers::Headers;
+use crate::clock::turn;
+use crate::plugins::exchange::ResponseHead as AnswerHead;
 
 /// The connections of one core to all its upstreams. Clones share them; nothing is locked.
 #[derive(Clone)]
@@ -47,26 +48,24 @@ struct Idle {
 /// chunked response is taken off.
 #[derive(Debug)]
 pub struct UpstreamResponse {
-    /// Status code.
-    pub status: StatusCode,
+    /// Status and headers.
+    pub head: Box<AnswerHead>,
     /// HTTP/1.0, HTTP/1.1 or HTTP/2.
     pub version: Version,
     /// Reason phrase where it is not the usual one.
     pub reason: Option<Bytes>,
-    /// Header fields.
-    pub headers: Headers,
-    /// Whether there are any among them that concern this connection only.
+    /// Whether there are any headers that concern this connection only.
     pub hop_by_hop: bool,
     /// Body.
     pub body: UpstreamBody,
     /// Whether the connection had served a request before.
     pub reused: bool,
-    upgraded: Option<UpgradedStream>,
+    upgraded: Option<Box<UpgradedStream>>,
 }
 
 impl UpstreamResponse {
     /// Takes the raw stream of a 101 answer, with what the upstream already sent on it.
-    pub(in crate::proxy) fn take_upgraded(&mut self) -> Option<UpgradedStream> {
+    pub(in crate::proxy) fn take_upgraded(&mut self) -> Option<Box<UpgradedStream>> {
         self.upgraded.take()
     }
 }
@@ -150,11 +149,11 @@ impl Pool {
         let answer = http2.send(peer, head, body, timeouts, limits).await?;
         let Http2Answer { response, ticket, lent, reused } = answer;
         let (head, incoming) = response.into_parts();
+        let (status, headers) = (head.status, head.headers.into());
         Ok(UpstreamResponse {
-            status: head.status,
+            head: Box::new(AnswerHead { status, headers, raw: None, from_upstream: true }),
             version: head.version,
             reason: None,
-            headers: head.headers.into(),
             hop_by_hop: false,
             body: UpstreamBody::http2(incoming, lent, timeouts.read(), ticket),
             reused,
@@ -206,22 +205,22 @@ impl Pool {
         let reusable = head.keep_alive && exchange.is_request_complete();
         let connection = exchange.connection;
         let reused = connection.requests > 1;
-        let ResponseHead { status, version, reason, headers, hop_by_hop, framing, .. } = head;
-        let (body, upgraded) = if status == StatusCode::SWITCHING_PROTOCOLS {
+        let ResponseHead { answer: head, version, reason, hop_by_hop, framing, .. } = head;
+        let (body, upgraded) = if head.status == StatusCode::SWITCHING_PROTOCOLS {
             let Connection { stream, buffer, .. } = *connection;
-            (UpstreamBody::default(), Some(UpgradedStream::new(buffer, stream)))
+            (UpstreamBody::default(), Some(Box::new(UpgradedStream::new(buffer, stream))))
         } else {
             let pool = reusable.then(|| self.clone());
             (UpstreamBody::new(connection, framing, timeouts.read(), pool), None)
         };
-        UpstreamResponse { status, version, reason, headers, hop_by_hop, body, reused, upgraded }
+        UpstreamResponse { head, version, reason, hop_by_hop, body, reused, upgraded }
     }
 
     /// Takes the connection that was used last, so that surplus ones grow old and go.
     fn check_out(&self, key: &PeerKey) -> Option<Box<Connection>> {
         let mut idle = self.shared.idle.borrow_mut();
         let list = idle.get_mut(key)?;
-        let now = Instant::now();
+        let now = turn::now().into();
         while let Some(mut newest) = list.pop_back() {
             if self.is_expired(&newest, now) {
                 list.clear();
@@ -242,7 +241,7 @@ impl Pool {
             return;
         }
         connection.release_buffer();
-        let since = Instant::now();
+        let since = Instant::from(turn::now());
         if since.duration_since(self.shared.swept.get()) > limits.idle_timeout {
             self.sweep();
         }

@@ -2,11 +2,13 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, StatusCode, Version};
 
-use crate::headers::Headers;
+use crate::headers::raw::{Layout, RawHeaders};
+use crate::headers::{Headers, read_name};
+use crate::plugins::exchange::ResponseHead as AnswerHead;
 
 /// Longest response head.
 pub(super) const HEAD_MAX: usize = 64 * 1024;
@@ -15,11 +17,11 @@ const HEADERS_MAX: usize = 128;
 /// A parsed head and what follows from it.
 #[derive(Debug)]
 pub(super) struct ResponseHead {
-    pub(super) status: StatusCode,
+    /// What the client may get to see of it. Boxed: it is handed on many times.
+    pub(super) answer: Box<AnswerHead>,
     pub(super) version: Version,
     /// The reason phrase where it is not the usual one.
     pub(super) reason: Option<Bytes>,
-    pub(super) headers: Headers,
     /// Whether a header concerns this connection only.
     pub(super) hop_by_hop: bool,
     pub(super) framing: ResponseFraming,
@@ -46,6 +48,18 @@ const HEADERS_ADDED: usize = 6;
 /// Takes one head from the front of `buffer`; `None` asks for more bytes. `spans` is room to work
 /// in.
 pub(super) fn take_head(
+    buffer: &mut BytesMut,
+    spans: &mut Vec<Span>,
+    answers_head: bool,
+) -> Result<Option<ResponseHead>, HeadError> {
+    match take_plain(buffer, answers_head) {
+        Some(head) => Ok(Some(head)),
+        None => take_any(buffer, spans, answers_head),
+    }
+}
+
+/// Takes a head of whatever kind.
+fn take_any(
     buffer: &mut BytesMut,
     spans: &mut Vec<Span>,
     answers_head: bool,
@@ -83,7 +97,47 @@ pub(super) fn take_head(
     let (framing, exact) = framing(status, version, answers_head, seen, &mut headers)?;
     let keep_alive = exact && allows_reuse(version, seen, &headers);
     let hop_by_hop = seen.hop_by_hop;
-    Ok(Some(ResponseHead { status, version, reason, headers, hop_by_hop, framing, keep_alive }))
+    let answer = Box::new(AnswerHead { status, headers, raw: None, from_upstream: true });
+    Ok(Some(ResponseHead { answer, version, reason, hop_by_hop, framing, keep_alive }))
+}
+
+/// Takes a head of the plain kind that most are of; none, if it is not all there, or another.
+fn take_plain(buffer: &mut BytesMut, answers_head: bool) -> Option<ResponseHead> {
+    let (code, rest) = buffer.strip_prefix(b"HTTP/1.1 ")?.split_at_checked(3)?;
+    let status = StatusCode::from_bytes(code).ok().filter(|it| !it.is_informational())?;
+    let reason = status.canonical_reason()?;
+    let rest = rest.strip_prefix(b" ")?.strip_prefix(reason.as_bytes())?.strip_prefix(b"\r\n")?;
+    let start = buffer.len() - rest.len();
+    let (layout, length) = Layout::read(rest)?;
+    if start + length > HEAD_MAX {
+        return None;
+    }
+    let (framing, keep_alive) = match layout.content_length {
+        _ if is_bodiless(status, answers_head) => (ResponseFraming::Length(0), true),
+        _ if layout.chunked => (ResponseFraming::Chunked, true),
+        Some(length) => (ResponseFraming::Length(length), true),
+        None => (ResponseFraming::UntilClose, false),
+    };
+    let mut lines = buffer.split_to(start + length).freeze();
+    lines.advance(start);
+    // Without the empty line.
+    lines.truncate(length - 2);
+    let raw = Some(RawHeaders::new(lines, layout));
+    let answer = AnswerHead { status, headers: Headers::new(), raw, from_upstream: true };
+    Some(ResponseHead {
+        answer: Box::new(answer),
+        version: Version::HTTP_11,
+        reason: None,
+        hop_by_hop: false,
+        framing,
+        keep_alive,
+    })
+}
+
+fn is_bodiless(status: StatusCode, answers_head: bool) -> bool {
+    answers_head
+        || status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// Which of the fields that steer the connection a head has, so that others are not looked up.
@@ -136,7 +190,7 @@ impl Span {
             return Err(HeadError("a header is malformed"));
         }
         let value = HeaderValue::from_maybe_shared(bytes.slice(self.value.0..self.value.1));
-        match (HeaderName::from_bytes(name), value) {
+        match (read_name(name), value) {
             (Ok(name), Ok(value)) => Ok((name, value)),
             _ => Err(HeadError("a header is malformed")),
         }
@@ -162,11 +216,8 @@ fn framing(
     {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
-    let bodiless = answers_head
-        || status.is_informational()
-        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     Ok(match (chunked, length) {
-        _ if bodiless => (ResponseFraming::Length(0), true),
+        _ if is_bodiless(status, answers_head) => (ResponseFraming::Length(0), true),
         (true, length) => {
             (ResponseFraming::Chunked, length.is_none() && version == Version::HTTP_11)
         }
@@ -288,9 +339,80 @@ mod tests {
         let head = take("HTTP/1.1 200 Fine\r\ncontent-length: 5\r\nempty:\r\n\r\n", true);
         let head = head.unwrap().unwrap();
         assert_eq!(head.framing, ResponseFraming::Length(0));
-        assert_eq!(head.headers.get("content-length").unwrap(), "5");
-        assert_eq!(head.headers.get("empty").unwrap(), "");
+        assert_eq!(head.answer.headers.get("content-length").unwrap(), "5");
+        assert_eq!(head.answer.headers.get("empty").unwrap(), "");
         assert_eq!(head.reason.as_deref(), Some(b"Fine".as_slice()));
+    }
+
+    /// Lists the headers of a head that are passed on, sorted.
+    fn listed(head: &ResponseHead) -> Vec<(String, Vec<u8>)> {
+        let mut headers = head.answer.headers.clone();
+        if let Some(raw) = &head.answer.raw {
+            raw.list(&mut headers);
+        }
+        let pair = |(name, value): (&HeaderName, &HeaderValue)| {
+            (name.to_string(), value.as_bytes().to_vec())
+        };
+        let passes = |name: &str| !matches!(name, "connection" | "keep-alive");
+        let mut pairs: Vec<_> = headers.iter().map(pair).filter(|(name, _)| passes(name)).collect();
+        pairs.sort_unstable();
+        pairs
+    }
+
+    /// Pieces of heads, of the plain kind and not.
+    fn head_lines() -> impl Strategy<Value = String> {
+        let name = prop_oneof![
+            4 => proptest::sample::select(vec![
+                "content-length", "Content-Length", "transfer-encoding", "Connection", "keep-alive",
+                "Content-Type", "content-encoding", "Date", "server", "Via", "X-Kong-Proxy-Latency",
+                "trailer", "upgrade", "proxy-connection", "x-config-hash", "set-cookie", "X", "",
+                "bad name", " folded", "Content-Length ",
+            ]).prop_map(str::to_owned),
+            1 => "[!-~]{0,6}",
+        ];
+        let value = prop_oneof![
+            4 => proptest::sample::select(vec![
+                "5", "05", "5, 5", "+5", "chunked", "Chunked", "gzip", "keep-alive", "close", "text/plain",
+                "", "  padded \t", "a\tb", "\u{7f}", "é", "99999999999999999999",
+            ]).prop_map(str::to_owned),
+            1 => "[ -~]{0,8}",
+        ];
+        let colon = proptest::sample::select(vec![": ", ":", " : ", ""]);
+        let end =
+            prop_oneof![20 => Just("\r\n"), 1 => Just("\n"), 1 => Just("\r\r\n"), 1 => Just("\r")];
+        let line = (name, colon, value, end).prop_map(|(n, c, v, e)| format!("{n}{c}{v}{e}"));
+        let status = proptest::sample::select(vec![
+            "HTTP/1.1 200 OK\r\n",
+            "HTTP/1.1 204 No Content\r\n",
+            "HTTP/1.1 304 Not Modified\r\n",
+            "HTTP/1.1 200 Fine\r\n",
+            "HTTP/1.0 200 OK\r\n",
+            "HTTP/1.1 101 Switching Protocols\r\n",
+            "HTTP/1.1 200 OK\n",
+        ]);
+        let end = proptest::sample::select(vec!["\r\n", "\n", "", "\r\nbody", "\r\n\r\n"]);
+        (status, proptest::collection::vec(line, 0..6), end)
+            .prop_map(|(status, lines, end)| format!("{status}{}{end}", lines.concat()))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn a_plain_head_is_what_the_parser_says_it_is(text in head_lines(), answers_head: bool) {
+            let mut plain_rest = BytesMut::from(&*text);
+            let Some(plain) = take_plain(&mut plain_rest, answers_head) else {
+                prop_assert_eq!(&plain_rest, text.as_bytes());
+                return Ok(());
+            };
+            let mut rest = BytesMut::from(&*text);
+            let any = take_any(&mut rest, &mut Vec::new(), answers_head);
+            let any = any.map_err(|error| TestCaseError::fail(error.to_string()))?;
+            let any = any.ok_or_else(|| TestCaseError::fail("it is not whole"))?;
+            prop_assert_eq!(plain_rest, rest);
+            prop_assert_eq!((plain.answer.status, plain.version), (any.answer.status, any.version));
+            prop_assert_eq!((plain.framing, plain.keep_alive), (any.framing, any.keep_alive));
+            prop_assert_eq!(listed(&plain), listed(&any));
+        }
     }
 
     proptest! {

@@ -5,16 +5,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use crate::proxy::ahead::ReadAhead;
+use crate::proxy::outbox::Socket;
 
 /// A connected stream.
 #[derive(Debug)]
 pub(in crate::proxy) enum Stream {
-    Tcp(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tcp(Socket),
+    Tls(Box<TlsStream<Socket>>),
 }
 
 impl Stream {
@@ -22,9 +22,30 @@ impl Stream {
     /// nobody asked for. Costs no syscall while the runtime knows of no event.
     pub(super) fn is_quiet(&mut self) -> bool {
         let mut byte = [0; 1];
+        if let Self::Tcp(stream) = self {
+            return stream
+                .try_read(&mut byte)
+                .is_err_and(|it| it.kind() == io::ErrorKind::WouldBlock);
+        }
         let mut buffer = ReadBuf::new(&mut byte);
         let mut cx = Context::from_waker(Waker::noop());
         Pin::new(self).poll_read(&mut cx, &mut buffer).is_pending()
+    }
+
+    /// Throws away what was written and has not gone; the stream is of no use after that.
+    pub(super) fn discard(&self) {
+        match self {
+            Self::Tcp(stream) => stream.discard(),
+            Self::Tls(stream) => stream.get_ref().0.discard(),
+        }
+    }
+
+    /// Returns how many bytes have gone since the connection was opened: what was written may be held.
+    pub(super) fn gone(&self) -> u64 {
+        match self {
+            Self::Tcp(stream) => stream.gone(),
+            Self::Tls(stream) => stream.get_ref().0.gone(),
+        }
     }
 
     /// Returns whether written bytes may wait in the stream until it is flushed.

@@ -116,8 +116,8 @@ async fn chunks_trailers_and_interim_responses_arrive_whole() {
     let pool = pool();
     for reused in [false, true] {
         let response = send(&pool, &peer, Method::GET, RequestBody::None).await.unwrap();
-        assert_eq!((response.status, response.reused), (StatusCode::OK, reused));
-        assert!(!response.headers.contains_key("transfer-encoding"));
+        assert_eq!((response.head.status, response.reused), (StatusCode::OK, reused));
+        assert!(!response.head.headers.contains_key("transfer-encoding"));
         let body = response.body.collect().await.unwrap();
         assert_eq!(body.trailers().unwrap()["x-sum"], "7");
         assert_eq!(body.to_bytes(), "abcde");
@@ -137,7 +137,7 @@ async fn bodies_end_where_their_framing_says() {
 
     let peer = answering("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n").await;
     let response = send(&pool, &peer, Method::HEAD, RequestBody::None).await.unwrap();
-    assert_eq!(response.headers.get("content-length").unwrap(), "9");
+    assert_eq!(response.head.raw.unwrap().layout().content_length, Some(9));
     assert_eq!(response.body.as_complete(), Some(&Bytes::new()));
     assert_eq!(pool.idle_count(), 1);
 }
@@ -298,7 +298,7 @@ async fn an_early_answer_ends_the_upload_and_the_connection() {
     let pool = pool();
     let body = RequestBody::Boxed(Box::pin(endless));
     let response = send(&pool, &peer, Method::PUT, body).await.unwrap();
-    assert_eq!(response.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(response.head.status, StatusCode::PAYLOAD_TOO_LARGE);
     assert_eq!(response.body.collect().await.unwrap().to_bytes(), "no");
     assert_eq!(pool.idle_count(), 0);
 }

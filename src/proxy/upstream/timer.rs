@@ -8,6 +8,8 @@ use std::time::Duration;
 use tokio::task::coop;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::clock::turn;
+
 /// Bounds how long something may stay pending.
 ///
 /// The timer wheel is touched only when no entry exists, when a deadline moves nearer, or when an
@@ -28,7 +30,7 @@ impl LazyTimer {
 
     /// Returns ready once `limit` has passed since the first poll after the last [`Self::clear`].
     pub(in crate::proxy) fn poll(&mut self, cx: &mut Context<'_>, limit: Duration) -> Poll<()> {
-        let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + limit);
+        let deadline = *self.deadline.get_or_insert_with(|| Instant::from(turn::now()) + limit);
         self.poll_until(cx, deadline)
     }
 

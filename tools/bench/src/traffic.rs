@@ -1,8 +1,8 @@
 //! The kinds of load a proxy is compared under, each by the tool that is known for it.
 //!
-//! Plain HTTP/1.1 is loaded by this tool itself ([`crate::load`]); HTTPS by `wrk`, HTTP/2 by
-//! `h2load`, full handshakes by `openssl s_time`, all from Debian, all on the core of everything
-//! else.
+//! HTTP/1.1 is loaded by `wrk`, in clear and through TLS, HTTP/2 by `h2load`, full handshakes by
+//! `openssl s_time`, all from Debian, all on the core of everything else. Only requests at scheduled
+//! instants, which wrk does not know, are sent by this tool itself ([`crate::load`]).
 
 use std::collections::HashMap;
 use std::process::Command;
@@ -58,21 +58,14 @@ pub(crate) fn load(
     let whole = seconds.ceil().max(1.0);
     match traffic {
         Traffic::Http => {
+            let url = format!("http://{}{path}", addresses.plain);
+            let Some(rate) = rate else { return wrk(&url, connections, whole) };
             let mut command = own("load")?;
-            command.arg(format!("http://{}{path}", addresses.plain));
-            command.args([format!("--connections={connections}"), format!("--seconds={seconds}")]);
-            if let Some(rate) = rate {
-                command.arg(format!("--rate={rate}"));
-            }
+            command.args([url, format!("--connections={connections}")]);
+            command.args([format!("--seconds={seconds}"), format!("--rate={rate}")]);
             of_own(&output(command)?)
         }
-        Traffic::Https => {
-            let mut command = pinned(OTHER_CORE, "wrk");
-            command.args(["-t1", "--latency"]);
-            command.args([format!("-c{connections}"), format!("-d{whole}s")]);
-            command.arg(format!("https://{}{path}", addresses.tls));
-            of_wrk(&output(command)?)
-        }
+        Traffic::Https => wrk(&format!("https://{}{path}", addresses.tls), connections, whole),
         Traffic::Http2 => {
             let mut command = pinned(OTHER_CORE, "h2load");
             command.args(["-c16", "-m16", "-t1", "-D"]).arg(format!("{whole}s"));
@@ -97,6 +90,13 @@ pub(crate) fn load(
             Ok(figures)
         }
     }
+}
+
+fn wrk(url: &str, connections: usize, seconds: f64) -> anyhow::Result<Figures> {
+    let mut command = pinned(OTHER_CORE, "wrk");
+    command.args(["-t1", "--latency"]);
+    command.args([format!("-c{connections}"), format!("-d{seconds}s")]).arg(url);
+    of_wrk(&output(command)?)
 }
 
 fn output(mut command: Command) -> anyhow::Result<String> {

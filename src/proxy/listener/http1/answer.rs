@@ -11,6 +11,7 @@ use http_body::Body as _;
 use tokio::io::AsyncWrite as _;
 
 use super::wire::Wire;
+use crate::headers::push_title;
 use crate::proxy::listener::body::ProxyBody;
 use crate::proxy::listener::response::ClientResponse;
 use crate::proxy::listener::serve::Core;
@@ -60,8 +61,8 @@ pub(super) struct Answer {
 
 impl Answer {
     /// Writes the head.
-    pub(super) fn new(core: &Core, response: ClientResponse, asked: &Asked) -> Self {
-        let ClientResponse { status, headers, body } = response;
+    pub(super) fn new(core: &Core, response: Box<ClientResponse>, asked: &Asked) -> Self {
+        let ClientResponse { status, raw, headers, additions, body } = *response;
         let mut bytes = core.take_buffer();
         bytes.extend_from_slice(b"HTTP/1.1 ");
         bytes.extend_from_slice(status.as_str().as_bytes());
@@ -69,11 +70,20 @@ impl Answer {
         bytes.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
         bytes.extend_from_slice(b"\r\n");
         let mut seen = Seen::default();
+        if let Some(raw) = raw {
+            let layout = raw.layout();
+            (seen.date, seen.length) = (layout.has_date, layout.content_length);
+            raw.pieces().for_each(|lines| bytes.extend_from_slice(lines));
+        }
         for (name, value) in &headers {
             if seen.passes(name.as_str(), value.as_bytes()) {
-                push_field(&mut bytes, name.as_str(), value.as_bytes());
+                push_title(&mut bytes, name.as_str().as_bytes());
+                push_value(&mut bytes, value.as_bytes());
             }
         }
+        additions.for_each(|name, value| {
+            value.lend(|value, _| push_field(&mut bytes, name.title, value));
+        });
         let switched = status == StatusCode::SWITCHING_PROTOCOLS;
         let bodiless = asked.head_only
             || status.is_informational()
@@ -90,22 +100,22 @@ impl Answer {
                 if let Some(length) = length {
                     push_field(
                         &mut bytes,
-                        "content-length",
+                        "Content-Length",
                         itoa::Buffer::new().format(length).as_bytes(),
                     );
                 }
             }
-            Framing::Chunked => push_field(&mut bytes, "transfer-encoding", b"chunked"),
+            Framing::Chunked => push_field(&mut bytes, "Transfer-Encoding", b"chunked"),
             Framing::UntilClose => {}
         }
         let keep_alive = asked.keep_alive && !seen.close && framing != Framing::UntilClose;
         if !switched && !keep_alive {
-            push_field(&mut bytes, "connection", b"close");
+            push_field(&mut bytes, "Connection", b"close");
         } else if !switched && !asked.http11 {
-            push_field(&mut bytes, "connection", b"keep-alive");
+            push_field(&mut bytes, "Connection", b"keep-alive");
         }
         if !seen.date {
-            push_field(&mut bytes, "date", core.date.borrow_mut().text());
+            push_field(&mut bytes, "Date", core.date.borrow_mut().text());
         }
         bytes.extend_from_slice(b"\r\n");
         Self {
@@ -300,8 +310,12 @@ impl Seen {
 }
 
 fn push_field(bytes: &mut Vec<u8>, name: &str, value: &[u8]) {
-    bytes.reserve(name.len() + value.len() + 4);
     bytes.extend_from_slice(name.as_bytes());
+    push_value(bytes, value);
+}
+
+fn push_value(bytes: &mut Vec<u8>, value: &[u8]) {
+    bytes.reserve(value.len() + 4);
     bytes.extend_from_slice(b": ");
     bytes.extend_from_slice(value);
     bytes.extend_from_slice(b"\r\n");

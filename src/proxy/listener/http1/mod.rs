@@ -70,7 +70,7 @@ pub(super) async fn serve<H, F>(
     handler: Rc<H>,
 ) where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = ClientResponse> + 'static,
+    F: Future<Output: Into<Box<ClientResponse>>> + 'static,
 {
     let id = core.drain.enter();
     poll_fn(|cx| {
@@ -109,7 +109,7 @@ async fn exchange<H, F>(
 ) -> Next
 where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = ClientResponse> + 'static,
+    F: Future<Output: Into<Box<ClientResponse>>> + 'static,
 {
     let working = Working::begin(core.clone());
     let Head { parts, remaining, keep_alive, takes_trailers, .. } = head;
@@ -129,7 +129,7 @@ where
     // Some kilobytes large: boxed here, it is not copied on its way.
     let mut work = Box::pin(handler(ClientRequest::http1(parts, body, wire.clone()), info.clone()));
     let response = poll_fn(|cx| match work.as_mut().poll(cx) {
-        Poll::Ready(response) => Poll::Ready(Some(response)),
+        Poll::Ready(response) => Poll::Ready(Some(response.into())),
         Poll::Pending => wire.borrow_mut().poll_gone(cx).map(|()| None),
     });
     let response = response.await;

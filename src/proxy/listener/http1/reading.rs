@@ -26,7 +26,7 @@ pub fn read_whole(bytes: &[u8], head_bytes_max: usize) -> Vec<WholeRequest> {
         head::take(&mut input, head_bytes_max)
     {
         let Some(body) = take_body(&mut input, remaining) else { break };
-        requests.push(WholeRequest { head: parts, body });
+        requests.push(WholeRequest { head: *parts, body });
         if !keep_alive {
             break;
         }

@@ -50,6 +50,12 @@ pub(super) fn push_answer(
             encoder.field(out, name, text);
         }
     }
+    response.additions.for_each(|name, value| {
+        value.lend(|value, is_shared| match is_shared {
+            true => encoder.field(out, name.name.as_str(), value),
+            false => Encoder::unremembered(out, name.name.as_str(), value, true),
+        });
+    });
     let is_bodiless = head_only
         || matches!(response.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
         || response.body.is_end_stream();

@@ -54,7 +54,7 @@ pub(super) struct Connection<H, F> {
 impl<H, F> Connection<H, F>
 where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = ClientResponse> + 'static,
+    F: Future<Output: Into<Box<ClientResponse>>> + 'static,
 {
     pub(super) fn new(
         core: Rc<Core>,

@@ -14,7 +14,7 @@ use crate::proxy::listener::response::ClientResponse;
 impl<H, F> Connection<H, F>
 where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = ClientResponse> + 'static,
+    F: Future<Output: Into<Box<ClientResponse>>> + 'static,
 {
     pub(super) fn rst_stream(&mut self, head: &Head, payload: &[u8]) -> Result<(), Fault> {
         at_stream(head)?;

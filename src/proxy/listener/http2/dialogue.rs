@@ -25,7 +25,7 @@ pub struct Dialogue<H, F> {
 impl<H, F> Dialogue<H, F>
 where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = ClientResponse> + 'static,
+    F: Future<Output: Into<Box<ClientResponse>>> + 'static,
 {
     /// Opens a connection.
     pub fn new(limits: ServeLimits, handler: H) -> io::Result<Self> {

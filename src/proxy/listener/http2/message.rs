@@ -25,7 +25,7 @@ use crate::proxy::listener::serve::Working;
 impl<H, F> Connection<H, F>
 where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = ClientResponse> + 'static,
+    F: Future<Output: Into<Box<ClientResponse>>> + 'static,
 {
     /// Takes a whole header block; `ends` says that nothing follows it.
     pub(super) fn message(&mut self, id: u32, ends: bool, block: &[u8]) -> Result<(), Fault> {

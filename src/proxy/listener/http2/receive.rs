@@ -29,7 +29,7 @@ pub(super) const FRAME_SIZE: Fault = Fault::Connection(Code::FrameSize);
 impl<H, F> Connection<H, F>
 where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = ClientResponse> + 'static,
+    F: Future<Output: Into<Box<ClientResponse>>> + 'static,
 {
     /// Takes bytes of the client.
     pub(super) fn receive(&mut self, bytes: &[u8]) {

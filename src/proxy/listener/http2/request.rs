@@ -11,7 +11,7 @@ use crate::proxy::listener::http1::{Refusal, content_length, is_host, is_method}
 /// A request without its body.
 #[derive(Debug)]
 pub(super) struct Asked {
-    pub(super) head: RequestHead,
+    pub(super) head: Box<RequestHead>,
     /// How long the body is, where that was told.
     pub(super) length: Option<u64>,
     /// Whether the client waits to be asked for the body.
@@ -158,12 +158,12 @@ impl RequestFields {
         if self.is_bad || self.hosts > 1 || !is_host || !is_path || !is_method(method) {
             return None;
         }
-        let head = RequestHead {
+        let head = Box::new(RequestHead {
             method: Method::from_bytes(method).ok()?,
             uri: Uri::from(PathAndQuery::from_maybe_shared(path.clone()).ok()?),
             version: Version::HTTP_2,
             headers: self.headers,
-        };
+        });
         Some(Asked {
             head,
             length: self.length,

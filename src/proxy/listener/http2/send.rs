@@ -58,7 +58,7 @@ impl Sending {
 impl<H, F> Connection<H, F>
 where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output = ClientResponse> + 'static,
+    F: Future<Output: Into<Box<ClientResponse>>> + 'static,
 {
     /// Polls every stream that was woken, while there is room for what it has to say. Whose task has
     /// no budget left, since all streams share that of one, goes on when it is polled again.
@@ -79,7 +79,7 @@ where
         let mut cx = Context::from_waker(&there.waker);
         let answer = match &mut stream.stage {
             Stage::Working(work) => match work.as_mut().poll(&mut cx) {
-                Poll::Ready(response) => Some(response),
+                Poll::Ready(response) => Some(response.into()),
                 Poll::Pending => {
                     self.tend(place);
                     return;
@@ -110,7 +110,7 @@ where
     }
 
     /// Writes the head of an answer; its body follows as the stream is polled.
-    pub(super) fn answer(&mut self, place: usize, response: ClientResponse) {
+    pub(super) fn answer(&mut self, place: usize, mut response: Box<ClientResponse>) {
         let Some(there) = self.streams.get(place) else { return };
         let Some(stream) = &mut there.stream else { return };
         // A protocol switch is nothing that HTTP/2 has, and interim answers are our own affair.
@@ -118,6 +118,7 @@ where
             let id = stream.id;
             return self.reset(id, Code::Internal);
         }
+        response.list();
         let follows = answer::push_answer(
             &mut self.link.out,
             &mut self.link.encoder,

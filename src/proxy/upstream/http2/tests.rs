@@ -104,8 +104,8 @@ async fn calls_share_a_connection_and_keep_their_trailers() {
             let (pool, peer) = (pool.clone(), peer.clone());
             async move {
                 let answer = call(&pool, &peer, text).await;
-                assert_eq!((answer.status, answer.version), (StatusCode::OK, Version::HTTP_2));
-                assert_eq!(answer.headers.get("content-type").unwrap(), "application/grpc");
+                assert_eq!((answer.head.status, answer.version), (StatusCode::OK, Version::HTTP_2));
+                assert_eq!(answer.head.headers.get("content-type").unwrap(), "application/grpc");
                 let body = answer.body.collect().await.unwrap();
                 assert_eq!(body.trailers().unwrap()["grpc-status"], "0");
                 assert_eq!(body.to_bytes(), text);

@@ -21,17 +21,24 @@ pub(in crate::proxy::listener) fn is_host(value: &[u8]) -> bool {
             (Some(name), rest)
         }
     };
-    name.is_none_or(|name| !name.is_empty() && name.iter().all(is_of_name)) && is_port(rest)
+    name.is_none_or(|name| !name.is_empty() && name.iter().all(|byte| OF_NAME[usize::from(*byte)]))
+        && is_port(rest)
 }
 
 /// Letters, digits and the signs of a registered name, without the comma, which parts lists.
-fn is_of_name(byte: &u8) -> bool {
-    matches!(
-        byte,
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&'
-            | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=' | b'%'
-    )
-}
+const OF_NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = matches!(
+            byte as u8,
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&'
+                | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=' | b'%'
+        );
+        byte += 1;
+    }
+    table
+};
 
 /// Returns whether this is nothing, or a colon and a port, which may be empty.
 fn is_port(rest: &[u8]) -> bool {

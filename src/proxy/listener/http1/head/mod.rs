@@ -8,12 +8,12 @@ use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
 use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue, Method, Uri, Version, header};
+use http::{HeaderValue, Method, Uri, Version, header};
 
 pub(in crate::proxy::listener) use self::host::is_host;
 pub(in crate::proxy::listener) use self::refusal::Refusal;
 use super::wire::Remaining;
-use crate::headers::{Headers, RequestHead};
+use crate::headers::{Headers, RequestHead, read_name};
 use crate::proxy::chunk::ChunkDecoder;
 
 /// Most headers of a request.
@@ -21,7 +21,7 @@ const HEADERS_MAX: usize = 128;
 
 /// A parsed head and what follows from it.
 pub(super) struct Head {
-    pub(super) parts: RequestHead,
+    pub(super) parts: Box<RequestHead>,
     pub(super) remaining: Remaining,
     /// Whether the client wants to use the connection again.
     pub(super) keep_alive: bool,
@@ -169,7 +169,7 @@ fn build(bytes: &Bytes, parsed: &httparse::Request<'_, '_>) -> Result<Head, Refu
     let mut headers = Headers::with_capacity(parsed.headers.len());
     for field in &*parsed.headers {
         steering.note(field.name, field.value)?;
-        let name = HeaderName::from_bytes(field.name.as_bytes());
+        let name = read_name(field.name.as_bytes());
         // An empty value may lie anywhere.
         let value = match field.value {
             [] => Ok(HeaderValue::from_static("")),
@@ -195,7 +195,8 @@ fn build(bytes: &Bytes, parsed: &httparse::Request<'_, '_>) -> Result<Head, Refu
     let uri = uri(bytes, target, steering.host, &mut headers)?;
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| Refusal::Bad)?;
     let version = if http11 { Version::HTTP_11 } else { Version::HTTP_10 };
-    let parts = RequestHead { method, uri, version, headers };
+    // Boxed here: it is handed on many times, and never copied again.
+    let parts = Box::new(RequestHead { method, uri, version, headers });
     Ok(Head {
         parts,
         expects_continue: http11 && steering.expects && !matches!(remaining, Remaining::None),

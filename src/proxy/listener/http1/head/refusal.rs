@@ -29,9 +29,9 @@ pub(in crate::proxy::listener) enum Refusal {
 
 impl Refusal {
     /// Returns the answer.
-    pub(in crate::proxy::listener) fn response(self) -> ClientResponse {
+    pub(in crate::proxy::listener) fn response(self) -> Box<ClientResponse> {
         let (status, message) = self.answer();
-        ClientResponse::line(status, message)
+        ClientResponse::line(status, message).into()
     }
 
     /// Returns the status and the text of the answer.

@@ -1,5 +1,7 @@
 //! Time and ids: the one door to the machine's clock and randomness, so that tests can set both.
 
+pub mod turn;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -49,11 +51,11 @@ impl Clock {
 
     /// Returns the present moment in milliseconds since 1970: what every request asks for, without
     /// the cost of a calendar.
-    #[expect(clippy::disallowed_methods, reason = "this is the door to the machine's clock")]
     pub fn now_ms(&self) -> i64 {
-        let Self::System = self else { return self.now().timestamp_millis() };
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        since.ok().and_then(|since| i64::try_from(since.as_millis()).ok()).unwrap_or_default()
+        match self {
+            Self::System => turn::now_ms(),
+            Self::Seeded(_) => self.now().timestamp_millis(),
+        }
     }
 
     /// Returns a new random (version 4) id.
@@ -82,6 +84,13 @@ impl Clock {
             seeded.elapsed_ms.fetch_add(ms, Ordering::Relaxed);
         }
     }
+}
+
+/// Reads the machine's clock, in milliseconds since 1970.
+#[expect(clippy::disallowed_methods, reason = "this is the door to the machine's clock")]
+fn machine_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.ok().and_then(|since| i64::try_from(since.as_millis()).ok()).unwrap_or_default()
 }
 
 /// Spreads the bits of a counter (the finalizer of splitmix64).

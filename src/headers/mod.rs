@@ -3,6 +3,9 @@
 //! Messages have some ten headers. Comparing ten names, most of which are a byte, is cheaper than
 //! hashing the one that is asked for, and filling a list is much cheaper than filling a map.
 
+pub mod raw;
+
+use http::header::{self, InvalidHeaderName};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 
 /// The headers of a message, in their order. A name may be there more than once.
@@ -111,6 +114,60 @@ impl Headers {
     /// Keeps the headers that `keep` says yes to.
     pub fn retain(&mut self, mut keep: impl FnMut(&HeaderName, &HeaderValue) -> bool) {
         self.0.retain(|(name, value)| keep(name, value));
+    }
+}
+
+/// The names that most messages have, as HTTP/1 writes them, by their length.
+type Usual = &'static [(&'static str, HeaderName)];
+const USUAL_4: Usual = &[("Host", header::HOST), ("Date", header::DATE), ("Vary", header::VARY)];
+const USUAL_6: Usual =
+    &[("Accept", header::ACCEPT), ("Cookie", header::COOKIE), ("Server", header::SERVER)];
+const USUAL_10: Usual = &[("Connection", header::CONNECTION), ("User-Agent", header::USER_AGENT)];
+const USUAL_12: Usual = &[("Content-Type", header::CONTENT_TYPE)];
+const USUAL_13: Usual =
+    &[("Authorization", header::AUTHORIZATION), ("Cache-Control", header::CACHE_CONTROL)];
+const USUAL_14: Usual = &[("Content-Length", header::CONTENT_LENGTH)];
+const USUAL_15: Usual =
+    &[("Accept-Encoding", header::ACCEPT_ENCODING), ("Accept-Language", header::ACCEPT_LANGUAGE)];
+const USUAL_17: Usual = &[("Transfer-Encoding", header::TRANSFER_ENCODING)];
+
+/// Reads a name as it came. Those that most messages have are known as they are written: comparing is
+/// cheaper than checking every byte.
+///
+/// # Errors
+/// Bytes that are no token.
+pub fn read_name(bytes: &[u8]) -> Result<HeaderName, InvalidHeaderName> {
+    let usual = match bytes.len() {
+        4 => USUAL_4,
+        6 => USUAL_6,
+        10 => USUAL_10,
+        12 => USUAL_12,
+        13 => USUAL_13,
+        14 => USUAL_14,
+        15 => USUAL_15,
+        17 => USUAL_17,
+        _ => &[],
+    };
+    let is = |written: &str, name: &HeaderName| {
+        bytes == written.as_bytes() || bytes == name.as_str().as_bytes()
+    };
+    match usual.iter().find(|(written, name)| is(written, name)) {
+        Some((_, name)) => Ok(name.clone()),
+        None => HeaderName::from_bytes(bytes),
+    }
+}
+
+/// Writes a name as HTTP/1 is used to have it: a capital at the start and behind each hyphen. Clients and
+/// servers that compare by bytes are more than there should be.
+pub fn push_title(bytes: &mut Vec<u8>, name: &[u8]) {
+    let start = bytes.len();
+    bytes.extend_from_slice(name);
+    let mut is_start = true;
+    for byte in bytes.iter_mut().skip(start) {
+        if is_start {
+            byte.make_ascii_uppercase();
+        }
+        is_start = *byte == b'-';
     }
 }
 
@@ -250,6 +307,26 @@ mod tests {
             prop_assert_eq!(HeaderMap::from(list.clone()), map.clone());
             prop_assert_eq!(HeaderMap::from(Headers::from(map.clone())), map);
         }
+    }
+
+    #[test]
+    fn names_are_read_in_any_case() {
+        for written in
+            ["Host", "host", "hOST", "Content-Length", "content-type", "X-Own", "Transfer-encoding"]
+        {
+            let name = read_name(written.as_bytes()).unwrap();
+            assert_eq!(name, HeaderName::from_bytes(written.as_bytes()).unwrap());
+        }
+        for refused in ["", "Ho t", "Hos:", "Content-Type "] {
+            read_name(refused.as_bytes()).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn names_are_written_with_capitals() {
+        let mut bytes = b"x: ".to_vec();
+        push_title(&mut bytes, b"x-kong--request-1d");
+        assert_eq!(bytes, b"x: X-Kong--Request-1d");
     }
 
     #[test]
