@@ -228,8 +228,14 @@ async fn answer(
         || path.starts_with(SNAPSHOTS)
         || path.starts_with(NODES);
     if !is_known {
-        // Data planes of Kong 3.0 ask so, by HEAD, whether there is the protocol of 3.1.
-        tracing::warn!(%peer, path, "[clustering] nothing is served there");
+        match path {
+            // Data planes of Kong ask for these and do without: of 3.0 by HEAD for the protocol of 3.1, of
+            // 3.9 with `cluster_rpc` for the next one again and again.
+            "/v1/wrpc" | "/v2/outlet" => {
+                tracing::info!(%peer, path, "[clustering] this protocol is not spoken");
+            }
+            path => tracing::warn!(%peer, path, "[clustering] nothing is served there"),
+        }
         return Ok(plain(StatusCode::NOT_FOUND));
     }
     if request.method() != Method::GET {

@@ -132,6 +132,40 @@ impl Unsayable {
     }
 }
 
+/// Most obstacles that are named: whoever removes them asks again.
+const NAMED_MAX: usize = 10;
+
+/// All of a config that cannot be said, so that it need not be found out one by one.
+#[derive(Default, Debug)]
+pub struct Obstacles {
+    named: Option<Unsayable>,
+    count: usize,
+}
+
+impl Obstacles {
+    /// Adds one.
+    pub fn add(&mut self, obstacle: Unsayable) {
+        self.count += 1;
+        match &mut self.named {
+            None => self.named = Some(obstacle),
+            Some(named) if self.count <= NAMED_MAX => {
+                named.what.push_str("; ");
+                named.what.push_str(&obstacle.what);
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Returns them as one; none, if there were none.
+    pub fn all(&mut self) -> Option<Unsayable> {
+        let mut all = self.named.take()?;
+        if self.count > NAMED_MAX {
+            all.what.push_str(&format!("; and {} more", self.count - NAMED_MAX));
+        }
+        Some(all)
+    }
+}
+
 /// Returns whether there are routes below HTTP.
 fn has_streams(config: &Config) -> bool {
     // As they stand in canonical bytes; a name of that text asks for more care than it needs.
@@ -240,5 +274,24 @@ mod tests {
             let unknown = crate::domain::schema::UnknownNull::Refuse;
             assert_eq!(crate::domain::schema::check_value(field, &text, unknown), None);
         }
+    }
+
+    #[test]
+    fn obstacles_are_told_all_at_once() {
+        let obstacle = |number: usize| {
+            let row = serde_json::json!({"id": number.to_string()});
+            Unsayable::new("2.8", "routes", row.as_object().unwrap(), "it has an expression")
+        };
+        let told = |count| {
+            let mut obstacles = Obstacles::default();
+            (0..count).for_each(|number| obstacles.add(obstacle(number)));
+            obstacles.all().map(|all| all.to_string())
+        };
+        assert_eq!(told(0), None);
+        let two = "data planes of Kong 2.8 cannot be told routes 0: it has an expression; \
+                   routes 1: it has an expression";
+        assert_eq!(told(2).unwrap(), two);
+        let many = told(NAMED_MAX + 3).unwrap();
+        assert!(many.ends_with("routes 9: it has an expression; and 3 more"), "{many}");
     }
 }

@@ -18,7 +18,7 @@ use crate::snapshot::gzip::{Packer, ShortName};
 use crate::wire::kong::compat::downgrade::{Downgrade, Said};
 use crate::wire::kong::compat::legacy::{self, Legacy};
 use crate::wire::kong::compat::older::Older;
-use crate::wire::kong::compat::{Line, Unsayable};
+use crate::wire::kong::compat::{Line, Obstacles, Unsayable};
 
 /// The kinds whose entities have a name of their own in the message, so that a data plane can
 /// leave the rest as it is.
@@ -73,7 +73,8 @@ pub fn reconfigure(
         .filter(|downgrade| !downgrade.is_legacy())
         .map(|downgrade| Older::of(downgrade, snapshot.config()));
     let said = Said::default();
-    let mut writer = Writer { packer: Packer::new(), downgrade, legacy, older, said };
+    let (packer, obstacles) = (Packer::new(), Obstacles::default());
+    let mut writer = Writer { packer, downgrade, legacy, older, said, obstacles };
     let hash = config_hash(snapshot.hash());
     writer.packer.write(b"{\"type\":\"reconfigure\",\"timestamp\":");
     writer.json(&origin.timestamp.into());
@@ -82,14 +83,14 @@ pub fn reconfigure(
     writer.packer.write(b",\"config_table\":{\"_format_version\":");
     writer.json(&legacy.map_or("3.0", |_| legacy::FORMAT_VERSION).into());
     writer.packer.write(b",\"_transform\":false");
-    writer.list("workspaces", [workspace()])?;
+    writer.list("workspaces", [workspace()]);
     let cluster_id = origin.cluster_id.to_string();
     writer.list(
         "parameters",
         [object(json!({
             "key": "cluster_id", "value": cluster_id, "created_at": null,
         }))],
-    )?;
+    );
     let mut hashes = Document::new();
     hashes.insert("config".into(), hash.as_str().into());
     hashes.extend(SECTIONS.map(|name| (name.to_owned(), ZERO_HASH.into())));
@@ -97,10 +98,13 @@ pub fn reconfigure(
     for schema in catalog.schemas().filter(|schema| !KEPT.contains(&schema.kind.name())) {
         let entities = snapshot.config().of_kind(schema.kind, None);
         let rows = entities.filter(|entity| left.keeps(entity));
-        let name = writer.list(schema.kind.name(), rows.map(|it| row(catalog, schema, it)))?;
+        let name = writer.list(schema.kind.name(), rows.map(|it| row(catalog, schema, it)));
         if let (Some(slot), Some(name)) = (hashes.get_mut(schema.kind.name()), name) {
             *slot = name.into();
         }
+    }
+    if let Some(all) = writer.obstacles.all() {
+        return Err(all);
     }
     writer.packer.write(b"},\"hashes\":");
     writer.json(&hashes.into());
@@ -121,21 +125,23 @@ struct Writer<'a> {
     legacy: Option<Legacy>,
     older: Option<Older>,
     said: Said,
+    obstacles: Obstacles,
 }
 
 impl Writer<'_> {
     /// Writes the list of a kind; returns its name, or nothing for an empty one, which is not
-    /// written.
-    fn list(
-        &mut self,
-        kind: &str,
-        rows: impl IntoIterator<Item = Document>,
-    ) -> Result<Option<String>, Unsayable> {
+    /// written. What cannot be said is noted.
+    fn list(&mut self, kind: &str, rows: impl IntoIterator<Item = Document>) -> Option<String> {
         let mut name: Option<ShortName> = None;
         let mut bytes = Vec::new();
         for mut row in rows {
-            if !self.adapt(kind, &mut row)? {
-                return Ok(None);
+            match self.adapt(kind, &mut row) {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(obstacle) => {
+                    self.obstacles.add(obstacle);
+                    continue;
+                }
             }
             bytes.clear();
             match &name {
@@ -146,9 +152,9 @@ impl Writer<'_> {
             name.get_or_insert_default().update(&bytes);
             self.packer.write(&bytes);
         }
-        let Some(name) = name else { return Ok(None) };
+        let name = name?;
         self.packer.write(b"]");
-        Ok(Some(name.hex()))
+        Some(name.hex())
     }
 
     /// Changes an entity to what the data plane knows; returns whether it knows the kind.
