@@ -224,7 +224,7 @@ where
 {
     let Bench { index, limits, counters, refusals, sockets, mut stop } = bench;
     let core = Rc::new(Core::new(index, limits, counters, refusals));
-    let _outbox = Outbox::open();
+    let outbox = Outbox::open(limits.send_timeout);
     let handler = Rc::new(make_handler());
     let mut accepting = Vec::with_capacity(sockets.len());
     for (socket, local, spec) in sockets {
@@ -244,6 +244,8 @@ where
         while core.counters.active.value() > 0 {
             core.drain.emptied.notified().await;
         }
+        // The last answers may not have gone.
+        outbox.emptied().await;
     });
     let mut since = Instant::now();
     loop {
