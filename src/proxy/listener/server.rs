@@ -199,15 +199,14 @@ where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
     F: Future<Output: Into<Box<ClientResponse>>> + 'static,
 {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_all().on_thread_unpark(turn::end).build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (done, ended) = oneshot::channel();
     let name = format!("proxy-{}", bench.index);
     std::thread::Builder::new().name(name).spawn(move || {
-        turn::keep();
         let local = LocalSet::new();
         let index = bench.index;
-        if let Err(error) = local.block_on(&runtime, run(bench, || make_handler(index))) {
+        let serving = local.run_until(run(bench, || make_handler(index)));
+        if let Err(error) = runtime.block_on(turn::keep(serving)) {
             tracing::error!(core = index, %error, "a proxy core could not start");
         }
         drop(local);
