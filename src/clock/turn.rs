@@ -5,6 +5,8 @@
 //! and a turn that is long reads it again. Other threads read the clock each time.
 
 use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::time::Instant;
 
 use super::machine_ms;
@@ -46,15 +48,21 @@ impl Turn {
     }
 }
 
-/// Lets this thread keep readings within a turn. Its event loop must call [`end`] whenever it has
-/// waited.
-pub fn keep() {
-    TURN.with(|turn| turn.is_kept.set(true));
-}
-
-/// Ends the turn: the time is another one now.
-pub fn end() {
-    TURN.with(|turn| turn.uses_left.set(0));
+/// Runs the event loop of this thread. Each poll of it is a turn, in which readings are kept. (That the
+/// runtime has waited is no sign of a turn: while a task yields over and over, it looks for events
+/// without waiting.)
+pub async fn keep<T>(event_loop: impl Future<Output = T>) -> T {
+    let mut event_loop = pin!(event_loop);
+    poll_fn(|cx| {
+        TURN.with(|turn| {
+            turn.is_kept.set(true);
+            turn.uses_left.set(0);
+        });
+        let polled = event_loop.as_mut().poll(cx);
+        TURN.with(|turn| turn.is_kept.set(false));
+        polled
+    })
+    .await
 }
 
 /// Returns the moment of this turn.
@@ -72,6 +80,8 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
+    use tokio::task::LocalSet;
+
     use super::*;
 
     fn pass() {
@@ -81,30 +91,51 @@ mod tests {
         }
     }
 
+    /// Runs something as a proxy core would.
+    fn on_a_core<T>(work: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(keep(LocalSet::new().run_until(work)))
+    }
+
     #[test]
     fn a_turn_has_one_time_and_the_next_another() {
-        let told = thread::spawn(|| {
-            keep();
+        on_a_core(async {
             let first = now();
             pass();
-            let same = now();
-            end();
-            (first, same, now())
+            assert_eq!(first, now());
+            tokio::task::yield_now().await;
+            assert!(now() >= first + Duration::from_millis(1));
         });
-        let (first, same, next) = told.join().unwrap();
-        assert_eq!(first, same);
-        assert!(next >= first + Duration::from_millis(1));
+        let outside = now();
+        pass();
+        assert!(now() > outside);
+    }
+
+    #[test]
+    fn time_goes_on_while_a_task_yields_over_and_over() {
+        on_a_core(async {
+            let yielding = tokio::task::spawn_local(async {
+                loop {
+                    tokio::task::yield_now().await;
+                }
+            });
+            let first = now();
+            pass();
+            for _ in 0..3 {
+                tokio::task::yield_now().await;
+            }
+            assert!(now() > first);
+            yielding.abort();
+        });
     }
 
     #[test]
     fn a_long_turn_reads_the_clock_again() {
-        let told = thread::spawn(|| {
-            keep();
+        on_a_core(async {
             let first = now();
             pass();
-            (0..=USES_MAX).any(|_| now() > first)
+            assert!((0..=USES_MAX).any(|_| now() > first));
         });
-        assert!(told.join().unwrap());
     }
 
     #[test]

@@ -199,15 +199,14 @@ where
     H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
     F: Future<Output: Into<Box<ClientResponse>>> + 'static,
 {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_all().on_thread_unpark(turn::end).build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (done, ended) = oneshot::channel();
     let name = format!("proxy-{}", bench.index);
     std::thread::Builder::new().name(name).spawn(move || {
-        turn::keep();
         let local = LocalSet::new();
         let index = bench.index;
-        if let Err(error) = local.block_on(&runtime, run(bench, || make_handler(index))) {
+        let serving = local.run_until(run(bench, || make_handler(index)));
+        if let Err(error) = runtime.block_on(turn::keep(serving)) {
             tracing::error!(core = index, %error, "a proxy core could not start");
         }
         drop(local);
@@ -224,7 +223,7 @@ where
 {
     let Bench { index, limits, counters, refusals, sockets, mut stop } = bench;
     let core = Rc::new(Core::new(index, limits, counters, refusals));
-    let _outbox = Outbox::open();
+    let outbox = Outbox::open(limits.send_timeout);
     let handler = Rc::new(make_handler());
     let mut accepting = Vec::with_capacity(sockets.len());
     for (socket, local, spec) in sockets {
@@ -244,6 +243,8 @@ where
         while core.counters.active.value() > 0 {
             core.drain.emptied.notified().await;
         }
+        // The last answers may not have gone.
+        outbox.emptied().await;
     });
     let mut since = Instant::now();
     loop {

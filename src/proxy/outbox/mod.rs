@@ -7,19 +7,23 @@
 //!
 //! Invariants:
 //! - a core never waits for events while something is held that could be sent;
-//! - what is held is sent in order, before anything that is written later, and though its owner has gone;
+//! - what is held is sent in order, before anything that is written later, and though its owner has gone,
+//!   as long as the peer takes some of it now and then;
 //! - at most [`HELD_MAX`] bytes are held of a socket: who writes more waits, as for any other.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
 /// Writes up to this length are held; longer ones are not worth copying, in bytes.
 const SMALL_MAX: usize = 4 * 1024;
@@ -42,12 +46,21 @@ thread_local! {
 pub(in crate::proxy) struct Outbox(Rc<Queue>);
 
 impl Outbox {
-    /// Opens the outbox of this thread, within its `LocalSet`.
-    pub(in crate::proxy) fn open() -> Self {
-        let queue = Rc::<Queue>::default();
+    /// Opens the outbox of this thread, within its `LocalSet`. A peer that takes nothing for `patience`
+    /// is given up once the owner of its socket has gone.
+    pub(in crate::proxy) fn open(patience: Duration) -> Self {
+        let queue = Rc::new(Queue { patience, ..Queue::default() });
         OUTBOX.set(Some(queue.clone()));
         tokio::task::spawn_local(send_each_turn(queue.clone()));
         Self(queue)
+    }
+
+    /// Sends all that is held, for as long as that takes.
+    pub(in crate::proxy) async fn emptied(&self) {
+        self.0.send_turn();
+        while self.0.blocked.get() > 0 {
+            self.0.unblocked.notified().await;
+        }
     }
 }
 
@@ -65,15 +78,25 @@ async fn send_each_turn(queue: Rc<Queue>) {
         // Who writes first in a turn wakes this task: it runs behind all that were woken before.
         let waker = queue.waker.take().filter(|waker| waker.will_wake(cx.waker()));
         queue.waker.replace(Some(waker.unwrap_or_else(|| cx.waker().clone())));
-        queue.send(|blocked| {
-            let queue = queue.clone();
-            tokio::task::spawn_local(async move {
-                poll_fn(|cx| blocked.borrow_mut().poll_send(cx, &queue)).await;
-            });
-        });
+        queue.send_turn();
         Poll::<()>::Pending
     };
     poll_fn(turn).await;
+}
+
+/// Sends what a peer did not take at once. Whoever owns the socket has patience of its own; without an
+/// owner, nobody else would ever close it.
+async fn send_blocked(socket: Rc<RefCell<Held>>, queue: Rc<Queue>) {
+    loop {
+        let gone = socket.borrow().gone;
+        let sending = poll_fn(|cx| socket.borrow_mut().poll_send(cx, &queue));
+        let is_sent = timeout(queue.patience, sending).await.is_ok();
+        if is_sent || (Rc::strong_count(&socket) == 1 && socket.borrow().gone == gone) {
+            break;
+        }
+    }
+    queue.blocked.set(queue.blocked.get() - 1);
+    queue.unblocked.notify_one();
 }
 
 /// The sockets of a core that hold something.
@@ -82,6 +105,11 @@ struct Queue {
     sockets: RefCell<Vec<Rc<RefCell<Held>>>>,
     waker: RefCell<Option<Waker>>,
     buffers: RefCell<Vec<Vec<u8>>>,
+    /// How long a peer may take nothing of what is held by a socket without an owner.
+    patience: Duration,
+    /// How many sockets wait for their peers to take more.
+    blocked: Cell<usize>,
+    unblocked: Notify,
 }
 
 impl Queue {
@@ -94,6 +122,14 @@ impl Queue {
             waker.wake_by_ref();
         }
         sockets.push(socket);
+    }
+
+    /// Sends what the turn has brought.
+    fn send_turn(self: &Rc<Self>) {
+        self.send(|socket| {
+            self.blocked.set(self.blocked.get() + 1);
+            tokio::task::spawn_local(send_blocked(socket, self.clone()));
+        });
     }
 
     /// Sends what is held; a socket that does not take all of it is handed on.

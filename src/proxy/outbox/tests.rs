@@ -12,6 +12,9 @@ use super::*;
 /// A test that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a peer may take nothing.
+const SHORT: Duration = Duration::from_millis(100);
+
 /// Returns both ends of a connection.
 async fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -23,8 +26,10 @@ async fn pair() -> (TcpStream, TcpStream) {
 /// Runs a test as a core would, with an outbox.
 async fn on_a_core<T>(work: impl Future<Output = T>) -> T {
     let on_core = async {
-        let _outbox = Outbox::open();
-        work.await
+        let outbox = Outbox::open(SHORT);
+        let done = work.await;
+        outbox.emptied().await;
+        done
     };
     timeout(PATIENCE, LocalSet::new().run_until(on_core)).await.unwrap()
 }
@@ -184,4 +189,62 @@ async fn without_an_outbox_writes_go_out_at_once() {
     let mut read = [0; 3];
     timeout(PATIENCE, far.read_exact(&mut read)).await.unwrap().unwrap();
     assert_eq!(&read, b"now");
+}
+
+/// Writes until the peer takes no more and something is held; returns how much was written.
+async fn fill(socket: &mut Socket) -> usize {
+    let mut written = 0;
+    loop {
+        socket.write_all(&pattern(1000)).await.unwrap();
+        written += 1000;
+        tokio::task::yield_now().await;
+        tokio::task::yield_now().await;
+        if !socket.held.borrow().bytes.is_empty() {
+            return written;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_core_that_ends_waits_for_a_slow_peer() {
+    let (near, mut far) = pair().await;
+    let (filled, is_filled) = tokio::sync::oneshot::channel();
+    let reading = tokio::spawn(async move {
+        is_filled.await.unwrap();
+        let mut read = Vec::new();
+        far.read_to_end(&mut read).await.unwrap();
+        read.len()
+    });
+    let written = on_a_core(async {
+        let mut socket = Socket::new(near);
+        let written = fill(&mut socket).await;
+        drop(socket);
+        filled.send(()).unwrap();
+        written
+    });
+    assert_eq!(written.await, reading.await.unwrap());
+}
+
+#[tokio::test]
+async fn a_socket_without_an_owner_is_closed_when_its_peer_takes_nothing() {
+    let (near, _far) = pair().await;
+    let held = on_a_core(async {
+        let mut socket = Socket::new(near);
+        fill(&mut socket).await;
+        Rc::downgrade(&socket.held)
+    });
+    assert!(held.await.upgrade().is_none());
+}
+
+#[tokio::test]
+async fn a_socket_is_its_owners_though_its_peer_takes_nothing() {
+    let (near, mut far) = pair().await;
+    on_a_core(async {
+        let mut socket = Socket::new(near);
+        let written = fill(&mut socket).await;
+        timeout(SHORT * 3, std::future::pending::<()>()).await.unwrap_err();
+        let mut read = vec![0; written];
+        far.read_exact(&mut read).await.unwrap();
+    })
+    .await;
 }
