@@ -1,9 +1,9 @@
 //! What a core sends goes out at the end of a turn of its event loop.
 //!
-//! Whoever is sent something is woken by it. A peer that is sent to now and then, between the work of
-//! other requests, falls asleep and is woken for each; and waking costs the sender a tenth of what a
-//! request costs. So small writes are held until everything that the turn has brought was worked on,
-//! and then go out one behind the other.
+//! A send does the receiving of a local peer, too, and touches the queues that the peer works with. Between
+//! the work of other requests each send finds neither kernel code nor those queues in the cache, and
+//! peers take requests one at a time. So small writes are held until everything that the turn has
+//! brought was worked on, and then go out one behind the other.
 //!
 //! Invariants:
 //! - a core never waits for events while something is held that could be sent;
