@@ -142,12 +142,15 @@ impl Core {
         let mut exchange =
             Box::new(Exchange::new(id, connection, parts, body, forwarded, times, normal));
         exchange.requests = info.count_request();
+        if too_large {
+            return Err(exchange);
+        }
         if exchange.request.asks_debug
             && let Some(token) = &self.settings.request_debug
         {
             debug::begin(token, &mut exchange);
         }
-        if too_large { Err(exchange) } else { Ok(exchange) }
+        Ok(exchange)
     }
 
     fn plan<'r>(&self, runtime: &'r Runtime, exchange: &Exchange) -> Plan<'r> {

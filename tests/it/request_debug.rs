@@ -162,6 +162,15 @@ async fn the_token_may_be_set_and_all_of_it_may_be_off() {
 }
 
 #[tokio::test]
+async fn what_is_refused_before_it_is_routed_is_not_told_of() {
+    let edge = Edge::start(&[("KONG_CLIENT_MAX_BODY_SIZE", "4")], json!({})).await;
+    for (body, status, is_told) in [("long enough", 413, false), ("ok", 200, true)] {
+        let answer = http::send(edge.address(0), "POST", "/r", &[ASKS], body).await.unwrap();
+        assert_eq!((answer.status, told(&answer).is_object()), (status, is_told));
+    }
+}
+
+#[tokio::test]
 async fn http_2_tells_it_too() {
     let edge = Edge::start(&[("KONG_PROXY_LISTEN", "127.0.0.1:0 http2")], json!({})).await;
     let stream = TokioIo::new(TcpStream::connect(edge.address(0)).await.unwrap());
