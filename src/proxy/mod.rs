@@ -20,6 +20,7 @@ pub mod listener;
 mod outbox;
 mod reply;
 pub mod settings;
+mod shelf;
 pub mod stream;
 mod tail;
 pub mod template;

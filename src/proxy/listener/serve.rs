@@ -26,6 +26,7 @@ use super::request::ClientRequest;
 use super::response::ClientResponse;
 use super::stream::{ClientStream, Transport};
 use crate::proxy::outbox::Socket;
+use crate::proxy::shelf::Shelf;
 
 /// Bounds on what one client may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,18 +73,11 @@ pub(super) struct Core {
     pub(super) scratch: RefCell<Box<[u8]>>,
     pub(super) date: RefCell<http1::Date>,
     /// Buffers that answers were written in, for the next ones.
-    buffers: RefCell<Vec<Vec<u8>>>,
+    pub(super) buffers: Shelf,
 }
 
 /// Room for one receive, in bytes.
 const SCRATCH: usize = 16 * 1024;
-
-/// Room for the head of an answer and a small body, in bytes; larger buffers are not kept.
-const BUFFER: usize = 1024;
-const BUFFER_MAX: usize = 16 * 1024;
-
-/// Most buffers that are kept.
-const BUFFERS_MAX: usize = 64;
 
 impl Core {
     pub(super) fn new(
@@ -100,21 +94,7 @@ impl Core {
             refusals,
             scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
             date: RefCell::default(),
-            buffers: RefCell::default(),
-        }
-    }
-
-    /// Returns an empty buffer.
-    pub(super) fn take_buffer(&self) -> Vec<u8> {
-        self.buffers.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(BUFFER))
-    }
-
-    /// Keeps a buffer that is not needed any more.
-    pub(super) fn give_buffer(&self, mut buffer: Vec<u8>) {
-        let mut buffers = self.buffers.borrow_mut();
-        if buffers.len() < BUFFERS_MAX && buffer.capacity() <= BUFFER_MAX {
-            buffer.clear();
-            buffers.push(buffer);
+            buffers: Shelf::default(),
         }
     }
 }

@@ -25,18 +25,13 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use super::shelf::Shelf;
+
 /// Writes up to this length are held; longer ones are not worth copying, in bytes.
 const SMALL_MAX: usize = 4 * 1024;
 
 /// Most that is held of one socket, in bytes.
 const HELD_MAX: usize = 16 * 1024;
-
-/// Room that a buffer begins with, and the largest that is kept for the next turn, in bytes.
-const BUFFER: usize = 1024;
-const BUFFER_MAX: usize = 16 * 1024;
-
-/// Most buffers that are kept.
-const BUFFERS_MAX: usize = 64;
 
 thread_local! {
     static OUTBOX: RefCell<Option<Rc<Queue>>> = const { RefCell::new(None) };
@@ -104,7 +99,7 @@ async fn send_blocked(socket: Rc<RefCell<Held>>, queue: Rc<Queue>) {
 struct Queue {
     sockets: RefCell<Vec<Rc<RefCell<Held>>>>,
     waker: RefCell<Option<Waker>>,
-    buffers: RefCell<Vec<Vec<u8>>>,
+    buffers: Shelf,
     /// How long a peer may take nothing of what is held by a socket without an owner.
     patience: Duration,
     /// How many sockets wait for their peers to take more.
@@ -145,18 +140,6 @@ impl Queue {
         // Nothing was written meanwhile: only tasks write, and none has run.
         self.sockets.replace(sockets);
     }
-
-    fn take_buffer(&self) -> Vec<u8> {
-        self.buffers.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(BUFFER))
-    }
-
-    fn give_buffer(&self, mut buffer: Vec<u8>) {
-        let mut buffers = self.buffers.borrow_mut();
-        if buffers.len() < BUFFERS_MAX && buffer.capacity() <= BUFFER_MAX {
-            buffer.clear();
-            buffers.push(buffer);
-        }
-    }
 }
 
 /// A socket and what is held for it.
@@ -193,7 +176,7 @@ impl Held {
             break;
         }
         if self.bytes.capacity() > 0 {
-            queue.give_buffer(std::mem::take(&mut self.bytes));
+            queue.buffers.give(std::mem::take(&mut self.bytes));
         }
         self.sent = 0;
         if let Some(waker) = self.waiting.take() {
@@ -272,7 +255,7 @@ impl Socket {
             return Ok(false);
         }
         if held.bytes.capacity() == 0 {
-            held.bytes = queue.take_buffer();
+            held.bytes = queue.buffers.take();
         }
         for slice in slices {
             held.bytes.extend_from_slice(slice);

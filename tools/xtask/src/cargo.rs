@@ -9,12 +9,17 @@ pub(crate) struct Failed(pub(crate) String);
 
 /// Runs `cargo <args>` and fails when it does.
 pub(crate) fn run(args: &[&str]) -> Result<(), Failed> {
-    eprintln!("$ cargo {}", args.join(" "));
-    let status = command().args(args).status();
-    match status {
+    let line = format!("cargo {}", args.join(" "));
+    eprintln!("$ {line}");
+    wait(&line, command().args(args))
+}
+
+/// Runs a command to its end and fails when it does; `what` is its name in that case.
+pub(crate) fn wait(what: &str, command: &mut Command) -> Result<(), Failed> {
+    match command.status() {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(Failed(format!("cargo {} failed ({status})", args.join(" ")))),
-        Err(error) => Err(Failed(format!("cannot start cargo: {error}"))),
+        Ok(status) => Err(Failed(format!("{what} failed ({status})"))),
+        Err(error) => Err(Failed(format!("cannot start {what}: {error}"))),
     }
 }
 

@@ -2,10 +2,12 @@
 //!
 //! Built from std alone, so that the first command on a fresh machine starts within seconds.
 
+mod bench;
 mod cargo;
 mod check;
 mod fuzz;
 mod fuzz_api;
+mod release;
 mod test;
 
 use std::process::ExitCode;
@@ -23,7 +25,11 @@ Commands:
   fuzz-api [--calls N] [--seed N] [-- ARGS...]
                            Call the Admin API by its OpenAPI document with schemathesis (20,000
                            calls); needs Python 3; ARGS go to schemathesis
-  bench <NAME> [ARGS...]   Build the release binaries and run a benchmark (`bench help` lists them)
+  release                  Build the binary as it ships, optimised by a profile of traffic, into
+                           target/shipped; needs llvm-profdata, which is fetched if it can be
+  bench [--plain] <NAME> [ARGS...]
+                           Run a benchmark (`bench help` lists them) of the binary as it ships, or
+                           with --plain of what `cargo build --release` makes, which is done sooner
 ";
 
 fn main() -> ExitCode {
@@ -40,7 +46,11 @@ fn main() -> ExitCode {
         "test" => test::run(rest),
         "fuzz" => fuzz::run(rest),
         "fuzz-api" => fuzz_api::run(rest),
-        "bench" => bench(rest),
+        "release" => match rest {
+            [] => release::run().map(|binary| eprintln!("{}", binary.display())),
+            _ => return usage(),
+        },
+        "bench" => bench::run(rest),
         _ => return usage(),
     };
     match outcome {
@@ -55,13 +65,4 @@ fn main() -> ExitCode {
 fn usage() -> ExitCode {
     eprint!("{USAGE}");
     ExitCode::from(2)
-}
-
-/// Builds the product alone first: built together with the tool, it would take on the features
-/// that the tool asks of their shared dependencies, and that is not what ships.
-fn bench(args: &[String]) -> Result<(), Failed> {
-    cargo::run(&["build", "--release"])?;
-    let mut command = vec!["run", "--release", "--quiet", "--package", "bench", "--"];
-    command.extend(args.iter().map(String::as_str));
-    cargo::run(&command)
 }

@@ -63,7 +63,7 @@ impl Answer {
     /// Writes the head.
     pub(super) fn new(core: &Core, response: Box<ClientResponse>, asked: &Asked) -> Self {
         let ClientResponse { status, raw, headers, additions, body } = *response;
-        let mut bytes = core.take_buffer();
+        let mut bytes = core.buffers.take();
         bytes.extend_from_slice(b"HTTP/1.1 ");
         bytes.extend_from_slice(status.as_str().as_bytes());
         bytes.push(b' ');
@@ -264,7 +264,7 @@ impl Answer {
 
     /// Gives the buffer back for the next answer.
     pub(super) fn finish(self, core: &Core) {
-        core.give_buffer(self.before);
+        core.buffers.give(self.before);
     }
 }
 

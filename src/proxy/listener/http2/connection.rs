@@ -82,7 +82,7 @@ where
         self.streams.ready.begin();
         loop {
             if self.link.out.capacity() == 0 {
-                self.link.out = self.core.take_buffer();
+                self.link.out = self.core.buffers.take();
             }
             self.follow_drain();
             let Ok(is_read) = self.poll_read(cx, stream) else { return Poll::Ready(End::Gone) };
@@ -144,7 +144,7 @@ where
         }
         self.link.written = 0;
         // An idle connection holds no buffer.
-        self.core.give_buffer(std::mem::take(&mut self.link.out));
+        self.core.buffers.give(std::mem::take(&mut self.link.out));
         written
     }
 

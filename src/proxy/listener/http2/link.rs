@@ -69,7 +69,7 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn new(core: &Core) -> Self {
-        let mut out = core.take_buffer();
+        let mut out = core.buffers.take();
         let ServeLimits { h2_streams_max, h2_header_list_max, .. } = core.limits;
         let settings = [
             (setting::MAX_CONCURRENT_STREAMS, h2_streams_max),
