@@ -3,6 +3,7 @@
 //! Messages have some ten headers. Comparing ten names, most of which are a byte, is cheaper than
 //! hashing the one that is asked for, and filling a list is much cheaper than filling a map.
 
+pub mod debug;
 pub mod raw;
 
 use http::header::{self, InvalidHeaderName};
@@ -243,12 +244,16 @@ pub struct RequestHead {
     pub version: Version,
     /// The headers.
     pub headers: Headers,
+    /// Whether one of them is about request debugging ([`debug`]): noted while they are read, so that
+    /// nobody looks for them in all the requests that have none.
+    pub asks_debug: bool,
 }
 
 impl From<http::request::Parts> for RequestHead {
     fn from(parts: http::request::Parts) -> Self {
         let http::request::Parts { method, uri, version, headers, .. } = parts;
-        Self { method, uri, version, headers: headers.into() }
+        let asks_debug = headers.keys().any(|name| debug::is_about(name.as_str()));
+        Self { method, uri, version, headers: headers.into(), asks_debug }
     }
 }
 

@@ -7,6 +7,7 @@ mod certificates;
 pub mod control;
 pub mod data;
 pub mod database;
+mod debug_token;
 mod handover;
 pub mod identity;
 mod janitor;

@@ -11,6 +11,7 @@ use anyhow::Context as _;
 
 use super::access::AccessLogs;
 use super::certificates::Listeners;
+use super::debug_token::OwnToken;
 use super::listen::{self, Face};
 use super::node::Counts;
 use super::sockets::{Kind, OpenSocket, Sockets};
@@ -19,6 +20,7 @@ use crate::balancer::dns::core::CoreResolver;
 use crate::balancer::dns::resolver::Resolver;
 use crate::proxy::access;
 use crate::proxy::charset::Charset;
+use crate::proxy::debug::Token;
 use crate::proxy::forward::Transport;
 use crate::proxy::handler::Core;
 use crate::proxy::listener::{Ending, ListenSpec, ProxyServer, Refusals, ServeLimits};
@@ -41,6 +43,7 @@ pub(super) struct Traffic {
     now: Serving,
     former: Vec<Serving>,
     by: By,
+    debug_token: OwnToken,
     counts: Counts,
     sockets: Sockets,
     /// What the one in force was made from.
@@ -91,12 +94,15 @@ impl Traffic {
         (counts, sockets): (&Counts, &Sockets),
     ) -> anyhow::Result<Self> {
         let made_from = Made::of(settings);
-        let now = serve(settings, &by, sockets)?;
+        let debug_token = OwnToken::new(by.2.clock());
+        let now = serve(settings, &by, &debug_token, sockets)?;
+        debug_token.tell(settings);
         counts.add(status::traffic(&now.server, now.streams.as_ref()));
         Ok(Self {
             now,
             former: Vec::new(),
             by,
+            debug_token,
             counts: counts.clone(),
             sockets: sockets.clone(),
             made_from,
@@ -118,10 +124,13 @@ impl Traffic {
         }
         let made_from = Made::of(settings);
         if made_from == self.made_from {
+            // Another process may have told its own, and come to nothing.
+            self.debug_token.tell(settings);
             return Ok(());
         }
         let sockets = self.sockets.for_next(&KINDS)?;
-        let next = serve(settings, &self.by, &sockets)?;
+        let next = serve(settings, &self.by, &self.debug_token, &sockets)?;
+        self.debug_token.tell(settings);
         self.counts.add(status::traffic(&next.server, next.streams.as_ref()));
         self.sockets.replace(&KINDS, &sockets);
         drop(sockets);
@@ -158,6 +167,7 @@ impl Made {
 fn serve(
     settings: &Settings,
     (handle, names, followed): &By,
+    debug_token: &OwnToken,
     sockets: &Sockets,
 ) -> anyhow::Result<Serving> {
     tls::warn_of_what_is_left_out(settings);
@@ -174,7 +184,8 @@ fn serve(
         requests_max: keepalive.max_requests,
         idle_timeout: keepalive.idle_timeout,
     };
-    let proxy_settings = proxy_settings(settings, access_log)?;
+    let request_debug = debug_token.or_set(settings);
+    let proxy_settings = proxy_settings(settings, request_debug, access_log)?;
     let refusals = match proxy_settings.access_log.clone() {
         Some(log) => {
             let (handle, clock) = (handle.clone(), followed.clock().clone());
@@ -228,6 +239,7 @@ pub(super) fn trusted(settings: &Settings) -> Vec<Network> {
 
 fn proxy_settings(
     settings: &Settings,
+    request_debug: Option<Token>,
     access_log: Option<AccessLog>,
 ) -> anyhow::Result<ProxySettings> {
     let proxy = &settings.proxy;
@@ -245,6 +257,7 @@ fn proxy_settings(
         error_templates: Arc::new(error_templates(settings)?),
         charset: proxy.charset.as_deref().and_then(Charset::new),
         debug_header: proxy.allow_debug_header,
+        request_debug,
         access_log,
         access_format: proxy.access_format,
     })

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 pub use super::body::{BodyError, RequestBody};
 use super::directory::{Caller, Credential};
+use super::timing::Timing;
 use crate::headers::raw::RawHeaders;
 use crate::headers::{AsName, Headers, RequestHead};
 
@@ -224,6 +225,8 @@ pub struct Exchange {
     pub held: Option<Box<dyn Any>>,
     /// The answer once there is one.
     pub response: Option<Box<ResponseHead>>,
+    /// Where its time goes, if it is debugged.
+    pub timing: Option<Box<Timing>>,
     /// The normalised path, when it differs from the one sent.
     normal_path: Option<String>,
     /// The query that goes upstream, when a plugin changed it.
@@ -256,6 +259,7 @@ impl Exchange {
             added: Vec::new(),
             held: None,
             response: None,
+            timing: None,
             normal_path,
             query: None,
             scratch: Vec::new(),

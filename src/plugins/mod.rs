@@ -66,6 +66,7 @@ mod statsd;
 mod syslog;
 mod table;
 mod tcp_log;
+pub mod timing;
 mod typedef;
 mod udp_log;
 pub mod unhandled;

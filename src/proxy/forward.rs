@@ -8,6 +8,7 @@ use http::header;
 use http_body::Body as _;
 use rustls::pki_types::ServerName;
 
+use super::debug::{self, Phase};
 use super::failure;
 use super::headers::{Line, request_head};
 use super::settings::ProxySettings;
@@ -89,6 +90,7 @@ pub(super) async fn send(
     let mut body = take_body(exchange);
     let mut tries = Tries::new(transport, exchange, forwarding);
     let mut last = None;
+    debug::enter_dns(exchange, &forwarding.service.host, &transport.resolver);
     for _ in 0..=service.retries.unwrap_or(RETRIES) {
         // Who refuses a connection is not burdened by it: only what was sent is counted.
         let was_sent = last.as_ref().is_some_and(|error: &UpstreamError| error.request_sent);
@@ -101,6 +103,7 @@ pub(super) async fn send(
             Err(_) if last.is_some() => break,
             Err(reply) => return Err(reply),
         };
+        debug::turn_to(exchange, Phase::Balancer);
         let now = turn::now();
         exchange.times.sent.get_or_insert(now);
         exchange.tries.begin(chosen.socket, now);
@@ -115,6 +118,7 @@ pub(super) async fn send(
         let mut head = request_head(settings, exchange, &line);
         let tls = channel(forwarding.service, &host)?;
         let peer = PeerAddress { addr: chosen.socket, tls, http2 };
+        debug::turn_to(exchange, Phase::Upstream);
         match transport.pool.send(&peer, &mut head, &mut body, timeouts).await {
             Ok(answer) => {
                 let lease = chosen.answered(answer.head.status);
@@ -126,6 +130,7 @@ pub(super) async fn send(
                     upstream = %peer.addr, request_id = exchange.id.as_str(), %error,
                     cause = std::error::Error::source(&error), "upstream failed"
                 );
+                debug::turn_to(exchange, Phase::Balancer);
                 exchange.tries.fail(failure::status(&error));
                 chosen.failed(&error);
                 let again = error.may_retry(head.is_idempotent()) && body.is_replayable();
@@ -165,7 +170,10 @@ async fn buffer(settings: &ProxySettings, exchange: &mut Exchange) -> Result<(),
     if !(is_stream && fits) || exchange.request.headers.contains_key(header::TRAILER) {
         return Ok(());
     }
-    match exchange.body.buffer(bytes_max).await {
+    debug::leave_all(exchange);
+    let buffered = exchange.body.buffer(bytes_max).await;
+    debug::turn_to(exchange, Phase::Access);
+    match buffered {
         Ok(_) => Ok(()),
         Err(error) => {
             tracing::info!(error = &error as &dyn std::error::Error, "a request body broke off");

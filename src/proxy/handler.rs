@@ -1,7 +1,6 @@
 //! One request from its head to its answer: route, plugins, upstream, plugins
 //! (order and texts: reference gateway-3, sections C.5 and D).
 
-use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,8 +12,10 @@ use http_body_util::{BodyExt as _, Limited};
 use tokio::sync::oneshot;
 
 use super::access::Lines;
+use super::debug::{self, Phase};
 use super::forward::{self, Forwarding, Transport};
 use super::headers;
+use super::ids::Ids;
 use super::listener::{ClientRequest, ClientResponse, ConnectionInfo, ProxyBody, UpgradedClient};
 use super::reply::{Rendered, Wish, render};
 use super::settings::ProxySettings;
@@ -22,9 +23,7 @@ use super::tail::{Awaited, Tail, Watched};
 use super::upstream::{Buffers, Moved, UpstreamResponse, splice};
 use crate::clock::{Clock, turn};
 use crate::domain::kinds::typedef::normalise_path;
-use crate::plugins::exchange::{
-    Exchange, RequestBody, RequestId, ResponseHead, Times, port_of, without_port,
-};
+use crate::plugins::exchange::{Exchange, RequestBody, ResponseHead, Times, port_of, without_port};
 use crate::plugins::reply::Reply;
 use crate::plugins::{Flow, Phases, Plugin, Scope, Step};
 use crate::router::{Matched, NetView, Protocol, RequestView};
@@ -41,29 +40,6 @@ pub struct Core {
     ids: Ids,
 }
 
-/// Request ids: drawn from the machine's randomness once, then mixed, since a system call for each
-/// request would cost more than its routing.
-struct Ids {
-    seed: [u64; 2],
-    drawn: Cell<u64>,
-}
-
-impl Ids {
-    fn next(&self) -> RequestId {
-        let count = self.drawn.get().wrapping_add(1);
-        self.drawn.set(count);
-        let mix = |value: u64| {
-            let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            value ^ (value >> 31)
-        };
-        let step = count.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let high = mix(self.seed[0].wrapping_add(step));
-        let low = mix(self.seed[1] ^ step);
-        RequestId::new(u128::from(high) << 64 | u128::from(low))
-    }
-}
-
 /// What a request is served with.
 struct Plan<'r> {
     runtime: &'r Runtime,
@@ -75,6 +51,12 @@ struct Plan<'r> {
 }
 
 impl<'r> Plan<'r> {
+    /// Enters a plugin where the request is debugged; tells whether it is to be left.
+    fn enter(&self, exchange: &mut Exchange, plugin: &Arc<dyn Plugin>, phase: Phases) -> bool {
+        exchange.timing.is_some()
+            && debug::enter_plugin(exchange, self.runtime, self.scope(), plugin, phase)
+    }
+
     fn scope(&self) -> Scope<'r> {
         Scope {
             directory: &self.runtime.directory,
@@ -95,7 +77,7 @@ impl Core {
         transport: Transport,
         clock: Clock,
     ) -> Self {
-        let ids = Ids { seed: [clock.random(), clock.random()], drawn: Cell::new(0) };
+        let ids = Ids::new(&clock);
         let log = settings.access_log.clone();
         let access = log.map(|log| Lines::new(log, settings.access_format));
         let (runtime, buffers) = (handle.reader(), Buffers::default());
@@ -160,7 +142,15 @@ impl Core {
         let mut exchange =
             Box::new(Exchange::new(id, connection, parts, body, forwarded, times, normal));
         exchange.requests = info.count_request();
-        if too_large { Err(exchange) } else { Ok(exchange) }
+        if too_large {
+            return Err(exchange);
+        }
+        if exchange.request.asks_debug
+            && let Some(token) = &self.settings.request_debug
+        {
+            debug::begin(token, &mut exchange);
+        }
+        Ok(exchange)
     }
 
     fn plan<'r>(&self, runtime: &'r Runtime, exchange: &Exchange) -> Plan<'r> {
@@ -210,8 +200,10 @@ impl Core {
         plan: &Plan<'r>,
         exchange: &mut Exchange,
     ) -> Result<Forwarding<'r>, Box<Reply>> {
+        debug::turn_to(exchange, Phase::Rewrite);
         let global = &plan.runtime.global;
         run(global, Phases::REWRITE, exchange, plan, |p, x, s| p.rewrite(x, s)).await?;
+        debug::turn_to(exchange, Phase::Access);
         let Some(destination) = plan.destination else {
             let message = "no Route matched with those values";
             return Err(Reply::error(StatusCode::NOT_FOUND, message).into());
@@ -285,13 +277,18 @@ impl Core {
             Ok(body) => body.to_bytes(),
             Err(_) => return Err(Reply::gateway(StatusCode::BAD_GATEWAY, invalid).into()),
         };
+        debug::turn_to(exchange, Phase::Response);
         exchange.response = Some(head);
         for slot in plan.chain.in_phase(Phases::RESPONSE) {
             let Some(plugin) = slot.select(caller(exchange)).cloned() else { continue };
+            let timed = plan.enter(exchange, &plugin, Phases::RESPONSE);
             let flow = match plugin.response(exchange, plan.scope(), &mut bytes) {
                 Step::Done(flow) => flow,
                 Step::Later(flow) => flow.await,
             };
+            if timed {
+                debug::leave_plugin(exchange);
+            }
             if let Flow::Respond(reply) = flow {
                 return Err(reply);
             }
@@ -331,6 +328,7 @@ impl Core {
         body: ProxyBody,
         runtime: &Arc<Runtime>,
     ) -> Box<ClientResponse> {
+        let is_debugged = debug::answered(&mut exchange, &head);
         let (own, chain) = (self.settings.headers, plan.chain);
         let mut additions = headers::additions(own, &exchange, &head, &runtime.config_hash);
         // What nobody looks at or changes before it is written need not be listed.
@@ -338,6 +336,7 @@ impl Core {
             .has(Phases::HEADER_FILTER.with(Phases::BODY_FILTER).with(Phases::LOG))
             || own.upstream_status
             || self.settings.debug_header
+            || is_debugged
             || !exchange.added.is_empty()
             || additions.may_meet(&head);
         if is_listed {
@@ -348,7 +347,11 @@ impl Core {
         exchange.response = Some(head);
         for slot in chain.in_phase(Phases::HEADER_FILTER) {
             if let Some(plugin) = slot.select(caller(&exchange)).cloned() {
+                let timed = plan.enter(&mut exchange, &plugin, Phases::HEADER_FILTER);
                 plugin.header_filter(&mut exchange, plan.scope());
+                if timed {
+                    debug::leave_plugin(&mut exchange);
+                }
             }
         }
         let filters = chain.has(Phases::BODY_FILTER);
@@ -364,12 +367,15 @@ impl Core {
         if filters {
             head.headers.remove(header::CONTENT_LENGTH);
         }
+        if is_debugged && let Some(timing) = &mut exchange.timing {
+            debug::add_output(timing, head);
+        }
         let (status, raw) = (head.status, head.raw.take());
         let headers = match filters || chain.has(Phases::LOG) {
             true => head.headers.clone(),
             false => std::mem::take(&mut head.headers),
         };
-        let is_logged = chain.has(Phases::LOG) || self.access.is_some();
+        let is_logged = chain.has(Phases::LOG) || self.access.is_some() || is_debugged;
         let watched = filters || is_logged || exchange.held.is_some();
         let body = match watched {
             false => body,
@@ -394,7 +400,7 @@ impl Core {
             }
         }
         if self.settings.debug_header {
-            add_debug(exchange, plan, head);
+            debug::add_matched(exchange, plan.destination, head);
         }
     }
 }
@@ -422,10 +428,14 @@ async fn run(
         if !plugin.phases().has(phase) {
             continue;
         }
+        let timed = plan.enter(exchange, plugin, phase);
         let flow = match call(&**plugin, exchange, plan.scope()) {
             Step::Done(flow) => flow,
             Step::Later(flow) => flow.await,
         };
+        if timed {
+            debug::leave_plugin(exchange);
+        }
         if let Flow::Respond(reply) = flow {
             return Err(reply);
         }
@@ -471,22 +481,4 @@ fn wrong_protocol(destination: &Destination, exchange: &Exchange) -> Option<Repl
         return Some(reply);
     }
     None
-}
-
-/// Tells what matched to who asks for it.
-fn add_debug(exchange: &Exchange, plan: &Plan<'_>, head: &mut ResponseHead) {
-    let asked = exchange.header("kong-debug") == Some("1");
-    let Some(destination) = plan.destination.filter(|_| asked) else { return };
-    let service = destination.service.as_ref().map(|target| &target.service);
-    let pairs = [
-        ("kong-route-id", Some(destination.route.id.to_string())),
-        ("kong-route-name", destination.route.name.clone()),
-        ("kong-service-id", service.map(|service| service.id.to_string())),
-        ("kong-service-name", service.and_then(|service| service.name.clone())),
-    ];
-    for (name, value) in pairs {
-        if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
-            head.headers.insert(HeaderName::from_static(name), value);
-        }
-    }
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::charset::Charset;
+use super::debug::Token;
 use super::template::Templates;
 use crate::settings::AccessFormat;
 use crate::telemetry::access::AccessLog;
@@ -39,6 +40,8 @@ pub struct ProxySettings {
     pub charset: Option<Charset>,
     /// Whether `Kong-Debug: 1` is answered.
     pub debug_header: bool,
+    /// What clients elsewhere need to have requests debugged; nobody may where there is none.
+    pub request_debug: Option<Token>,
     /// Where requests are logged.
     pub access_log: Option<AccessLog>,
     /// How lines of it look.

@@ -10,6 +10,7 @@ use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 
 use super::access::Entry;
+use super::debug::{self, Phase};
 use super::handler::{Core, caller};
 use super::listener::ProxyBody;
 use super::upstream::BoxError;
@@ -39,11 +40,19 @@ impl Tail {
 
     fn filter(&mut self, piece: &mut Bytes, last: bool) {
         let (chain, scope) = surroundings(&self.runtime, self.slot);
+        let exchange = &mut *self.exchange;
+        debug::turn_to(exchange, Phase::BodyFilter);
         for slot in chain.in_phase(Phases::BODY_FILTER) {
-            if let Some(plugin) = slot.select(caller(&self.exchange)) {
-                plugin.body_filter(&mut self.exchange, scope, piece, last);
+            if let Some(plugin) = slot.select(caller(exchange)) {
+                let phase = Phases::BODY_FILTER;
+                let timed = debug::enter_plugin(exchange, &self.runtime, scope, plugin, phase);
+                plugin.body_filter(exchange, scope, piece, last);
+                if timed {
+                    debug::leave_plugin(exchange);
+                }
             }
         }
+        debug::leave_all(exchange);
     }
 }
 
@@ -62,17 +71,31 @@ fn surroundings(runtime: &Runtime, slot: Option<usize>) -> (&Chain, Scope<'_>) {
 impl Drop for Tail {
     /// The exchange is over, whether its body was sent whole or the client has gone.
     fn drop(&mut self) {
-        log(&self.core, &self.runtime, self.slot, &self.exchange, self.bytes_sent);
+        log(&self.core, &self.runtime, self.slot, &mut self.exchange, self.bytes_sent);
     }
 }
 
 /// Runs the last phase of an exchange and writes its line.
-fn log(core: &Core, runtime: &Runtime, slot: Option<usize>, exchange: &Exchange, bytes_sent: u64) {
+fn log(
+    core: &Core,
+    runtime: &Runtime,
+    slot: Option<usize>,
+    exchange: &mut Exchange,
+    bytes_sent: u64,
+) {
     let (chain, scope) = surroundings(runtime, slot);
+    debug::ended(exchange);
     for slot in chain.in_phase(Phases::LOG) {
         if let Some(plugin) = slot.select(caller(exchange)) {
+            let timed = debug::enter_plugin(exchange, runtime, scope, plugin, Phases::LOG);
             plugin.log(exchange, scope);
+            if timed {
+                debug::leave_plugin(exchange);
+            }
         }
+    }
+    if let Some(timing) = exchange.timing.take() {
+        debug::log(*timing);
     }
     if let Some(lines) = &core.access {
         let config_hash = &runtime.config_hash;

@@ -94,6 +94,20 @@ impl Instances {
         lists.any(|list| list.iter().any(|it| it.on.streams && it.consumer.is_none()))
     }
 
+    /// Returns the name and id of a plugin that applies to a route and service, by its instance.
+    pub(super) fn named(
+        &self,
+        (route, service): Scope,
+        instance: &Arc<dyn Plugin>,
+    ) -> Option<(&'static str, Uuid)> {
+        let scopes = [(route, service), (route, None), (None, service), (None, None)];
+        let lists = scopes.iter().filter_map(|scope| self.by_scope.get(scope));
+        let mut all = lists.flat_map(|list| list.iter());
+        let is =
+            |it: &&Arc<Scoped>| std::ptr::addr_eq(&raw const *it.instance, &raw const **instance);
+        all.find(is).map(|found| (found.name, found.id))
+    }
+
     fn build(&self, route: Option<Uuid>, service: Option<Uuid>) -> Chain {
         let scopes: BTreeSet<Scope> =
             [(route, service), (route, None), (None, service), (None, None)].into();

@@ -37,6 +37,7 @@ use crate::domain::hash::ConfigHash;
 use crate::domain::kinds::route::{Flavour, Route};
 use crate::domain::kinds::service::Service;
 use crate::pki::names::Names;
+use crate::plugins::Plugin;
 use crate::plugins::directory::Directory;
 use crate::plugins::state::PluginState;
 use crate::router::Router;
@@ -165,6 +166,16 @@ impl Runtime {
     /// Returns where the requests go of the route that the router has in this slot.
     pub fn destination(&self, slot: usize) -> Option<&Destination> {
         self.destinations.find(slot)
+    }
+
+    /// Returns the name and id of a plugin that applies to a route and service, by its instance.
+    pub fn plugin(
+        &self,
+        route: Option<Uuid>,
+        service: Option<Uuid>,
+        instance: &Arc<dyn Plugin>,
+    ) -> Option<(&'static str, Uuid)> {
+        self.instances.named((route, service), instance)
     }
 
     /// Returns the certificates that are shown for server names.

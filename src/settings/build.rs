@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::error::SettingsError;
 use super::layout::{
     AccessFormat, Admin, Cluster, ClusterMtls, ClusterProtocol, Database, Declarative, Dns,
-    LogLevel, Ocsp, Proxy, ProxyServer, SnapshotKeep, Status, StreamFormat, Streams, Tls,
-    UpstreamKeepalive,
+    LogLevel, Ocsp, Proxy, ProxyServer, RequestDebug, SnapshotKeep, Status, StreamFormat, Streams,
+    Tls, UpstreamKeepalive,
 };
 use super::listener::{self, Listener};
 use super::pem::{self, PemPair};
@@ -261,6 +261,9 @@ impl Reader<'_> {
                 })
                 .collect(),
             charset: Some(self.owned("nginx_http_charset")).filter(|it| it != "off"),
+            request_debug: self.values.flag("request_debug").then(|| RequestDebug {
+                token: self.values.text("request_debug_token").map(str::to_owned),
+            }),
             allow_debug_header: self.values.flag("allow_debug_header"),
             access_log: first_word(self.text("proxy_access_log")),
             access_format: AccessFormat::default(),

@@ -223,6 +223,8 @@ pub struct Proxy {
     pub error_templates: Vec<(&'static str, PathBuf)>,
     /// The charset of texts whose upstream does not say it.
     pub charset: Option<String>,
+    /// Whether and to whom it is told where the time of a request went.
+    pub request_debug: Option<RequestDebug>,
     /// Whether the `Kong-Debug` header is heard.
     pub allow_debug_header: bool,
     /// A path below the prefix, an absolute one, or `off`.
@@ -231,6 +233,19 @@ pub struct Proxy {
     pub access_format: AccessFormat,
     /// As `access_log`.
     pub error_log: String,
+}
+
+/// Request debugging.
+#[derive(Clone)]
+pub struct RequestDebug {
+    /// What clients on other machines show; made anew where none is said.
+    pub token: Option<String>,
+}
+
+impl std::fmt::Debug for RequestDebug {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("RequestDebug(******)")
+    }
 }
 
 /// How lines of the access log look; the word behind its path.

@@ -42,6 +42,11 @@ impl Prefix {
         self.join(".kong_env")
     }
 
+    /// Returns the file that holds the token of request debugging.
+    pub fn request_debug_token(&self) -> PathBuf {
+        self.join(".request_debug_token")
+    }
+
     /// Returns the log that takes what the node itself prints.
     pub fn error_log(&self) -> PathBuf {
         self.join("logs/error.log")

@@ -45,6 +45,8 @@ const OF_PROXY: &[&str] = &[
     "proxy_stream_access_log",
     "real_ip_header",
     "real_ip_recursive",
+    "request_debug",
+    "request_debug_token",
     "ssl_cipher_suite",
     "ssl_ciphers",
     "ssl_prefer_server_ciphers",

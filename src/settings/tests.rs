@@ -336,6 +336,7 @@ fn nothing_that_is_shown_holds_a_secret() {
         &[
             ("KONG_PROXY_SERVER", "http://user:hunter2@proxy"),
             ("KONG_PG_PASSWORD", "hunter2"),
+            ("KONG_REQUEST_DEBUG_TOKEN", "hunter2"),
             ("KONG_DECLARATIVE_CONFIG_STRING", "hunter2"),
         ],
     ))

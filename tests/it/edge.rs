@@ -62,6 +62,11 @@ impl Edge {
         self.data.proxy[listener]
     }
 
+    /// Returns where it keeps its files.
+    pub(crate) fn prefix(&self) -> std::path::PathBuf {
+        self.directory.path().join("dp")
+    }
+
     /// Sends a request with these headers to the first listener.
     pub(crate) async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         http::send(self.address(0), "GET", path, headers, "").await.unwrap()

@@ -60,6 +60,7 @@ mod probes;
 mod process;
 mod promotion;
 mod reload;
+mod request_debug;
 mod router_flavor;
 mod schemas;
 mod several_cps;

@@ -150,3 +150,28 @@ async fn a_template_and_a_log_file_that_were_replaced_are_read_and_opened_again(
     let lines = async || std::fs::read_to_string(&log).ok().filter(|it| it.lines().count() >= 2);
     assert!(poll(lines).await.is_some(), "both proxies write to the new file");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn request_debugging_is_turned_off_and_its_token_stays_that_of_the_process() {
+    let trusts = [("KONG_TRUSTED_IPS", "127.0.0.1")];
+    let mut place = Place::start("127.0.0.1:0", &trusts).await;
+    let file = place.cluster.prefix("dp").join(".request_debug_token");
+    let token = std::fs::read_to_string(&file).unwrap();
+    let headers = [
+        ("X-Kong-Request-Debug", "*"),
+        ("X-Real-IP", "192.0.2.1"),
+        ("X-Kong-Request-Debug-Token", token.as_str()),
+    ];
+    let is_told = async |address| {
+        let answer = http::send(address, "GET", "/a", &headers, "").await.ok()?;
+        Some(answer.header("x-kong-request-debug-output").is_some())
+    };
+    std::fs::remove_file(&file).unwrap();
+    for (setting, wanted) in [("on", true), ("off", false), ("on", true)] {
+        place.reload(&[("KONG_REQUEST_DEBUG", setting)]);
+        let address = place.cluster.proxy();
+        let found = poll(async || is_told(address).await.filter(|told| *told == wanted));
+        assert!(found.await.is_some(), "{setting}");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), token);
+    }
+}

@@ -65,6 +65,12 @@ impl CoreResolver {
         self.remember(host, answer)
     }
 
+    /// Returns whether the addresses of a name are there without asking for them.
+    pub fn knows(&self, host: &str) -> bool {
+        let (answers, now) = (self.answers.borrow(), Instant::now());
+        answers.get(host).is_some_and(|entry| entry.answer.is_usable(now))
+    }
+
     fn known(&self, host: &str) -> Option<Result<Resolved, ResolveError>> {
         let mut answers = self.answers.borrow_mut();
         let entry = answers.get_mut(host)?;
@@ -80,7 +86,7 @@ impl CoreResolver {
         }
         let now = Instant::now();
         if entry.answer.fresh_until <= now {
-            if entry.answer.result.is_err() || entry.answer.stale_until <= now {
+            if !entry.answer.is_usable(now) {
                 return None;
             }
             let name = || host.trim_end_matches('.').to_ascii_lowercase().into();

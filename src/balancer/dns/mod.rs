@@ -130,6 +130,11 @@ impl Options {
 }
 
 impl Answer {
+    /// Returns whether it will do, if only while it is renewed.
+    fn is_usable(&self, now: Instant) -> bool {
+        self.fresh_until > now || self.result.is_ok() && self.stale_until > now
+    }
+
     /// Makes the answer of a failure.
     fn failed(error: ResolveError, options: &Options, now: Instant) -> Self {
         let fresh_until = now + options.failure_ttl(&error);

@@ -5,7 +5,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
 
 use super::hpack::{Field, Pseudo, Sink};
-use crate::headers::{Headers, RequestHead};
+use crate::headers::{Headers, RequestHead, debug};
 use crate::proxy::listener::http1::{Refusal, content_length, is_host, is_method};
 
 /// A request without its body.
@@ -46,6 +46,7 @@ pub(super) struct RequestFields {
     length: Option<u64>,
     expects_continue: bool,
     is_call: bool,
+    asks_debug: bool,
 }
 
 impl RequestFields {
@@ -64,6 +65,7 @@ impl RequestFields {
             length: None,
             expects_continue: false,
             is_call: false,
+            asks_debug: false,
         }
     }
 
@@ -102,6 +104,7 @@ impl RequestFields {
                 self.length = length;
                 self.bound.malformed |= is_second || length.is_none();
             }
+            debug::WANTED | debug::TOKEN | debug::LOG => self.asks_debug = true,
             name => self.bound.malformed |= is_of_connection(name, value.as_bytes()),
         }
         self.headers.append(name, value);
@@ -163,6 +166,7 @@ impl RequestFields {
             uri: Uri::from(PathAndQuery::from_maybe_shared(path.clone()).ok()?),
             version: Version::HTTP_2,
             headers: self.headers,
+            asks_debug: self.asks_debug,
         });
         Some(Asked {
             head,

@@ -13,7 +13,7 @@ use http::{HeaderValue, Method, Uri, Version, header};
 pub(in crate::proxy::listener) use self::host::is_host;
 pub(in crate::proxy::listener) use self::refusal::Refusal;
 use super::wire::Remaining;
-use crate::headers::{Headers, RequestHead, read_name};
+use crate::headers::{Headers, RequestHead, debug, read_name};
 use crate::proxy::chunk::ChunkDecoder;
 
 /// Most headers of a request.
@@ -117,6 +117,7 @@ struct Steering<'b> {
     close: bool,
     keep_alive: bool,
     takes_trailers: bool,
+    asks_debug: bool,
 }
 
 impl<'b> Steering<'b> {
@@ -154,6 +155,7 @@ impl<'b> Steering<'b> {
                 }
                 self.chunked = true;
             }
+            20 | 24 | 26 => self.asks_debug |= debug::is_about(name),
             _ => {}
         }
         Ok(())
@@ -178,7 +180,7 @@ fn build(bytes: &Bytes, parsed: &httparse::Request<'_, '_>) -> Result<Head, Refu
         let (Ok(name), Ok(value)) = (name, value) else { return Err(Refusal::Bad) };
         headers.append(name, value);
     }
-    let Steering { content_length, chunked, .. } = steering;
+    let Steering { content_length, chunked, asks_debug, .. } = steering;
     let remaining = match (content_length, chunked) {
         (Some(_), true) => return Err(Refusal::Bad),
         (_, true) if !http11 => return Err(Refusal::Bad),
@@ -196,7 +198,7 @@ fn build(bytes: &Bytes, parsed: &httparse::Request<'_, '_>) -> Result<Head, Refu
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| Refusal::Bad)?;
     let version = if http11 { Version::HTTP_11 } else { Version::HTTP_10 };
     // Boxed here: it is handed on many times, and never copied again.
-    let parts = Box::new(RequestHead { method, uri, version, headers });
+    let parts = Box::new(RequestHead { method, uri, version, headers, asks_debug });
     Ok(Head {
         parts,
         expects_continue: http11 && steering.expects && !matches!(remaining, Remaining::None),
