@@ -41,6 +41,7 @@ struct Inner {
     served: Served,
     tools: Tools,
     record: Mutex<Record>,
+    encoder: Arc<file::Encoder>,
     keeper: Keeper<Kept, Vec<u8>>,
     turn: watch::Sender<Turn>,
 }
@@ -96,10 +97,11 @@ impl Applier {
         let journal = Journal::open(&directory, &program(settings));
         let (newest, trouble) = (Newest::Good, Trouble::new());
         let record = Mutex::new(Record { journal, newest, stored: None, written: 0, trouble });
-        let own = catalog.clone();
+        let encoder = Arc::new(file::Encoder::new(catalog.clone()));
+        let own = encoder.clone();
         let keeper = Keeper::new(move |kept: &Kept| kept.encode(&own));
         let turn = watch::Sender::new(Turn::Ours);
-        Self(Arc::new(Inner { catalog, directory, served, tools, record, keeper, turn }))
+        Self(Arc::new(Inner { catalog, directory, served, tools, record, encoder, keeper, turn }))
     }
 
     pub(super) fn catalog(&self) -> &Arc<Catalog> {
@@ -188,7 +190,7 @@ impl Applier {
     fn keep(&self, kept: Kept) {
         let kept = Arc::new(kept);
         let (number, made) = self.0.keeper.make(kept.clone(), KEEP_WITHIN);
-        let bytes = made.unwrap_or_else(|| kept.encode(&self.0.catalog));
+        let bytes = made.unwrap_or_else(|| kept.encode(&self.0.encoder));
         failpoint::hit("cache.encoded");
         let hash = kept.snapshot.hash();
         let mut record = self.record();
@@ -270,12 +272,12 @@ impl Applier {
 
 impl Kept {
     /// Returns the file form.
-    fn encode(&self, catalog: &Catalog) -> Vec<u8> {
+    fn encode(&self, encoder: &file::Encoder) -> Vec<u8> {
         match &self.from {
             Origin::Signed(head, pin) => {
-                file::encode(catalog, &self.snapshot, Some((*head, pin.public_key.clone())))
+                encoder.encode(&self.snapshot, Some((*head, pin.public_key.clone())))
             }
-            Origin::Kong(kong) => file::encode_unsigned(catalog, &self.snapshot, kong.clone()),
+            Origin::Kong(kong) => encoder.encode_unsigned(&self.snapshot, kong.clone()),
         }
     }
 }

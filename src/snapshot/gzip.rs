@@ -1,10 +1,11 @@
-//! Gzip of texts that are written piece by piece, and read up to a limit; and short names for them.
+//! Gzip of texts that are written piece by piece, or of pieces that were packed before, and read up to
+//! a limit; and short names for them.
 
 use std::io::{Read as _, Write as _};
 
-use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
+use flate2::{Compress, Compression, Crc, FlushCompress};
 
 use super::VerifyError;
 
@@ -43,6 +44,83 @@ impl Packer {
 }
 
 impl Default for Packer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A piece of a text, packed apart from what stands before it.
+pub struct Piece {
+    packed: Vec<u8>,
+    crc: Crc,
+}
+
+/// Packs pieces, one after the other.
+pub struct PiecePacker(Compress);
+
+impl PiecePacker {
+    /// Packs as small as is usual, not as fast as possible.
+    pub fn new() -> Self {
+        Self(Compress::new(Compression::default(), false))
+    }
+
+    /// Packs a piece.
+    pub fn pack(&mut self, text: &[u8]) -> Piece {
+        let mut crc = Crc::new();
+        crc.update(text);
+        let mut packed = Vec::with_capacity(text.len() / 4 + 64);
+        self.0.reset();
+        loop {
+            let rest = &text[self.0.total_in() as usize..];
+            let packing = self.0.compress_vec(rest, &mut packed, FlushCompress::Sync);
+            packing.expect("packing to memory cannot fail");
+            // With room left, all of it was taken and flushed.
+            if packed.len() < packed.capacity() {
+                break;
+            }
+            packed.reserve(packed.len());
+        }
+        packed.shrink_to_fit();
+        Piece { packed, crc }
+    }
+}
+
+impl Default for PiecePacker {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// One gzip member (RFC 1952) of pieces. A piece ends on a whole byte and refers to nothing before
+/// itself, so one that was packed before costs no more than to copy it.
+pub struct Joiner {
+    packed: Vec<u8>,
+    crc: Crc,
+}
+
+impl Joiner {
+    /// Starts with nothing: no name, no time, of no particular system.
+    pub fn new() -> Self {
+        Self { packed: vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff], crc: Crc::new() }
+    }
+
+    /// Adds a piece.
+    pub fn add(&mut self, piece: &Piece) {
+        self.packed.extend_from_slice(&piece.packed);
+        self.crc.combine(&piece.crc);
+    }
+
+    /// Returns the member.
+    pub fn finish(mut self) -> Vec<u8> {
+        // The last block, an empty one; the checksum; the length, modulo 2^32.
+        self.packed.extend_from_slice(&[3, 0]);
+        self.packed.extend_from_slice(&self.crc.sum().to_le_bytes());
+        self.packed.extend_from_slice(&self.crc.amount().to_le_bytes());
+        self.packed
+    }
+}
+
+impl Default for Joiner {
     fn default() -> Self {
         Self::new()
     }
@@ -100,6 +178,32 @@ mod tests {
         packed.truncate(packed.len() / 2);
         assert!(matches!(unpack(&packed, 10_000), Err(VerifyError::Unpack(_))));
         assert!(matches!(unpack(b"", 10_000), Err(VerifyError::Unpack(_))));
+    }
+
+    /// Returns text that packs badly.
+    fn noise(count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn pieces_packed_apart_are_one_member_in_any_order() {
+        let texts = [b"".to_vec(), b"a".to_vec(), noise(100_000), b"0123456789".repeat(20_000)];
+        let mut packer = PiecePacker::new();
+        let pieces = texts.each_ref().map(|text| packer.pack(text));
+        for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 2, 3, 3]] {
+            let mut joiner = Joiner::new();
+            order.iter().for_each(|number| joiner.add(&pieces[*number]));
+            let packed = joiner.finish();
+            assert!(packed.len() < 300_000, "it is packed: {}", packed.len());
+            let mut text = Vec::new();
+            let mut rest = flate2::bufread::GzDecoder::new(&packed[..]);
+            rest.read_to_end(&mut text).unwrap();
+            assert!(text == order.map(|number| texts[number].clone()).concat(), "{order:?}");
+            assert!(rest.into_inner().is_empty(), "nothing follows");
+        }
+        assert_eq!(unpack(&Joiner::new().finish(), 10).unwrap(), b"");
     }
 
     #[test]

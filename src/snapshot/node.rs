@@ -121,6 +121,14 @@ impl Node {
         }
     }
 
+    /// Returns the entities of a leaf; none of an inner node.
+    pub(super) fn entities(&self) -> &[Entity] {
+        match &self.body {
+            Body::Leaf(entities) => entities,
+            Body::Inner(_) => &[],
+        }
+    }
+
     fn write(&self, out: &mut impl FnMut(&[u8])) {
         out(format!("{MAGIC}{FORMAT} {}\n", self.level).as_bytes());
         match &self.body {

@@ -29,9 +29,7 @@ const FORMAT_VERSIONS: [&str; 3] = ["1.1", "2.1", "3.0"];
 /// Returns a config in the flat form: foreign keys as id strings, already transformed. An absent
 /// field that has a default is written as null, so that reading it back does not fill it.
 pub fn export(catalog: &Catalog, config: &Config) -> Value {
-    let mut tree = Map::new();
-    tree.insert("_format_version".into(), FORMAT_VERSION.into());
-    tree.insert("_transform".into(), false.into());
+    let mut tree = preamble();
     for schema in catalog.schemas() {
         let entities = config.of_kind(schema.kind, None);
         let list: Vec<_> = entities.map(|entity| flat(catalog, entity)).collect();
@@ -40,6 +38,14 @@ pub fn export(catalog: &Catalog, config: &Config) -> Value {
         }
     }
     Value::Object(tree)
+}
+
+/// Returns what the flat form has beside the entities.
+pub fn preamble() -> Document {
+    let mut tree = Map::new();
+    tree.insert("_format_version".into(), FORMAT_VERSION.into());
+    tree.insert("_transform".into(), false.into());
+    tree
 }
 
 /// Returns one entity in the flat form.

@@ -9,13 +9,13 @@
 //! fsynced and renamed, so a crash leaves old or new; the newest is there at any time, so that
 //! where it is not, somebody removed it, and wants none of the older ones.
 
+mod encode;
+
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use flate2::Compression;
 use flate2::read::GzDecoder;
-use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -29,6 +29,8 @@ use crate::domain::entity::Entity;
 use crate::domain::hash::ConfigHash;
 use crate::failpoint;
 use crate::pki::file::{Access, write_new};
+
+pub use encode::{Encoder, encode};
 
 /// The name of the newest generation.
 pub const FILE_NAME: &str = "config.json.gz";
@@ -102,33 +104,6 @@ pub enum FileError {
     /// Its content is not what it says.
     #[error("does not verify: {0}")]
     Verify(#[from] VerifyError),
-}
-
-/// Returns the file form of a snapshot.
-pub fn encode(
-    catalog: &Catalog,
-    snapshot: &Snapshot,
-    origin: Option<(SignedHead, String)>,
-) -> Vec<u8> {
-    let (head, public_key) = origin.unzip();
-    let config_hash = snapshot.hash();
-    write(catalog, snapshot, Header { format: FORMAT, config_hash, head, public_key, kong: None })
-}
-
-/// Returns the file form of a snapshot that came from a control plane of Kong.
-pub fn encode_unsigned(catalog: &Catalog, snapshot: &Snapshot, kong: KongOrigin) -> Vec<u8> {
-    let (head, public_key, kong) = (None, None, Some(kong));
-    let config_hash = snapshot.hash();
-    write(catalog, snapshot, Header { format: FORMAT, config_hash, head, public_key, kong })
-}
-
-fn write(catalog: &Catalog, snapshot: &Snapshot, header: Header) -> Vec<u8> {
-    let mut tree = declarative::export(catalog, snapshot.config());
-    tree[HEADER] = serde_json::to_value(header).expect("a header is plain data");
-    let mut packed = GzEncoder::new(Vec::new(), Compression::default());
-    let text = serde_json::to_vec(&tree).expect("a tree of values is JSON");
-    packed.write_all(&text).expect("writing to memory cannot fail");
-    packed.finish().expect("writing to memory cannot fail")
 }
 
 /// Reads and verifies the file form.

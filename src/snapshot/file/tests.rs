@@ -1,5 +1,12 @@
 //! Files that come back, and files that must not.
 
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::sync::Arc;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use proptest::prelude::*;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -26,19 +33,22 @@ fn read(bytes: &[u8]) -> Result<Loaded, FileError> {
     with_fresh(|fresh| decode(&catalog(), bytes, fresh))
 }
 
+fn consumer(number: u128) -> Entity {
+    let id = Uuid::from_u128(number);
+    let document =
+        json!({"id": id, "created_at": 1, "updated_at": 1, "username": format!("u{number}")});
+    Entity::new(consumer::KIND, document.as_object().unwrap()).unwrap()
+}
+
+fn service(name: &str) -> Entity {
+    let id = Uuid::from_u128(name.bytes().map(u128::from).sum());
+    let body = json!({"id": id, "host": "a.test", "name": name, "retries": null});
+    let body = body.as_object().unwrap().clone();
+    with_fresh(|fresh| decide::make(&catalog(), service::KIND, body, fresh).unwrap())
+}
+
 fn snapshot(count: u128) -> Snapshot {
-    let catalog = catalog();
-    let entities = (1..=count).map(|i| {
-        let id = Uuid::from_u128(i);
-        let document =
-            json!({"id": id, "created_at": 1, "updated_at": 1, "username": format!("u{i}")});
-        Entity::new(consumer::KIND, document.as_object().unwrap()).unwrap()
-    });
-    let service = with_fresh(|fresh| {
-        let body = json!({"host": "a.test", "name": "s", "retries": null});
-        decide::make(&catalog, service::KIND, body.as_object().unwrap().clone(), fresh).unwrap()
-    });
-    Snapshot::of(Config::of(&catalog, entities.chain([service])))
+    Snapshot::of(Config::of(&catalog(), (1..=count).map(consumer).chain([service("s")])))
 }
 
 fn directory() -> PathBuf {
@@ -55,6 +65,31 @@ fn a_file_gives_back_its_snapshot() {
         let loaded = read(&encode(&catalog(), &snapshot, None)).unwrap();
         assert_eq!(loaded.snapshot, snapshot);
         assert!(loaded.origin.is_none());
+    }
+}
+
+proptest! {
+    /// Whatever was written before: a file is what its snapshot says, to the byte, and the kinds in it
+    /// are whole lists.
+    #[test]
+    fn kept_pieces_change_nothing(
+        configs in prop::collection::vec((prop::collection::btree_set(1_u128..400, 0..200), 0_usize..4), 1..5),
+    ) {
+        let catalog = Arc::new(catalog());
+        let encoder = Encoder::new(catalog.clone());
+        for (consumers, services) in configs {
+            let consumers: BTreeSet<u128> = consumers;
+            let services = ["a", "b", "c"].into_iter().take(services).map(service);
+            let entities = consumers.into_iter().map(consumer).chain(services);
+            let snapshot = Snapshot::of(Config::of(&catalog, entities));
+            let bytes = encoder.encode(&snapshot, None);
+            prop_assert!(bytes == encode(&catalog, &snapshot, None));
+            let mut text = Vec::new();
+            GzDecoder::new(&bytes[..]).read_to_end(&mut text).unwrap();
+            let mut tree: Value = serde_json::from_slice(&text).unwrap();
+            prop_assert!(tree.as_object_mut().unwrap().remove(HEADER).is_some());
+            prop_assert_eq!(tree, declarative::export(&catalog, snapshot.config()));
+        }
     }
 }
 
@@ -140,8 +175,9 @@ fn whoever_removes_the_newest_generation_wants_none() {
 
 #[test]
 fn a_file_from_a_control_plane_of_kong_says_so_and_is_a_file_like_any_other() {
+    let encoder = Encoder::new(Arc::new(catalog()));
     let kong = KongOrigin { config_hash: "a".repeat(32), control_plane: "cp:8005".into() };
-    let loaded = read(&encode_unsigned(&catalog(), &snapshot(2), kong.clone())).unwrap();
+    let loaded = read(&encoder.encode_unsigned(&snapshot(2), kong.clone())).unwrap();
     assert_eq!((loaded.snapshot, loaded.origin, loaded.kong), (snapshot(2), None, Some(kong)));
     let header = Header {
         format: FORMAT,
