@@ -184,12 +184,15 @@ impl Applier {
         })
     }
 
-    /// Writes the cache, unless a newer config was written. What takes long of it is done while no
+    /// Writes the cache, unless a newer config was written. If that takes long, it is done while no
     /// request wants the core; where they all want it for too long, it is done all the same. The
     /// configuration is served whether or not that works, and the next one is kept if it can be.
     fn keep(&self, kept: Kept) {
         let kept = Arc::new(kept);
-        let (number, made) = self.0.keeper.make(kept.clone(), KEEP_WITHIN);
+        let (number, made) = match self.0.encoder.has_most_of(&kept.snapshot) {
+            true => (self.0.keeper.pass(), None),
+            false => self.0.keeper.make(kept.clone(), KEEP_WITHIN),
+        };
         let bytes = made.unwrap_or_else(|| kept.encode(&self.0.encoder));
         failpoint::hit("cache.encoded");
         let hash = kept.snapshot.hash();

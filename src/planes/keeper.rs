@@ -1,8 +1,9 @@
 //! Makes what takes a while to make, of the newest thing that was given, on a thread that runs when nobody
 //! else wants the processor.
 //!
-//! The file form of a config takes as long as there is of it, however little has changed. On a machine
-//! whose cores are busy with traffic that work would be requests that wait.
+//! The first file form of a config takes as long as there is of it, the next one as long as what has
+//! changed and a copy of the rest. On a machine whose cores are busy with traffic that work would be
+//! requests that wait.
 //!
 //! Where nobody leaves a core, the thread may not get its turn for long. So it holds no lock while it
 //! works, and writes no file: all that others may have to wait for is theirs to do. And it is there only
@@ -41,6 +42,17 @@ impl<T: Send + Sync + 'static, R: Send + 'static> Keeper<T, R> {
         let slot = Slot { given: 0, wanted: None, next: None, made: None, is_working: false };
         let (slot, changed) = (Mutex::new(slot), Condvar::new());
         Self(Arc::new(Shared { make: Box::new(make), slot, changed }))
+    }
+
+    /// Counts something that the caller makes, in the place of what was not begun with. Returns which
+    /// one that is, in the order in which they were given.
+    pub(super) fn pass(&self) -> u64 {
+        let mut slot = self.0.slot();
+        slot.given += 1;
+        (slot.wanted, slot.next, slot.made) = (None, None, None);
+        // Whoever waits for another one need not wait any more.
+        self.0.changed.notify_all();
+        slot.given
     }
 
     /// Takes something in the place of what was not begun with, and waits for so long. Returns which one
@@ -149,14 +161,20 @@ mod tests {
                 assert_eq!(giver(11, Duration::ZERO), (number, None));
             }
             assert_eq!(first.join().unwrap(), (1, None));
-            let last = scope.spawn(|| giver(12, PATIENCE));
+            let passed = scope.spawn(|| giver(12, PATIENCE));
+            while keeper.0.slot().given < 5 {
+                std::thread::yield_now();
+            }
+            assert_eq!(keeper.pass(), 6);
+            assert_eq!(passed.join().unwrap(), (5, None));
+            let last = scope.spawn(|| giver(13, PATIENCE));
             for _ in 0..2 {
                 allow.send(()).unwrap();
             }
             // What was made of the first is nobody's, and of those between nothing was.
-            assert_eq!(last.join().unwrap(), (5, Some(12)));
+            assert_eq!(last.join().unwrap(), (7, Some(13)));
         });
-        assert_eq!(told.try_iter().collect::<Vec<_>>(), [12]);
+        assert_eq!(told.try_iter().collect::<Vec<_>>(), [13]);
         // The thread ends, and with it the last sender.
         drop(keeper);
         let ended = told.recv_timeout(PATIENCE);

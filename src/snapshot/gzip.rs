@@ -2,6 +2,7 @@
 //! a limit; and short names for them.
 
 use std::io::{Read as _, Write as _};
+use std::sync::Arc;
 
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
@@ -65,7 +66,7 @@ impl PiecePacker {
     }
 
     /// Packs a piece.
-    pub fn pack(&mut self, text: &[u8]) -> Piece {
+    pub fn pack(&mut self, text: &[u8]) -> Arc<Piece> {
         let mut crc = Crc::new();
         crc.update(text);
         let mut packed = Vec::with_capacity(text.len() / 4 + 64);
@@ -81,7 +82,7 @@ impl PiecePacker {
             packed.reserve(packed.len());
         }
         packed.shrink_to_fit();
-        Piece { packed, crc }
+        Arc::new(Piece { packed, crc })
     }
 }
 
@@ -94,29 +95,39 @@ impl Default for PiecePacker {
 /// One gzip member (RFC 1952) of pieces. A piece ends on a whole byte and refers to nothing before
 /// itself, so one that was packed before costs no more than to copy it.
 pub struct Joiner {
-    packed: Vec<u8>,
+    pieces: Vec<Arc<Piece>>,
     crc: Crc,
 }
 
+/// No name, no time, of no particular system.
+const MEMBER_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
+
+/// A block that is the last one, and empty.
+const LAST_BLOCK: [u8; 2] = [3, 0];
+
 impl Joiner {
-    /// Starts with nothing: no name, no time, of no particular system.
+    /// Starts with nothing.
     pub fn new() -> Self {
-        Self { packed: vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff], crc: Crc::new() }
+        Self { pieces: Vec::new(), crc: Crc::new() }
     }
 
     /// Adds a piece.
-    pub fn add(&mut self, piece: &Piece) {
-        self.packed.extend_from_slice(&piece.packed);
+    pub fn add(&mut self, piece: Arc<Piece>) {
         self.crc.combine(&piece.crc);
+        self.pieces.push(piece);
     }
 
     /// Returns the member.
-    pub fn finish(mut self) -> Vec<u8> {
-        // The last block, an empty one; the checksum; the length, modulo 2^32.
-        self.packed.extend_from_slice(&[3, 0]);
-        self.packed.extend_from_slice(&self.crc.sum().to_le_bytes());
-        self.packed.extend_from_slice(&self.crc.amount().to_le_bytes());
-        self.packed
+    pub fn finish(self) -> Vec<u8> {
+        let len: usize = self.pieces.iter().map(|piece| piece.packed.len()).sum();
+        let mut packed = Vec::with_capacity(MEMBER_HEADER.len() + len + LAST_BLOCK.len() + 8);
+        packed.extend_from_slice(&MEMBER_HEADER);
+        self.pieces.iter().for_each(|piece| packed.extend_from_slice(&piece.packed));
+        packed.extend_from_slice(&LAST_BLOCK);
+        packed.extend_from_slice(&self.crc.sum().to_le_bytes());
+        // The length, modulo 2^32.
+        packed.extend_from_slice(&self.crc.amount().to_le_bytes());
+        packed
     }
 }
 
@@ -194,7 +205,7 @@ mod tests {
         let pieces = texts.each_ref().map(|text| packer.pack(text));
         for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 2, 3, 3]] {
             let mut joiner = Joiner::new();
-            order.iter().for_each(|number| joiner.add(&pieces[*number]));
+            order.iter().for_each(|number| joiner.add(pieces[*number].clone()));
             let packed = joiner.finish();
             assert!(packed.len() < 300_000, "it is packed: {}", packed.len());
             let mut text = Vec::new();

@@ -154,6 +154,15 @@ async fn the_token_may_be_set_and_all_of_it_may_be_off() {
     let file = edge.prefix().join(".request_debug_token");
     assert_eq!(std::fs::read_to_string(file).unwrap(), own.1);
 
+    // An empty one is none: one is made up.
+    let edge = Edge::start(&[TRUSTS, (own.0, "")], json!({})).await;
+    let made_up = std::fs::read_to_string(edge.prefix().join(".request_debug_token")).unwrap();
+    assert!(made_up.len() >= 32, "{}", made_up.len());
+    for (token, is_told) in [("", false), (made_up.as_str(), true)] {
+        let shown = ("X-Kong-Request-Debug-Token", token);
+        assert_eq!(told(&edge.get("/r", &[ASKS, ELSEWHERE, shown]).await).is_object(), is_told);
+    }
+
     let edge = Edge::start(&[("KONG_REQUEST_DEBUG", "off"), own], json!({})).await;
     let answer = edge.get("/r", &[ASKS, shown]).await;
     assert!(told(&answer).is_null());

@@ -5,7 +5,8 @@
 //! and packed anew; the bytes are the same with and without the one before.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use super::{FORMAT, HEADER, Header, KongOrigin};
 use crate::domain::catalog::Catalog;
@@ -16,20 +17,46 @@ use crate::snapshot::Snapshot;
 use crate::snapshot::gzip::{Joiner, Piece, PiecePacker};
 use crate::snapshot::head::SignedHead;
 
+/// Up to how many leaves are few: a millisecond of work.
+const FEW: usize = 8;
+
 /// Writes snapshots in the file form, and keeps the pieces of the last.
 pub struct Encoder {
     catalog: Arc<Catalog>,
-    /// Taken out while somebody writes: another one that writes meanwhile does without them.
-    pieces: Mutex<Pieces>,
+    /// Taken out while somebody writes: another one that writes meanwhile does without it.
+    kept: Mutex<Option<Box<Kept>>>,
 }
 
-/// By the leaf, the kind, and whether the kind begins there.
-type Pieces = HashMap<(NodeHash, Kind, bool), Arc<Piece>>;
+#[derive(Default)]
+struct Kept {
+    packer: PiecePacker,
+    pieces: Pieces,
+}
+
+type Pieces = HashMap<Place, Arc<Piece>>;
+
+/// What the text of a piece depends on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Place {
+    leaf: NodeHash,
+    kind: Kind,
+    /// Whether the kind begins in this leaf.
+    begins: bool,
+}
 
 impl Encoder {
     /// Starts without pieces.
     pub fn new(catalog: Arc<Catalog>) -> Self {
-        Self { catalog, pieces: Mutex::default() }
+        Self { catalog, kept: Mutex::default() }
+    }
+
+    /// Returns whether few leaves of a snapshot would be packed anew.
+    pub fn has_most_of(&self, snapshot: &Snapshot) -> bool {
+        let kept = self.kept();
+        let Some(kept) = kept.as_deref() else { return false };
+        let mut lacking = 0;
+        visit(snapshot, |place, _| lacking += usize::from(!kept.pieces.contains_key(&place)));
+        lacking <= FEW
     }
 
     /// Returns the file form of a snapshot, for the head that it was served for.
@@ -43,12 +70,15 @@ impl Encoder {
     }
 
     fn write(&self, snapshot: &Snapshot, header: Header) -> Vec<u8> {
-        // Pieces are put in whole or not at all, so a poisoned lock is still good.
-        let pieces = || self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::take(&mut *pieces());
-        let (bytes, after) = write(&self.catalog, snapshot, header, &before);
-        *pieces() = after;
+        let mut kept = self.kept().take().unwrap_or_default();
+        let bytes = write(&self.catalog, snapshot, header, &mut kept);
+        *self.kept() = Some(kept);
         bytes
+    }
+
+    // It is put in whole or not at all, so a poisoned lock is still good.
+    fn kept(&self) -> MutexGuard<'_, Option<Box<Kept>>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -58,7 +88,7 @@ pub fn encode(
     snapshot: &Snapshot,
     origin: Option<(SignedHead, String)>,
 ) -> Vec<u8> {
-    write(catalog, snapshot, signed(snapshot, origin), &Pieces::new()).0
+    write(catalog, snapshot, signed(snapshot, origin), &mut Kept::default())
 }
 
 fn signed(snapshot: &Snapshot, origin: Option<(SignedHead, String)>) -> Header {
@@ -66,12 +96,8 @@ fn signed(snapshot: &Snapshot, origin: Option<(SignedHead, String)>) -> Header {
     Header { format: FORMAT, config_hash: snapshot.hash(), head, public_key, kong: None }
 }
 
-fn write(
-    catalog: &Catalog,
-    snapshot: &Snapshot,
-    header: Header,
-    before: &Pieces,
-) -> (Vec<u8>, Pieces) {
+fn write(catalog: &Catalog, snapshot: &Snapshot, header: Header, kept: &mut Kept) -> Vec<u8> {
+    let Kept { packer, pieces: before } = kept;
     let mut preamble = declarative::preamble();
     let header = serde_json::to_value(header).expect("a header is plain data");
     preamble.insert(HEADER.to_owned(), header);
@@ -79,41 +105,51 @@ fn write(
     // The object goes on.
     text.pop();
 
-    let (mut packer, mut joiner, mut pieces) = (PiecePacker::new(), Joiner::new(), Pieces::new());
-    joiner.add(&packer.pack(&text));
-    let mut open = None;
+    let (mut joiner, mut pieces) = (Joiner::new(), Pieces::with_capacity(before.len()));
+    joiner.add(packer.pack(&text));
+    let mut is_open = false;
+    visit(snapshot, |place, run| {
+        if place.begins && is_open {
+            joiner.add(packer.pack(b"]"));
+        }
+        is_open = true;
+        let piece = before.remove(&place).unwrap_or_else(|| {
+            text.clear();
+            write_run(catalog, place, run, &mut text);
+            let piece = packer.pack(&text);
+            // Whoever woke up need not wait for all of them.
+            thread::yield_now();
+            piece
+        });
+        joiner.add(piece.clone());
+        pieces.insert(place, piece);
+    });
+    joiner.add(packer.pack(if is_open { b"]}" } else { b"}" }));
+    kept.pieces = pieces;
+    joiner.finish()
+}
+
+/// Visits what stands of one kind in one leaf, in the order of the file.
+fn visit(snapshot: &Snapshot, mut visitor: impl FnMut(Place, &[Entity])) {
+    let mut last = None;
     for leaf in snapshot.tree().nodes() {
         for run in leaf.entities().chunk_by(|one, next| one.kind() == next.kind()) {
             let Some(kind) = run.first().map(Entity::kind) else { continue };
-            let begins = open != Some(kind);
-            if begins && open.is_some() {
-                joiner.add(&packer.pack(b"]"));
-            }
-            open = Some(kind);
-            let place = (leaf.hash(), kind, begins);
-            let piece = before.get(&place).cloned().unwrap_or_else(|| {
-                text.clear();
-                write_run(catalog, kind, begins, run, &mut text);
-                Arc::new(packer.pack(&text))
-            });
-            joiner.add(&piece);
-            pieces.insert(place, piece);
+            visitor(Place { leaf: leaf.hash(), kind, begins: last != Some(kind) }, run);
+            last = Some(kind);
         }
     }
-    let end: &[u8] = if open.is_some() { b"]}" } else { b"}" };
-    joiner.add(&packer.pack(end));
-    (joiner.finish(), pieces)
 }
 
 /// Writes entities of a kind, up to where the next ones stand or the list ends.
-fn write_run(catalog: &Catalog, kind: Kind, begins: bool, run: &[Entity], text: &mut Vec<u8>) {
-    if begins {
+fn write_run(catalog: &Catalog, place: Place, run: &[Entity], text: &mut Vec<u8>) {
+    if place.begins {
         text.extend_from_slice(b",\"");
-        text.extend_from_slice(kind.name().as_bytes());
+        text.extend_from_slice(place.kind.name().as_bytes());
         text.extend_from_slice(b"\":[");
     }
     for (number, entity) in run.iter().enumerate() {
-        if number > 0 || !begins {
+        if number > 0 || !place.begins {
             text.push(b',');
         }
         let flat = declarative::flat(catalog, entity);

@@ -83,6 +83,7 @@ proptest! {
             let entities = consumers.into_iter().map(consumer).chain(services);
             let snapshot = Snapshot::of(Config::of(&catalog, entities));
             let bytes = encoder.encode(&snapshot, None);
+            prop_assert!(encoder.has_most_of(&snapshot), "it has all of what it wrote last");
             prop_assert!(bytes == encode(&catalog, &snapshot, None));
             let mut text = Vec::new();
             GzDecoder::new(&bytes[..]).read_to_end(&mut text).unwrap();
@@ -91,6 +92,16 @@ proptest! {
             prop_assert_eq!(tree, declarative::export(&catalog, snapshot.config()));
         }
     }
+}
+
+#[test]
+fn few_leaves_change_with_one_entity() {
+    let encoder = Encoder::new(Arc::new(catalog()));
+    let (before, after) = (snapshot(1_000), snapshot(1_001));
+    assert!(!encoder.has_most_of(&before), "nothing was written");
+    encoder.encode(&before, None);
+    assert!(encoder.has_most_of(&after));
+    assert!(!encoder.has_most_of(&snapshot(2_000)));
 }
 
 #[test]
