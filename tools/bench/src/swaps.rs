@@ -34,10 +34,10 @@ const WARM_UP: Duration = Duration::from_secs(2);
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Number of stretches with changes; there is one more without
-    #[arg(long, default_value_t = 12)]
+    #[arg(long, default_value_t = 32)]
     rounds: usize,
     /// Duration of a stretch in seconds
-    #[arg(long, default_value_t = 2.8)]
+    #[arg(long, default_value_t = 1.2)]
     seconds: f64,
     /// Number of routes
     #[arg(long, default_value_t = 10_000)]
