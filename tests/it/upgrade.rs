@@ -66,9 +66,17 @@ impl Node {
     }
 
     pub(crate) fn pid(&self) -> u32 {
+        self.read("pids/nginx.pid").trim().parse().unwrap()
+    }
+
+    fn debug_token(&self) -> String {
+        self.read(".request_debug_token")
+    }
+
+    /// Returns what stands in a file of the prefix.
+    fn read(&self, file: &str) -> String {
         let prefix = &self.env.iter().find(|(name, _)| name == "KONG_PREFIX").unwrap().1;
-        let text = std::fs::read_to_string(Path::new(prefix).join("pids/nginx.pid")).unwrap();
-        text.trim().parse().unwrap()
+        std::fs::read_to_string(Path::new(prefix).join(file)).unwrap()
     }
 
     async fn requests(&self) -> u64 {
@@ -199,13 +207,14 @@ async fn no_request_fails_while_another_process_takes_over_and_on_the_way_back()
     }
 
     // What does not start changes nothing: somebody else listens there.
-    let pid = node.pid();
+    let (pid, token) = (node.pid(), node.debug_token());
     let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = holder.local_addr().unwrap().to_string();
     let said = node.run("upgrade", &[("KONG_STATUS_LISTEN", &taken)]).await;
     let error = String::from_utf8_lossy(&said.0.stderr).into_owned();
     assert!(error.contains(&format!("cannot listen on {taken}")), "{error}");
     assert_eq!(node.pid(), pid);
+    assert_eq!(node.debug_token(), token, "the file tells the token of who serves");
     load.more().await;
     node.run("reload", &[]).await.says("Kong reloaded\n");
     load.more().await;
