@@ -2,7 +2,6 @@
 //! a limit; and short names for them.
 
 use std::io::{Read as _, Write as _};
-use std::sync::Arc;
 
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
@@ -66,7 +65,7 @@ impl PiecePacker {
     }
 
     /// Packs a piece.
-    pub fn pack(&mut self, text: &[u8]) -> Arc<Piece> {
+    pub fn pack(&mut self, text: &[u8]) -> Piece {
         let mut crc = Crc::new();
         crc.update(text);
         let mut packed = Vec::with_capacity(text.len() / 4 + 64);
@@ -82,7 +81,7 @@ impl PiecePacker {
             packed.reserve(packed.len());
         }
         packed.shrink_to_fit();
-        Arc::new(Piece { packed, crc })
+        Piece { packed, crc }
     }
 }
 
@@ -95,7 +94,7 @@ impl Default for PiecePacker {
 /// One gzip member (RFC 1952) of pieces. A piece ends on a whole byte and refers to nothing before
 /// itself, so one that was packed before costs no more than to copy it.
 pub struct Joiner {
-    pieces: Vec<Arc<Piece>>,
+    packed: Vec<u8>,
     crc: Crc,
 }
 
@@ -106,34 +105,26 @@ const MEMBER_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 const LAST_BLOCK: [u8; 2] = [3, 0];
 
 impl Joiner {
-    /// Starts with nothing.
-    pub fn new() -> Self {
-        Self { pieces: Vec::new(), crc: Crc::new() }
+    /// Starts with nothing, and room for so many bytes.
+    pub fn with_capacity(bytes: usize) -> Self {
+        let mut packed = Vec::with_capacity(bytes);
+        packed.extend_from_slice(&MEMBER_HEADER);
+        Self { packed, crc: Crc::new() }
     }
 
     /// Adds a piece.
-    pub fn add(&mut self, piece: Arc<Piece>) {
+    pub fn add(&mut self, piece: &Piece) {
+        self.packed.extend_from_slice(&piece.packed);
         self.crc.combine(&piece.crc);
-        self.pieces.push(piece);
     }
 
     /// Returns the member.
-    pub fn finish(self) -> Vec<u8> {
-        let len: usize = self.pieces.iter().map(|piece| piece.packed.len()).sum();
-        let mut packed = Vec::with_capacity(MEMBER_HEADER.len() + len + LAST_BLOCK.len() + 8);
-        packed.extend_from_slice(&MEMBER_HEADER);
-        self.pieces.iter().for_each(|piece| packed.extend_from_slice(&piece.packed));
-        packed.extend_from_slice(&LAST_BLOCK);
-        packed.extend_from_slice(&self.crc.sum().to_le_bytes());
+    pub fn finish(mut self) -> Vec<u8> {
+        self.packed.extend_from_slice(&LAST_BLOCK);
+        self.packed.extend_from_slice(&self.crc.sum().to_le_bytes());
         // The length, modulo 2^32.
-        packed.extend_from_slice(&self.crc.amount().to_le_bytes());
-        packed
-    }
-}
-
-impl Default for Joiner {
-    fn default() -> Self {
-        Self::new()
+        self.packed.extend_from_slice(&self.crc.amount().to_le_bytes());
+        self.packed
     }
 }
 
@@ -204,8 +195,8 @@ mod tests {
         let mut packer = PiecePacker::new();
         let pieces = texts.each_ref().map(|text| packer.pack(text));
         for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 2, 3, 3]] {
-            let mut joiner = Joiner::new();
-            order.iter().for_each(|number| joiner.add(pieces[*number].clone()));
+            let mut joiner = Joiner::with_capacity(0);
+            order.iter().for_each(|number| joiner.add(&pieces[*number]));
             let packed = joiner.finish();
             assert!(packed.len() < 300_000, "it is packed: {}", packed.len());
             let mut text = Vec::new();
@@ -214,7 +205,7 @@ mod tests {
             assert!(text == order.map(|number| texts[number].clone()).concat(), "{order:?}");
             assert!(rest.into_inner().is_empty(), "nothing follows");
         }
-        assert_eq!(unpack(&Joiner::new().finish(), 10).unwrap(), b"");
+        assert_eq!(unpack(&Joiner::with_capacity(0).finish(), 10).unwrap(), b"");
     }
 
     #[test]

@@ -20,6 +20,9 @@ use crate::snapshot::head::SignedHead;
 /// Up to how many leaves are few: a millisecond of work.
 const FEW: usize = 8;
 
+/// How many pieces are copied before the core is given up: some tens of microseconds of work.
+const COPIED_MAX: usize = 64;
+
 /// Writes snapshots in the file form, and keeps the pieces of the last.
 pub struct Encoder {
     catalog: Arc<Catalog>,
@@ -31,9 +34,11 @@ pub struct Encoder {
 struct Kept {
     packer: PiecePacker,
     pieces: Pieces,
+    /// How long the file was, in bytes.
+    length: usize,
 }
 
-type Pieces = HashMap<Place, Arc<Piece>>;
+type Pieces = HashMap<Place, Piece>;
 
 /// What the text of a piece depends on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -97,7 +102,7 @@ fn signed(snapshot: &Snapshot, origin: Option<(SignedHead, String)>) -> Header {
 }
 
 fn write(catalog: &Catalog, snapshot: &Snapshot, header: Header, kept: &mut Kept) -> Vec<u8> {
-    let Kept { packer, pieces: before } = kept;
+    let Kept { packer, pieces: before, length } = kept;
     let mut preamble = declarative::preamble();
     let header = serde_json::to_value(header).expect("a header is plain data");
     preamble.insert(HEADER.to_owned(), header);
@@ -105,28 +110,35 @@ fn write(catalog: &Catalog, snapshot: &Snapshot, header: Header, kept: &mut Kept
     // The object goes on.
     text.pop();
 
-    let (mut joiner, mut pieces) = (Joiner::new(), Pieces::with_capacity(before.len()));
-    joiner.add(packer.pack(&text));
+    // It may have become longer.
+    let mut joiner = Joiner::with_capacity(*length + *length / 16);
+    let (mut pieces, mut copied) = (Pieces::with_capacity(before.len()), 0);
+    joiner.add(&packer.pack(&text));
     let mut is_open = false;
     visit(snapshot, |place, run| {
         if place.begins && is_open {
-            joiner.add(packer.pack(b"]"));
+            joiner.add(&packer.pack(b"]"));
         }
         is_open = true;
+        copied += 1;
         let piece = before.remove(&place).unwrap_or_else(|| {
             text.clear();
             write_run(catalog, place, run, &mut text);
-            let piece = packer.pack(&text);
-            // Whoever woke up need not wait for all of them.
-            thread::yield_now();
-            piece
+            copied = COPIED_MAX;
+            packer.pack(&text)
         });
-        joiner.add(piece.clone());
+        joiner.add(&piece);
         pieces.insert(place, piece);
+        // Whoever woke up need not wait for all of it.
+        if copied >= COPIED_MAX {
+            thread::yield_now();
+            copied = 0;
+        }
     });
-    joiner.add(packer.pack(if is_open { b"]}" } else { b"}" }));
-    kept.pieces = pieces;
-    joiner.finish()
+    joiner.add(&packer.pack(if is_open { b"]}" } else { b"}" }));
+    let bytes = joiner.finish();
+    (kept.pieces, kept.length) = (pieces, bytes.len());
+    bytes
 }
 
 /// Visits what stands of one kind in one leaf, in the order of the file.
