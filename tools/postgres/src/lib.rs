@@ -28,6 +28,18 @@ pub const DATABASE: &str = "postgres";
 /// How long a server may take to start on a busy machine.
 const START_MAX: Duration = Duration::from_secs(60);
 
+/// What a server says last.
+const IS_DOWN: &str = "database system is shut down";
+
+/// The first port that a server may have.
+const PORTS_BEGIN: u16 = 12_000;
+
+/// How far apart the ports of two processes begin, and those that a server tries.
+const PORTS_APART: u32 = 61;
+
+/// How many ports a server tries.
+const PORTS_TRIED: u32 = 8;
+
 /// Runs a server until a line or the end of the input comes, then ends it as a crash would: it
 /// recovers at its next start. Without a line there is none.
 const KEEP: &str = r#"
@@ -74,15 +86,22 @@ impl Server {
             .join(format!("hybridctl-postgres-{}-{number}", std::process::id()));
         let mut server = Self {
             folder,
-            port: free_port()?,
+            port: 0,
             programs: find()?,
             owner: programs::owner()?,
             settings: options.settings,
             keeper: None,
         };
         server.make(&options.files)?;
-        server.resume()?;
-        Ok(server)
+        for first in (0..PORTS_TRIED).map(|round| number + round * PORTS_APART) {
+            server.port = free_port(first)?;
+            match server.resume() {
+                // Somebody was quicker.
+                Err(why) if why.contains("Address already in use") => server.end("keep\n"),
+                outcome => return outcome.map(|()| server),
+            }
+        }
+        Err(format!("no port stays free: {PORTS_TRIED} were tried"))
     }
 
     /// Returns the port.
@@ -105,6 +124,7 @@ impl Server {
     /// # Errors
     /// A sentence for the developer.
     pub fn resume(&mut self) -> Result<(), String> {
+        let said = self.log().len();
         let mut command = self.command("sh");
         command
             .args(["-c", KEEP, "sh"])
@@ -126,7 +146,7 @@ impl Server {
         }
         let keeper = command.spawn().map_err(|error| format!("cannot start a shell: {error}"))?;
         self.keeper = Some(keeper);
-        self.wait_until_ready()
+        self.wait_until_ready(said)
     }
 
     fn make(&self, files: &[(String, Vec<u8>)]) -> Result<(), String> {
@@ -169,7 +189,8 @@ impl Server {
         command
     }
 
-    fn wait_until_ready(&mut self) -> Result<(), String> {
+    /// Waits for an answer, or for the end of the server; what it said before stands in front in its log.
+    fn wait_until_ready(&mut self, said: usize) -> Result<(), String> {
         let deadline = Instant::now() + START_MAX;
         let port = self.port.to_string();
         let folder = self.folder.clone();
@@ -180,12 +201,18 @@ impl Server {
                 return Ok(());
             }
             let ended = self.keeper.as_mut().is_none_or(|it| !matches!(it.try_wait(), Ok(None)));
-            if ended || Instant::now() > deadline {
-                let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
+            let log = self.log();
+            let log = log.get(said..).unwrap_or_default();
+            if ended || log.contains(IS_DOWN) || Instant::now() > deadline {
                 return Err(format!("the server does not start: {log}"));
             }
             thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Returns what the server has said.
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
 
     fn end(&mut self, word: &str) {
@@ -205,7 +232,45 @@ impl Drop for Server {
     }
 }
 
-fn free_port() -> Result<u16, String> {
-    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    free.map(|address| address.port()).map_err(|error| format!("no port is free: {error}"))
+/// Finds a free port, beginning with the one of that number of this process. It is none of those that
+/// the system gives to connections, or one of them could take it before the server does.
+fn free_port(number: u32) -> Result<u16, String> {
+    let given = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let end = given.split_whitespace().next().and_then(|least| least.parse().ok());
+    let count = end.map_or(0, |end: u16| end.saturating_sub(PORTS_BEGIN));
+    let first = std::process::id().wrapping_mul(PORTS_APART).wrapping_add(number);
+    let own = (0..u32::from(count)).map(|step| first.wrapping_add(step) % u32::from(count));
+    let own = own.filter_map(|place| PORTS_BEGIN.checked_add(place.try_into().ok()?));
+    // Any one where the system leaves none.
+    let free = own.chain([0]).find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
+    let address = free.and_then(|listener| listener.local_addr().ok());
+    address.map(|address| address.port()).ok_or_else(|| "no port is free".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_somebody_took_is_told_at_once_and_served_when_it_is_free() {
+        let mut server = Server::start(Options::default()).unwrap();
+        server.crash();
+        let taken = TcpListener::bind(("127.0.0.1", server.port())).unwrap();
+        let begun = Instant::now();
+        let why = server.resume().unwrap_err();
+        assert!(why.contains("Address already in use"), "{why}");
+        assert!(begun.elapsed() < START_MAX, "it was waited for to the end");
+        server.crash();
+        drop(taken);
+        server.resume().unwrap();
+    }
+
+    #[test]
+    fn ports_are_not_those_of_connections() {
+        let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+        let least: u16 = range.split_whitespace().next().unwrap().parse().unwrap();
+        let ports: Vec<_> = (0..3).map(|number| free_port(number).unwrap()).collect();
+        let own = |port: &u16| least <= PORTS_BEGIN || (PORTS_BEGIN..least).contains(port);
+        assert!(ports.iter().all(own), "{ports:?}");
+    }
 }
