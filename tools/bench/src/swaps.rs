@@ -186,11 +186,7 @@ fn print(kind: &str, latencies: Vec<u64>, changes: u64) -> f64 {
 /// Lets every thread of a process run only when nobody else wants to. The lowest priority is not enough:
 /// since Linux 6.6 a thread that has begun with its slice may go on with it, whoever wakes up.
 fn yield_to_all(pid: u32) -> anyhow::Result<()> {
-    let threads = std::fs::read_dir(format!("/proc/{pid}/task"))?;
-    for thread in threads.flatten().filter_map(|thread| thread.file_name().into_string().ok()) {
-        run_tool("chrt", &["--idle", "--pid", "0", &thread])?;
-    }
-    Ok(())
+    run_tool("chrt", &["--all-tasks", "--idle", "--pid", "0", &pid.to_string()])
 }
 
 fn run_tool(program: &str, arguments: &[&str]) -> anyhow::Result<()> {
