@@ -3,7 +3,8 @@
 //!
 //! All proxies run on core 0 with one worker, load and upstream on core 1, all over loopback.
 //! The runs alternate (yardstick, candidate, yardstick, ...), and a candidate's ratio is against
-//! the mean of the two yardstick runs around it, because a shared machine has fast and slow spells.
+//! the mean of the two yardstick runs around it, because a shared machine has fast and slow spells:
+//! many short runs meet the same ones, and say more than a few long ones do.
 //! CPU is the scheduler's run time of the whole process, per answered request.
 
 use std::net::SocketAddr;
@@ -25,10 +26,10 @@ const WARM_UP_S: f64 = 0.5;
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Number of runs of the candidate
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 16)]
     rounds: usize,
     /// Duration of a run in seconds
-    #[arg(long, default_value_t = 5.0)]
+    #[arg(long, default_value_t = 2.0)]
     seconds: f64,
     /// What the connections carry
     #[arg(long, value_enum, default_value_t = Traffic::Http)]
