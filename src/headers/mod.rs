@@ -158,6 +158,21 @@ pub fn read_name(bytes: &[u8]) -> Result<HeaderName, InvalidHeaderName> {
     }
 }
 
+/// Returns whether a value of `Connection` says more than whether the connection goes on.
+pub fn names_others(value: &[u8]) -> bool {
+    !value.eq_ignore_ascii_case(b"keep-alive") && !value.eq_ignore_ascii_case(b"close")
+}
+
+/// Writes what a line begins with, its value, and its end. There is one copy of this in the binary: each message
+/// comes by some ten times, and what a core executes does not fit its instruction cache.
+#[inline(never)]
+pub fn push_line(bytes: &mut Vec<u8>, start: &[u8], value: &[u8]) {
+    bytes.reserve(start.len() + value.len() + 2);
+    bytes.extend_from_slice(start);
+    bytes.extend_from_slice(value);
+    bytes.extend_from_slice(b"\r\n");
+}
+
 /// Writes a name as HTTP/1 is used to have it: a capital at the start and behind each hyphen. Clients and
 /// servers that compare by bytes are more than there should be.
 pub fn push_title(bytes: &mut Vec<u8>, name: &[u8]) {
@@ -244,16 +259,31 @@ pub struct RequestHead {
     pub version: Version,
     /// The headers.
     pub headers: Headers,
-    /// Whether one of them is about request debugging ([`debug`]): noted while they are read, so that
-    /// nobody looks for them in all the requests that have none.
-    pub asks_debug: bool,
+    /// Which of those there are that few requests have.
+    pub noted: Noted,
+}
+
+/// What is noted of headers while they are read, so that nobody looks for them in all the requests that have
+/// none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Noted {
+    /// One is about request debugging ([`debug`]).
+    pub debug: bool,
+    /// The client wants another protocol (`Upgrade`).
+    pub upgrade: bool,
+    /// `Connection` names other headers.
+    pub named: bool,
 }
 
 impl From<http::request::Parts> for RequestHead {
     fn from(parts: http::request::Parts) -> Self {
         let http::request::Parts { method, uri, version, headers, .. } = parts;
-        let asks_debug = headers.keys().any(|name| debug::is_about(name.as_str()));
-        Self { method, uri, version, headers: headers.into(), asks_debug }
+        let noted = Noted {
+            debug: headers.keys().any(|name| debug::is_about(name.as_str())),
+            upgrade: headers.contains_key(header::UPGRADE),
+            named: headers.contains_key(header::CONNECTION),
+        };
+        Self { method, uri, version, headers: headers.into(), noted }
     }
 }
 

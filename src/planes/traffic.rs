@@ -198,7 +198,7 @@ fn serve(
         let pool = Pool::new(limits);
         tokio::task::spawn_local(pool.clone().sweep_until_dropped());
         let resolver = CoreResolver::new(own_names.clone());
-        let transport = Transport { pool, resolver, clock: clock.clone() };
+        let transport = Transport::new(pool, resolver, clock.clone());
         let core = Rc::new(Core::new(&of_cores, proxy_settings.clone(), transport, clock.clone()));
         move |request, info| core.clone().handle(request, info)
     };

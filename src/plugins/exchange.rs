@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, Version, header};
 use uuid::Uuid;
 
@@ -174,6 +175,8 @@ impl Tries {
 pub struct ResponseHead {
     /// The status.
     pub status: StatusCode,
+    /// What an upstream called the status, where that is not its usual name.
+    pub reason: Option<Bytes>,
     /// The headers, but those in `raw`.
     pub headers: Headers,
     /// Lines of an upstream that are passed on as they are. No plugin sees any: they are listed before
@@ -186,7 +189,7 @@ pub struct ResponseHead {
 impl ResponseHead {
     /// Begins an answer of our own.
     pub fn own(status: StatusCode, headers: Headers) -> Self {
-        Self { status, headers, raw: None, from_upstream: false }
+        Self { status, reason: None, headers, raw: None, from_upstream: false }
     }
 
     /// Lists all headers.
@@ -279,6 +282,14 @@ impl Exchange {
         }
     }
 
+    /// Returns path and query as they came, if they are what goes upstream of them. A target that names a host may
+    /// have a query without a path.
+    pub fn target(&self) -> Option<&str> {
+        let is_kept = self.normal_path.is_none() && self.query.is_none();
+        let target = self.request.uri.path_and_query().filter(|_| is_kept)?.as_str();
+        target.starts_with('/').then_some(target)
+    }
+
     /// Replaces the query.
     pub fn replace_query(&mut self, query: Option<String>) {
         self.query = Some(query);
@@ -330,6 +341,13 @@ impl Exchange {
     }
 }
 
+/// Parts a host from its port, if it has one; an IPv6 address keeps its brackets.
+pub fn split_port(authority: &str) -> (&str, Option<u16>) {
+    let host = without_port(authority);
+    let port = authority.get(host.len() + 1..).and_then(|port| port.parse().ok());
+    (host, port)
+}
+
 /// Cuts the port off a host; an IPv6 address keeps its brackets.
 pub fn without_port(authority: &str) -> &str {
     let last = authority.bytes().rposition(|byte| matches!(byte, b':' | b']'));
@@ -337,11 +355,6 @@ pub fn without_port(authority: &str) -> &str {
         Some((host, rest)) if rest.starts_with(':') => host,
         _ => authority,
     }
-}
-
-/// Returns the port of a host that has one.
-pub fn port_of(authority: &str) -> Option<u16> {
-    authority.get(without_port(authority).len()..)?.strip_prefix(':')?.parse().ok()
 }
 
 /// Builds exchanges for tests.
@@ -382,6 +395,22 @@ mod tests {
     }
 
     #[test]
+    fn a_target_is_what_came_unless_it_is_changed_or_lacks_its_path() {
+        for (uri, target) in [
+            ("/a?b", Some("/a?b")),
+            ("/", Some("/")),
+            ("http://h/a?b", Some("/a?b")),
+            ("http://h?b", None),
+        ] {
+            let request = http::Request::get(uri).body(RequestBody::Empty).unwrap();
+            let mut exchange = fixture::exchange(request);
+            assert_eq!(exchange.target(), target, "{uri}");
+            exchange.replace_query(Some("c".to_owned()));
+            assert_eq!(exchange.target(), None);
+        }
+    }
+
+    #[test]
     fn tries_are_told_in_order_with_what_failed() {
         let mut tries = Tries::default();
         tries.fail(StatusCode::BAD_GATEWAY);
@@ -399,10 +428,17 @@ mod tests {
 
     #[test]
     fn ports_are_cut_off() {
-        for (authority, host) in
-            [("a:80", "a"), ("a", "a"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]"), ("", "")]
-        {
+        for (authority, host, port) in [
+            ("a:80", "a", Some(80)),
+            ("a", "a", None),
+            ("a:", "a", None),
+            ("a:x", "a", None),
+            ("[::1]:80", "[::1]", Some(80)),
+            ("[::1]", "[::1]", None),
+            ("", "", None),
+        ] {
             assert_eq!(without_port(authority), host);
+            assert_eq!(split_port(authority), (host, port));
         }
     }
 }

@@ -2,6 +2,7 @@
 //! (reference gateway-3, section D.4).
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::time::Duration;
 
 use http::header;
@@ -12,9 +13,10 @@ use super::debug::{self, Phase};
 use super::failure;
 use super::headers::{Line, request_head};
 use super::settings::ProxySettings;
+use super::shelf::Shelf;
 use super::tries::Tries;
 use super::upstream::{
-    PeerAddress, PeerTls, Pool, RequestBody, Timeouts, UpstreamError, UpstreamResponse,
+    PeerAddress, PeerTls, Pool, RequestBody, Timeouts, TimerSlot, UpstreamError, UpstreamResponse,
 };
 use crate::balancer::dns::core::CoreResolver;
 use crate::clock::{Clock, turn};
@@ -35,11 +37,20 @@ pub(super) const TIMEOUT_MS: u64 = 60_000;
 /// The connections of one core to its upstreams.
 pub struct Transport {
     /// Kept connections.
-    pub pool: Pool,
+    pool: Pool,
     /// Names to addresses.
-    pub resolver: CoreResolver,
+    resolver: CoreResolver,
     /// Where ids come from.
-    pub clock: Clock,
+    pub(super) clock: Clock,
+    /// Buffers that heads were written in, for the next ones.
+    buffers: Shelf,
+}
+
+impl Transport {
+    /// Makes what the core that runs on this thread sends by.
+    pub fn new(pool: Pool, resolver: CoreResolver, clock: Clock) -> Self {
+        Self { pool, resolver, clock, buffers: Shelf::default() }
+    }
 }
 
 /// Where a request goes.
@@ -73,6 +84,7 @@ pub(super) async fn send(
     settings: &ProxySettings,
     exchange: &mut Exchange,
     forwarding: &Forwarding<'_>,
+    timer: &TimerSlot,
 ) -> Result<UpstreamResponse, Box<Reply>> {
     let service = &forwarding.service.service;
     let Some(Scheme { http2, encrypted }) = forwarding.service.scheme else {
@@ -86,7 +98,6 @@ pub(super) async fn send(
     if forwarding.route.request_buffering && !http2 {
         buffer(settings, exchange).await?;
     }
-    let target = target(exchange, forwarding);
     let mut body = take_body(exchange);
     let mut tries = Tries::new(transport, exchange, forwarding);
     let mut last = None;
@@ -114,13 +125,15 @@ pub(super) async fn send(
         let prefix =
             forwarding.route.strip_path.then(|| exchange.path().get(..forwarding.prefix_len));
         let prefix = prefix.flatten().filter(|prefix| !prefix.is_empty());
+        let target = target(exchange, forwarding);
         let line = Line { target: &target, host: &host, prefix };
-        let mut head = request_head(settings, exchange, &line);
+        let mut head = request_head(settings, exchange, &line, transport.buffers.take());
         let tls = channel(forwarding.service, &host)?;
         let peer = PeerAddress { addr: chosen.socket, tls, http2 };
         debug::turn_to(exchange, Phase::Upstream);
-        match transport.pool.send(&peer, &mut head, &mut body, timeouts).await {
+        match transport.pool.send(&peer, &mut head, &mut body, timeouts, timer).await {
             Ok(answer) => {
+                transport.buffers.give(head.into_bytes());
                 let lease = chosen.answered(answer.head.status);
                 exchange.held = lease.map(|lease| Box::new(lease) as Box<dyn Any>);
                 return Ok(answer);
@@ -183,18 +196,21 @@ async fn buffer(settings: &ProxySettings, exchange: &mut Exchange) -> Result<(),
 }
 
 /// Returns path and query as they go upstream.
-fn target(exchange: &Exchange, forwarding: &Forwarding<'_>) -> String {
+fn target<'e>(exchange: &'e Exchange, forwarding: &Forwarding<'_>) -> Cow<'e, str> {
     let (route, service) = (forwarding.route, &forwarding.service.service);
     let (path, base) = (exchange.path(), service.path.as_deref());
     let query = exchange.query();
     let room = query.map_or(0, |query| query.len() + 1);
     let joined = (route.strip_path, forwarding.path_handling);
-    let mut target = upstream_path(base, path, forwarding.prefix_len, joined, room);
-    if let Some(query) = query {
-        target.push('?');
-        target.push_str(query);
+    let target = upstream_path(base, path, forwarding.prefix_len, joined, room);
+    if let (Cow::Borrowed(_), Some(target)) = (&target, exchange.target()) {
+        return Cow::Borrowed(target);
     }
-    target
+    let Some(query) = query else { return target };
+    let mut target = target.into_owned();
+    target.push('?');
+    target.push_str(query);
+    Cow::Owned(target)
 }
 
 /// Returns how TLS is spoken; the name is that of the Host, without its port.

@@ -23,11 +23,13 @@ use super::tail::{Awaited, Tail, Watched};
 use super::upstream::{Buffers, Moved, UpstreamResponse, splice};
 use crate::clock::{Clock, turn};
 use crate::domain::kinds::typedef::normalise_path;
-use crate::plugins::exchange::{Exchange, RequestBody, ResponseHead, Times, port_of, without_port};
+use crate::plugins::exchange::{
+    Exchange, RequestBody, ResponseHead, Times, split_port, without_port,
+};
 use crate::plugins::reply::Reply;
 use crate::plugins::{Flow, Phases, Plugin, Scope, Step};
 use crate::router::{Matched, NetView, Protocol, RequestView};
-use crate::runtime::{Chain, Destination, Handle, Reader, RouteProtocols, Runtime};
+use crate::runtime::{Chain, Destination, Handle, Held, Reader, RouteProtocols, Runtime};
 
 /// What one proxy core serves with.
 pub struct Core {
@@ -91,7 +93,7 @@ impl Core {
         info: Rc<ConnectionInfo>,
     ) -> Box<ClientResponse> {
         let runtime = self.runtime.load();
-        let upgrade = headers::upgrade(&request.head.headers).and_then(|_| request.on_upgrade());
+        let upgrade = headers::upgrade(&request.head).and_then(|_| request.on_upgrade());
         let mut exchange = match self.exchange(request, &info) {
             Ok(exchange) => exchange,
             Err(exchange) => {
@@ -117,7 +119,7 @@ impl Core {
         info: &ConnectionInfo,
     ) -> Result<Box<Exchange>, Box<Exchange>> {
         let ClientRequest { head: mut parts, body, .. } = request;
-        headers::strip_request(&mut parts.headers);
+        headers::strip_request(&mut parts);
         let connection = info.connection.clone();
         let forwarded = headers::forwarded(&self.settings, &parts.headers, &connection);
         let times = Times {
@@ -145,7 +147,7 @@ impl Core {
         if too_large {
             return Err(exchange);
         }
-        if exchange.request.asks_debug
+        if exchange.request.noted.debug
             && let Some(token) = &self.settings.request_debug
         {
             debug::begin(token, &mut exchange);
@@ -159,11 +161,11 @@ impl Core {
             let values = request_headers.get_all(name);
             values.filter_map(|value| value.to_str().ok()).for_each(visit);
         };
-        let authority = exchange.authority();
+        let (host, host_port) = split_port(exchange.authority());
         let view = RequestView {
             method: exchange.request.method.as_str(),
-            host: without_port(authority),
-            host_port: port_of(authority),
+            host,
+            host_port,
             path: exchange.path(),
             query: exchange.request.uri.query(),
             headers: &headers,
@@ -231,8 +233,9 @@ impl Core {
         info: Rc<ConnectionInfo>,
     ) -> Result<(Box<ResponseHead>, ProxyBody), Box<Reply>> {
         let forwarding = self.decide(plan, exchange).await?;
+        let Self { transport, settings, .. } = self;
         let mut answer =
-            forward::send(&self.transport, &self.settings, exchange, &forwarding).await?;
+            forward::send(transport, settings, exchange, &forwarding, &info.timer).await?;
         exchange.times.answered = Some(turn::now());
         let upgraded = answer.take_upgraded();
         let UpstreamResponse { mut head, body, hop_by_hop, .. } = answer;
@@ -306,7 +309,7 @@ impl Core {
         exchange: Box<Exchange>,
         plan: &Plan<'_>,
         reply: Reply,
-        runtime: &Arc<Runtime>,
+        runtime: &Held,
     ) -> Box<ClientResponse> {
         let wish = Wish {
             accept: exchange.header(header::ACCEPT),
@@ -326,7 +329,7 @@ impl Core {
         plan: &Plan<'_>,
         mut head: Box<ResponseHead>,
         body: ProxyBody,
-        runtime: &Arc<Runtime>,
+        runtime: &Held,
     ) -> Box<ClientResponse> {
         let is_debugged = debug::answered(&mut exchange, &head);
         let (own, chain) = (self.settings.headers, plan.chain);
@@ -370,7 +373,7 @@ impl Core {
         if is_debugged && let Some(timing) = &mut exchange.timing {
             debug::add_output(timing, head);
         }
-        let (status, raw) = (head.status, head.raw.take());
+        let (status, reason, raw) = (head.status, head.reason.take(), head.raw.take());
         let headers = match filters || chain.has(Phases::LOG) {
             true => head.headers.clone(),
             false => std::mem::take(&mut head.headers),
@@ -384,7 +387,7 @@ impl Core {
                 ProxyBody::Filtered(Box::pin(Watched::new(body, tail, filters)))
             }
         };
-        Box::new(ClientResponse { status, raw, headers, additions, body })
+        Box::new(ClientResponse { status, reason, raw, headers, additions, body })
     }
 
     /// Adds what plugins and settings want in the answer.

@@ -12,8 +12,8 @@ use super::settings::{Network, OwnHeaders, ProxySettings, SERVER};
 use super::upstream::UpstreamHead;
 use crate::clock::turn;
 use crate::domain::hash::ConfigHash;
-use crate::headers::Headers;
 use crate::headers::raw::RawHeaders;
+use crate::headers::{Headers, RequestHead, names_others};
 use crate::plugins::exchange::{Connection, Exchange, Forwarded, ResponseHead};
 
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -85,17 +85,18 @@ fn is_named(headers: &Headers, name: &HeaderName) -> bool {
 /// costs nothing, for those that most connections have.
 fn named(headers: &Headers) -> HashSet<HeaderName> {
     let lines = headers.get_all(header::CONNECTION).map(HeaderValue::as_bytes);
-    let is_usual = |line: &&[u8]| {
-        line.eq_ignore_ascii_case(b"keep-alive") || line.eq_ignore_ascii_case(b"close")
-    };
-    let lines = lines.filter(|line| !is_usual(line));
+    let lines = lines.filter(|line| names_others(line));
     let tokens = lines.flat_map(|line| line.split(|byte| *byte == b','));
     tokens.filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok()).collect()
 }
 
 /// Returns what the client wants to upgrade to. HTTP/2 is not begun behind our back, as what goes
 /// through it would pass no route and no plugin; and what follows a body is not told apart from it.
-pub(super) fn upgrade(headers: &Headers) -> Option<&HeaderValue> {
+pub(super) fn upgrade(request: &RequestHead) -> Option<&HeaderValue> {
+    if !request.noted.upgrade {
+        return None;
+    }
+    let headers = &request.headers;
     let mut wanted = headers.get_all(header::UPGRADE);
     let (Some(upgrade), None) = (wanted.next(), wanted.next()) else { return None };
     let is_http2 = |token: &[u8]| {
@@ -110,13 +111,13 @@ pub(super) fn upgrade(headers: &Headers) -> Option<&HeaderValue> {
 
 /// Takes away what a client says concerns its connection to us only. What plugins add later stays,
 /// and so does what we write or read ourselves: nobody takes that away by naming it.
-pub(super) fn strip_request(headers: &mut Headers) {
-    let named = named(headers);
-    if !named.is_empty() {
+pub(super) fn strip_request(request: &mut RequestHead) {
+    if request.noted.named {
+        let named = named(&request.headers);
         let is_ours = |name: &HeaderName| {
             *name == header::CONTENT_LENGTH || is_own(name, &mut Seen::default())
         };
-        headers.retain(|name, _| !named.contains(name) || is_ours(name));
+        request.headers.retain(|name, _| !named.contains(name) || is_ours(name));
     }
 }
 
@@ -130,14 +131,15 @@ pub(super) struct Line<'a> {
     pub(super) prefix: Option<&'a str>,
 }
 
-/// Writes the head that goes upstream.
+/// Writes the head that goes upstream, into an empty buffer.
 pub(super) fn request_head(
     settings: &ProxySettings,
     exchange: &Exchange,
     line: &Line<'_>,
+    buffer: Vec<u8>,
 ) -> UpstreamHead {
     let headers = &exchange.request.headers;
-    let mut head = UpstreamHead::new(&exchange.request.method, line.target);
+    let mut head = UpstreamHead::write(buffer, &exchange.request.method, line.target);
     head.append_own("Host: ", line.host.as_bytes());
     let mut seen = Seen { http2: exchange.request.version == Version::HTTP_2, ..Seen::default() };
     for (name, value) in headers {
@@ -145,15 +147,11 @@ pub(super) fn request_head(
             head.append_header(name, value);
         }
     }
-    match upgrade(headers).filter(|_| seen.upgrade) {
-        Some(wanted) => {
-            head.append_line("Connection: ", b"keep-alive, Upgrade");
-            head.append_line("Upgrade: ", wanted.as_bytes());
-        }
+    match upgrade(&exchange.request).filter(|_| seen.upgrade) {
+        Some(wanted) => head.append_upgrade(wanted.as_bytes()),
         None => head.append_line("Connection: ", b"keep-alive"),
     }
-    let trailers = headers.get(header::TE).filter(|_| seen.te).and_then(|te| te.to_str().ok());
-    if trailers.is_some_and(names_trailers) {
+    if seen.te && takes_trailers(headers) {
         head.append_line("TE: ", b"trailers");
     }
     if seen.cookie {
@@ -241,7 +239,7 @@ fn append_forwarded(
 fn origin_lines(settings: &ProxySettings, exchange: &Exchange) -> Box<[u8]> {
     let mut head = UpstreamHead::default();
     append_origin(settings, exchange, Seen::default(), |_| None, &mut head);
-    head.into_lines()
+    head.into_bytes().into()
 }
 
 /// Says by what connection a request came.

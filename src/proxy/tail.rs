@@ -2,7 +2,6 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -17,12 +16,12 @@ use super::upstream::BoxError;
 use crate::headers::Headers;
 use crate::plugins::exchange::{Exchange, ResponseHead};
 use crate::plugins::{Phases, Scope};
-use crate::runtime::{Chain, Runtime};
+use crate::runtime::{Chain, Held, Runtime};
 
 /// What is needed until the last byte has gone.
 pub(super) struct Tail {
     core: Rc<Core>,
-    runtime: Arc<Runtime>,
+    runtime: Held,
     slot: Option<usize>,
     exchange: Box<Exchange>,
     bytes_sent: u64,
@@ -31,7 +30,7 @@ pub(super) struct Tail {
 impl Tail {
     pub(super) fn new(
         core: Rc<Core>,
-        runtime: Arc<Runtime>,
+        runtime: Held,
         slot: Option<usize>,
         exchange: Box<Exchange>,
     ) -> Self {

@@ -1,5 +1,6 @@
 //! The path that goes upstream (reference gateway-3, section C.4).
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// How service path and request path are joined; `v1` is there in the flavour `traditional` only.
@@ -16,14 +17,34 @@ pub enum PathHandling {
 /// `matched` is how many bytes of the normalised `request_path` the route's path matched, 0 when
 /// it has none. What has to be escaped on the wire is. `room` is how many bytes the caller will
 /// append.
-pub fn upstream_path(
+pub fn upstream_path<'p>(
     service_path: Option<&str>,
+    request_path: &'p str,
+    matched: usize,
+    how: (bool, PathHandling),
+    room: usize,
+) -> Cow<'p, str> {
+    let base = service_path.unwrap_or("/");
+    if is_kept(base, request_path, matched, how.0) && request_path.bytes().all(fits) {
+        return Cow::Borrowed(request_path);
+    }
+    Cow::Owned(escaped(join(base, request_path, matched, how, room)))
+}
+
+/// Returns whether joining ends where it begins, as for most requests: nothing comes in front, and at most the
+/// slash is cut off that is put there again.
+fn is_kept(base: &str, request_path: &str, matched: usize, strip: bool) -> bool {
+    let Some(rest) = request_path.strip_prefix('/').filter(|_| base == "/") else { return false };
+    !strip || matched <= 1 && !rest.starts_with('/') && sanitised(Some(rest)).len() == rest.len()
+}
+
+pub(super) fn join(
+    base: &str,
     request_path: &str,
     matched: usize,
     (strip, handling): (bool, PathHandling),
     room: usize,
 ) -> String {
-    let base = service_path.unwrap_or("/");
     let mut path = String::with_capacity(base.len() + request_path.len() + 1 + room);
     if handling == PathHandling::V1 {
         let rest = match (strip, matched) {
@@ -46,7 +67,7 @@ pub fn upstream_path(
             path.push_str(request_path);
         }
     }
-    escaped(path)
+    path
 }
 
 /// A prefix may have been cut in the middle of a segment, so dots can have come to the front.
@@ -91,14 +112,28 @@ fn join_stripped(path: &mut String, base: &str, request_path: &str, rest: &str) 
     }
 }
 
-/// Returns whether a byte may stand in a path on the wire as it is.
-fn is_wire_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$&'()*+,/:;=?@[]-_.~%".contains(&byte)
+/// Which bytes may stand in a path on the wire as they are. `?` and `#` can only be there as text of a segment:
+/// unescaped they would start the query.
+const WIRE: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = matches!(
+            byte as u8,
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*'
+                | b'+' | b',' | b'/' | b':' | b';' | b'=' | b'@' | b'[' | b']' | b'-' | b'_' | b'.'
+                | b'~' | b'%'
+        );
+        byte += 1;
+    }
+    table
+};
+
+fn fits(byte: u8) -> bool {
+    WIRE[usize::from(byte)]
 }
 
 fn escaped(path: String) -> String {
-    // `?` and `#` can only be here as text of a segment: unescaped they would start the query.
-    let fits = |byte: u8| is_wire_byte(byte) && byte != b'?' && byte != b'#';
     if path.bytes().all(fits) {
         return path;
     }

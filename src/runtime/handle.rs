@@ -1,6 +1,7 @@
 //! The pointer to the runtime in force: swapped in one step, read by each core without a lock.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -48,16 +49,32 @@ impl Handle {
 
     /// Returns a reader for one core.
     pub fn reader(&self) -> Reader {
-        Reader(RefCell::new(Cache::new(self.current.clone())))
+        let mut cache = Cache::new(self.current.clone());
+        let held = Rc::new(cache.load().clone());
+        Reader(RefCell::new(Latest { cache, held }))
     }
 }
 
+/// A runtime as the requests of one core hold it: counted by the core for itself, since a count that all
+/// cores write would go from one to the other with each request.
+pub type Held = Rc<Arc<Runtime>>;
+
 /// Reads the runtime in force on one core: a pointer compare as long as nothing changed.
-pub struct Reader(RefCell<Cache<Arc<ArcSwap<Runtime>>, Arc<Runtime>>>);
+pub struct Reader(RefCell<Latest>);
+
+struct Latest {
+    cache: Cache<Arc<ArcSwap<Runtime>>, Arc<Runtime>>,
+    held: Held,
+}
 
 impl Reader {
     /// Returns the runtime in force.
-    pub fn load(&self) -> Arc<Runtime> {
-        self.0.borrow_mut().load().clone()
+    pub fn load(&self) -> Held {
+        let Latest { cache, held } = &mut *self.0.borrow_mut();
+        let current = cache.load();
+        if !Arc::ptr_eq(current, held) {
+            *held = Rc::new(current.clone());
+        }
+        held.clone()
     }
 }

@@ -50,7 +50,7 @@ use services::{Services, Upstreams};
 pub use chain::{Chain, Slot};
 pub use channel::{Channel, LiveTls, NodeTls};
 pub use compile::apply;
-pub use handle::{Handle, Reader};
+pub use handle::{Handle, Held, Reader};
 pub use protocols::{RouteProtocols, Scheme};
 
 /// A snapshot, compiled; a clone shares its structure.

@@ -218,7 +218,12 @@ async fn names_are_written_with_kongs_capitals() {
     assert_eq!(cluster.call("POST", "/routes/seen/plugins", &plugin).await.status, 201);
     cluster.converge().await;
 
-    for (path, own) in [("/plain", "X-miXed: 1"), ("/seen", "X-Mixed: 1")] {
+    for (path, reason, own) in [
+        ("/plain", "OK", "X-miXed: 1"),
+        ("/plain", "Quite fine", "X-Mixed: 1"),
+        ("/seen", "OK", "X-Mixed: 1"),
+        ("/seen", "Quite fine", "X-Mixed: 1"),
+    ] {
         let mut client = TcpStream::connect(cluster.proxy()).await.unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nx-my-own: 1\r\n\r\n");
         client.write_all(request.as_bytes()).await.unwrap();
@@ -228,7 +233,7 @@ async fn names_are_written_with_kongs_capitals() {
         {
             assert!(asked.contains(&format!("\r\n{name}: ")), "{name}: {asked}");
         }
-        let answer = "HTTP/1.1 200 OK\r\nX-miXed: 1\r\ncontent-length: 2\r\n\r\nok";
+        let answer = format!("HTTP/1.1 200 {reason}\r\nX-miXed: 1\r\ncontent-length: 2\r\n\r\nok");
         server.write_all(answer.as_bytes()).await.unwrap();
         let (answered, _) = head(&mut client).await;
         let latencies = ["X-Kong-Upstream-Latency", "X-Kong-Proxy-Latency", "X-Kong-Request-Id"];
@@ -236,5 +241,6 @@ async fn names_are_written_with_kongs_capitals() {
             assert!(answered.contains(&format!("\r\n{name}: ")), "{name}: {answered}");
         }
         assert!(answered.contains(own), "{answered}");
+        assert!(answered.starts_with(&format!("HTTP/1.1 200 {reason}\r\n")), "{answered}");
     }
 }

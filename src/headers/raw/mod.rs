@@ -48,6 +48,21 @@ pub struct Layout {
     pub is_of_gateway: bool,
 }
 
+/// Reads a line of the plain kind that these bytes begin with: its name, and what follows the colon up to
+/// CR LF, with spaces. None, if it is not all there, or of another kind.
+pub fn read_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (name, rest) = bytes.split_at_checked(token_length(bytes))?;
+    let text = rest.strip_prefix(b":")?;
+    let (text, rest) = text.split_at_checked(text_length(text))?;
+    (!name.is_empty() && rest.starts_with(b"\r\n")).then_some((name, text))
+}
+
+/// Returns how many bytes of a token these bytes begin with (RFC 9110, section 5.6.2).
+pub fn token_length(bytes: &[u8]) -> usize {
+    let end = bytes.iter().position(|byte| !TOKEN[usize::from(*byte)]);
+    end.unwrap_or(bytes.len())
+}
+
 impl Layout {
     /// Reads header lines up to an empty one; returns what they are and their length with that.
     /// None, if they are not all there, or not of the plain kind.
@@ -59,14 +74,8 @@ impl Layout {
             if let [b'\r', b'\n', ..] = line {
                 return Some((layout, at + 2));
             }
-            let colon = line.iter().position(|byte| !TOKEN[usize::from(*byte)])?;
-            let (name, rest) = line.split_at_checked(colon)?;
-            let text = rest.strip_prefix(b":")?;
-            let (text, rest) = text.split_at_checked(text_length(text))?;
-            if name.is_empty() || !rest.starts_with(b"\r\n") {
-                return None;
-            }
-            let end = at + colon + 1 + text.len() + 2;
+            let (name, text) = read_line(line)?;
+            let end = at + name.len() + 1 + text.len() + 2;
             layout.note(name, text, (u16::try_from(at).ok()?, u16::try_from(end).ok()?))?;
             at = end;
         }

@@ -30,29 +30,31 @@ pub struct Additions {
 
 /// A name as HTTP/1 writes it, and as it is compared.
 pub struct Name {
-    /// With capitals.
-    pub title: &'static str,
+    /// With capitals, a colon and a space.
+    pub start: &'static [u8],
     /// Without.
     pub name: HeaderName,
 }
 
-static CONTENT_TYPE: Name = Name { title: "Content-Type", name: header::CONTENT_TYPE };
-static VIA: Name = Name { title: "Via", name: header::VIA };
-static SERVER: Name = Name { title: "Server", name: header::SERVER };
+static CONTENT_TYPE: Name = Name { start: b"Content-Type: ", name: header::CONTENT_TYPE };
+static VIA: Name = Name { start: b"Via: ", name: header::VIA };
+static SERVER: Name = Name { start: b"Server: ", name: header::SERVER };
 static X_KONG_UPSTREAM_LATENCY: Name = Name {
-    title: "X-Kong-Upstream-Latency",
+    start: b"X-Kong-Upstream-Latency: ",
     name: HeaderName::from_static("x-kong-upstream-latency"),
 };
-static X_KONG_PROXY_LATENCY: Name =
-    Name { title: "X-Kong-Proxy-Latency", name: HeaderName::from_static("x-kong-proxy-latency") };
+static X_KONG_PROXY_LATENCY: Name = Name {
+    start: b"X-Kong-Proxy-Latency: ",
+    name: HeaderName::from_static("x-kong-proxy-latency"),
+};
 static X_KONG_RESPONSE_LATENCY: Name = Name {
-    title: "X-Kong-Response-Latency",
+    start: b"X-Kong-Response-Latency: ",
     name: HeaderName::from_static("x-kong-response-latency"),
 };
 static X_KONG_REQUEST_ID: Name =
-    Name { title: "X-Kong-Request-Id", name: HeaderName::from_static("x-kong-request-id") };
+    Name { start: b"X-Kong-Request-Id: ", name: HeaderName::from_static("x-kong-request-id") };
 static X_CONFIG_HASH: Name =
-    Name { title: "X-Config-Hash", name: HeaderName::from_static("x-config-hash") };
+    Name { start: b"X-Config-Hash: ", name: HeaderName::from_static("x-config-hash") };
 
 /// The value of one.
 pub enum Added<'a> {
@@ -200,7 +202,7 @@ mod tests {
         let mut written = Headers::new();
         additions().for_each(|name, value| {
             let value = value.lend(|bytes, _| HeaderValue::from_bytes(bytes).unwrap());
-            assert!(name.title.eq_ignore_ascii_case(name.name.as_str()));
+            assert!(name.start.eq_ignore_ascii_case(format!("{}: ", name.name).as_bytes()));
             written.append(name.name.clone(), value);
         });
         let mut listed = Headers::new();

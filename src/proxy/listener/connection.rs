@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::serve::Core;
 use crate::plugins::exchange::Connection;
+use crate::proxy::upstream::TimerSlot;
 
 /// Facts of one client connection.
 ///
@@ -15,6 +16,8 @@ use crate::plugins::exchange::Connection;
 pub struct ConnectionInfo {
     /// What plugins may know of it.
     pub connection: Rc<Connection>,
+    /// By which its requests wait for upstreams.
+    pub timer: TimerSlot,
     requests: Cell<u64>,
     /// Index of the core, and so of its thread.
     pub core: usize,
@@ -25,7 +28,8 @@ impl ConnectionInfo {
     pub(super) fn open(peer: SocketAddr, local: SocketAddr, owner: Rc<Core>) -> Self {
         owner.counters.active.add();
         let connection = Rc::new(Connection::plain(owner.counters.accepted.value(), peer, local));
-        Self { connection, requests: Cell::new(0), core: owner.index, owner }
+        let (timer, requests) = (TimerSlot::default(), Cell::new(0));
+        Self { connection, timer, requests, core: owner.index, owner }
     }
 
     /// Counts a request and returns how many there were, this one included.

@@ -1,5 +1,6 @@
 //! What a client is answered, in either version of HTTP.
 
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::additions::Additions;
@@ -12,6 +13,8 @@ use crate::headers::raw::RawHeaders;
 pub struct ClientResponse {
     /// The status.
     pub status: StatusCode,
+    /// What HTTP/1 calls the status, where that is not its usual name.
+    pub reason: Option<Bytes>,
     /// Header lines of an upstream that are written as they are, before the headers.
     pub raw: Option<RawHeaders>,
     /// The headers. Framing is not theirs to tell: it follows from the body.
@@ -25,7 +28,8 @@ pub struct ClientResponse {
 impl ClientResponse {
     /// Makes an answer without headers.
     pub fn new(status: StatusCode, body: ProxyBody) -> Self {
-        Self { status, raw: None, headers: Headers::new(), additions: Additions::default(), body }
+        let (headers, additions) = (Headers::new(), Additions::default());
+        Self { status, reason: None, raw: None, headers, additions, body }
     }
 
     /// Lists the lines among the headers.

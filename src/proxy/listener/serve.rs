@@ -21,6 +21,7 @@ use super::drain::Drain;
 use super::http1;
 use super::http2;
 use super::proxy_protocol;
+use super::received::Received;
 use super::refusal::Refusals;
 use super::request::ClientRequest;
 use super::response::ClientResponse;
@@ -71,6 +72,8 @@ pub(super) struct Core {
     pub(super) refusals: Refusals,
     /// Where connections read into while nobody knows how much there is.
     pub(super) scratch: RefCell<Box<[u8]>>,
+    /// Where heads lie that were read.
+    pub(super) received: RefCell<Received>,
     pub(super) date: RefCell<http1::Date>,
     /// Buffers that answers were written in, for the next ones.
     pub(super) buffers: Shelf,
@@ -93,6 +96,7 @@ impl Core {
             drain: Drain::default(),
             refusals,
             scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
+            received: RefCell::default(),
             date: RefCell::default(),
             buffers: Shelf::default(),
         }

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use super::connection::Connection;
 use super::error::{Step, UpstreamError, UpstreamErrorKind};
 use super::http2::{Http2Body, Lent, Ticket};
-use super::pool::Pool;
+use super::pool::Home;
 use super::response::ResponseFraming;
 use crate::proxy::chunk::{ChunkDecoder, Piece};
 
@@ -37,7 +37,7 @@ struct Live {
     connection: Box<Connection>,
     state: State,
     read_limit: Duration,
-    pool: Option<Pool>,
+    home: Option<Rc<Home>>,
 }
 
 #[derive(Debug)]
@@ -48,13 +48,13 @@ enum State {
 }
 
 impl UpstreamBody {
-    /// Makes the body of a response whose head was just taken off `connection`. With a `pool` the
+    /// Makes the body of a response whose head was just taken off `connection`. With a `home` the
     /// connection may be used again.
     pub(super) fn new(
         mut connection: Box<Connection>,
         framing: ResponseFraming,
         read_limit: Duration,
-        pool: Option<Pool>,
+        home: Option<Rc<Home>>,
     ) -> Self {
         let state = match framing {
             ResponseFraming::Length(length) => {
@@ -62,7 +62,7 @@ impl UpstreamBody {
                 if received >= length {
                     let length = usize::try_from(length).unwrap_or(connection.buffer.len());
                     let ready = connection.buffer.split_to(length).freeze();
-                    give_back(pool, connection);
+                    give_back(home, connection);
                     return Self { ready, live: None };
                 }
                 State::Length(length)
@@ -70,7 +70,7 @@ impl UpstreamBody {
             ResponseFraming::Chunked => State::Chunked(ChunkDecoder::new()),
             ResponseFraming::UntilClose => State::UntilClose,
         };
-        let live = Live { connection, state, read_limit, pool };
+        let live = Live { connection, state, read_limit, home };
         Self { ready: Bytes::new(), live: Some(Source::Http1(Box::new(live))) }
     }
 
@@ -92,11 +92,11 @@ impl UpstreamBody {
     }
 }
 
-fn give_back(pool: Option<Pool>, connection: Box<Connection>) {
-    if let Some(pool) = pool
+fn give_back(home: Option<Rc<Home>>, connection: Box<Connection>) {
+    if let Some(home) = home
         && connection.buffer.is_empty()
     {
-        pool.give_back(connection);
+        home.give_back(connection);
     }
 }
 
@@ -164,8 +164,8 @@ fn take_all(buffer: &mut BytesMut) -> Bytes {
 impl UpstreamBody {
     fn finish(&mut self) {
         if let Some(Source::Http1(live)) = self.live.take() {
-            let Live { connection, pool, .. } = *live;
-            give_back(pool, connection);
+            let Live { connection, home, .. } = *live;
+            give_back(home, connection);
         }
     }
 

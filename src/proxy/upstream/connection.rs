@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::error::{Step, UpstreamError, UpstreamErrorKind};
-use super::peer::{PeerAddress, PeerKey, Timeouts};
+use super::peer::{PeerAddress, Timeouts};
 use super::response::Span;
 use super::stream::Stream;
 use super::timer::LazyTimer;
@@ -51,22 +51,21 @@ pub(super) struct Connection {
     pub(super) buffer: BytesMut,
     /// Room for the parser of heads.
     pub(super) spans: Vec<Span>,
+    /// For the body of an answer: its head is waited for by the timer of whoever asked.
     pub(super) timer: LazyTimer,
     /// Exchanges begun on this connection.
     pub(super) requests: u64,
-    pub(super) key: PeerKey,
 }
 
 impl Connection {
     /// Connects to a peer.
     pub(super) async fn open(
         peer: &PeerAddress,
-        key: PeerKey,
         timeouts: &Timeouts,
     ) -> Result<Self, UpstreamError> {
         let stream = connect(peer, timeouts).await?;
         let (buffer, timer) = (BytesMut::new(), LazyTimer::default());
-        Ok(Self { stream, buffer, spans: Vec::new(), timer, requests: 0, key })
+        Ok(Self { stream, buffer, spans: Vec::new(), timer, requests: 0 })
     }
 
     /// Reads once into the buffer; 0 is the end of the stream. `expected` is how much is known to

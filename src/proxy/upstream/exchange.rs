@@ -11,6 +11,7 @@ use super::outgoing::Outgoing;
 use super::peer::Timeouts;
 use super::request::LentBody;
 use super::response::{HEAD_MAX, ResponseHead, take_head};
+use super::timer::{LazyTimer, TimerSlot};
 
 /// How long a client may be silent in the middle of its body (nginx `client_body_timeout`).
 const CLIENT_BODY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -19,11 +20,13 @@ const INTERIM_MAX: u32 = 32;
 
 /// The state of one try.
 pub(super) struct Exchange<'a> {
-    pub(super) connection: Box<Connection>,
+    connection: Box<Connection>,
     /// Whether any byte of a response came; after that nothing may be tried again.
     pub(super) received: bool,
     body: LentBody<'a>,
     timeouts: Timeouts,
+    timer: LazyTimer,
+    timers: &'a TimerSlot,
     outgoing: Outgoing<'a>,
     framing: RequestFraming,
     body_done: bool,
@@ -51,6 +54,7 @@ impl<'a> Exchange<'a> {
         head: &'a mut UpstreamHead,
         mut body: LentBody<'a>,
         timeouts: Timeouts,
+        timers: &'a TimerSlot,
     ) -> Self {
         connection.requests += 1;
         let framing = body.framing();
@@ -66,6 +70,8 @@ impl<'a> Exchange<'a> {
             received: false,
             body,
             timeouts,
+            timer: timers.take(),
+            timers,
             outgoing,
             framing,
             body_done: !streamed,
@@ -82,6 +88,13 @@ impl<'a> Exchange<'a> {
     /// Drives the try to the final response head.
     pub(super) async fn run(&mut self) -> Result<ResponseHead, UpstreamError> {
         std::future::poll_fn(|cx| self.poll(cx)).await
+    }
+
+    /// Returns the connection, and the timer to where it was taken from.
+    pub(super) fn into_connection(mut self) -> Box<Connection> {
+        self.timer.clear();
+        self.timers.put(self.timer);
+        self.connection
     }
 
     /// Returns whether the whole request left, so that the connection is in step.
@@ -109,7 +122,7 @@ impl<'a> Exchange<'a> {
             Waiting::Upstream => (self.timeouts.write(), UpstreamErrorKind::Timeout(Step::Send)),
             Waiting::Client => (CLIENT_BODY_TIMEOUT, UpstreamErrorKind::RequestBody),
         };
-        ready!(self.connection.timer.poll(cx, limit));
+        ready!(self.timer.poll(cx, limit));
         Poll::Ready(Err(UpstreamError::new(kind, self.sent)))
     }
 
@@ -124,7 +137,7 @@ impl<'a> Exchange<'a> {
             let written = self.outgoing.poll_write(cx, stream, &mut progress);
             if progress {
                 self.sent = true;
-                self.connection.timer.clear();
+                self.timer.clear();
             }
             match written {
                 Poll::Pending => return Ok(Waiting::Upstream),
@@ -142,7 +155,7 @@ impl<'a> Exchange<'a> {
         let Poll::Ready(frame) = self.body.poll_frame(cx) else {
             return Ok(Poll::Pending);
         };
-        self.connection.timer.clear();
+        self.timer.clear();
         let frame = frame.transpose().map_err(|error| self.broken_body(error))?;
         let trailers = match frame.map(http_body::Frame::into_data) {
             Some(Ok(data)) => {
@@ -193,7 +206,10 @@ impl<'a> Exchange<'a> {
                     let error = error.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
                     return Poll::Ready(Err(UpstreamError::closed(self.has_sent(), error)));
                 }
-                Ok(_) => self.received = true,
+                Ok(_) => {
+                    self.timer.clear();
+                    self.received = true;
+                }
                 Err(error) => {
                     return Poll::Ready(Err(UpstreamError::closed(self.has_sent(), error)));
                 }

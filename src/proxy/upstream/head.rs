@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use crate::headers::push_title;
+use crate::headers::{push_line, push_title};
 
 /// A request head for an upstream.
 ///
@@ -22,7 +22,11 @@ pub struct UpstreamHead {
 impl UpstreamHead {
     /// Starts a head; `target` is the path with its query, as sent.
     pub fn new(method: &Method, target: &str) -> Self {
-        let mut bytes = Vec::with_capacity(512 + target.len());
+        Self::write(Vec::with_capacity(512 + target.len()), method, target)
+    }
+
+    /// Starts a head in an empty buffer.
+    pub fn write(mut bytes: Vec<u8>, method: &Method, target: &str) -> Self {
         bytes.extend_from_slice(method.as_str().as_bytes());
         bytes.push(b' ');
         push_target(&mut bytes, target);
@@ -38,9 +42,9 @@ impl UpstreamHead {
         }
     }
 
-    /// Returns the lines that were appended to a head without a request line, for other heads.
-    pub fn into_lines(self) -> Box<[u8]> {
-        self.bytes.into()
+    /// Returns what was written: lines for other heads, or a buffer for the next one.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
     }
 
     /// Appends lines that another head was filled with.
@@ -63,7 +67,6 @@ impl UpstreamHead {
     /// Appends one header of our own; `start` is its name, a colon and a space.
     pub fn append_own(&mut self, start: &'static str, value: &[u8]) {
         debug_assert!(start.strip_suffix(": ").is_some_and(|name| is_token(name.as_bytes())));
-        self.upgrade |= start == "Upgrade: ";
         self.bytes.reserve(start.len() + value.len() + 2);
         self.bytes.extend_from_slice(start.as_bytes());
         push_value(&mut self.bytes, value);
@@ -73,22 +76,22 @@ impl UpstreamHead {
     /// but of one line: it is not searched for line breaks again.
     pub fn append_line(&mut self, start: &'static str, value: &[u8]) {
         debug_assert!(!value.iter().any(|byte| is_line_break(*byte)));
-        self.upgrade |= start == "Upgrade: ";
-        self.bytes.reserve(start.len() + value.len() + 2);
-        self.bytes.extend_from_slice(start.as_bytes());
-        self.bytes.extend_from_slice(value);
-        self.bytes.extend_from_slice(b"\r\n");
+        push_line(&mut self.bytes, start.as_bytes(), value);
+    }
+
+    /// Asks for another protocol.
+    pub fn append_upgrade(&mut self, wanted: &[u8]) {
+        self.append_line("Connection: ", b"keep-alive, Upgrade");
+        self.append_line("Upgrade: ", wanted);
+        self.upgrade = true;
     }
 
     /// Appends one header as it was received, which has made sure of its name and value.
     pub fn append_header(&mut self, name: &HeaderName, value: &HeaderValue) {
         let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
         if !is_framing(name) {
-            self.bytes.reserve(name.len() + value.len() + 4);
             push_title(&mut self.bytes, name);
-            self.bytes.extend_from_slice(b": ");
-            self.bytes.extend_from_slice(value);
-            self.bytes.extend_from_slice(b"\r\n");
+            push_line(&mut self.bytes, b": ", value);
         }
     }
 
@@ -212,8 +215,7 @@ fn push_field(bytes: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 
 /// Writes a value and the end of its line.
 fn push_value(bytes: &mut Vec<u8>, value: &[u8]) {
-    // Without an early end the compiler looks at many bytes at once.
-    if value.iter().fold(false, |broken, &byte| broken | is_line_break(byte)) {
+    if memchr::memchr3(b'\r', b'\n', 0, value).is_some() {
         bytes.extend(value.iter().map(|&byte| if is_line_break(byte) { b' ' } else { byte }));
     } else {
         bytes.extend_from_slice(value);
@@ -285,9 +287,9 @@ mod tests {
     #[test]
     fn a_head_knows_that_it_asks_for_another_protocol() {
         let mut head = UpstreamHead::new(&Method::GET, "/");
-        head.append_own("Connection: ", b"keep-alive, Upgrade");
+        head.append_own("Connection: ", b"keep-alive");
         assert!(!head.asks_upgrade());
-        head.append_own("Upgrade: ", b"websocket");
+        head.append_upgrade(b"websocket");
         assert!(head.asks_upgrade());
     }
 

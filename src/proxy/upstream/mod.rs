@@ -39,3 +39,4 @@ pub use pool::{Pool, UpstreamResponse};
 pub use request::RequestBody;
 pub(in crate::proxy) use splice::{Buffers, Moved, splice};
 pub(in crate::proxy) use stream::Stream;
+pub use timer::TimerSlot;

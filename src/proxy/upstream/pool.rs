@@ -1,13 +1,12 @@
 //! Idle connections of one proxy core, and the door of this module: [`Pool::send`].
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::rc::{Rc, Weak};
+use std::time::Instant;
 
-use bytes::Bytes;
-use http::{StatusCode, Version};
-use tokio::time::Instant;
+use http::StatusCode;
 
 use super::body::UpstreamBody;
 use super::connection::Connection;
@@ -19,6 +18,7 @@ use super::peer::{PeerAddress, PeerKey, PoolLimits, Timeouts};
 use super::request::RequestBody;
 use super::response::ResponseHead;
 use super::stream::UpgradedStream;
+use super::timer::TimerSlot;
 use crate::clock::turn;
 use crate::plugins::exchange::ResponseHead as AnswerHead;
 
@@ -32,14 +32,22 @@ struct Shared {
     limits: PoolLimits,
     http2: Links,
     // The keys are peers of our own configuration: nobody can choose them to collide.
-    idle: RefCell<HashMap<PeerKey, VecDeque<Idle>, foldhash::fast::RandomState>>,
-    swept: Cell<Instant>,
+    homes: RefCell<HashMap<PeerKey, Rc<Home>, foldhash::fast::RandomState>>,
+}
+
+/// Where the connections to one peer are while nobody uses them. A request looks for it once, on its
+/// way out.
+#[derive(Debug)]
+pub(super) struct Home {
+    limits: PoolLimits,
+    idle: RefCell<VecDeque<Idle>>,
 }
 
 #[derive(Debug)]
 struct Idle {
     connection: Box<Connection>,
-    since: Instant,
+    /// When it has been idle for too long.
+    until: Instant,
 }
 
 /// An upstream's answer; the body follows as it comes.
@@ -50,10 +58,6 @@ struct Idle {
 pub struct UpstreamResponse {
     /// Status and headers.
     pub head: Box<AnswerHead>,
-    /// HTTP/1.0, HTTP/1.1 or HTTP/2.
-    pub version: Version,
-    /// Reason phrase where it is not the usual one.
-    pub reason: Option<Bytes>,
     /// Whether there are any headers that concern this connection only.
     pub hop_by_hop: bool,
     /// Body.
@@ -79,12 +83,11 @@ impl fmt::Debug for Pool {
 impl Pool {
     /// Makes an empty pool for the runtime of the calling thread.
     pub fn new(limits: PoolLimits) -> Self {
-        let (http2, idle) = (Links::default(), RefCell::default());
-        let shared = Shared { limits, http2, idle, swept: Cell::new(Instant::now()) };
-        Self { shared: Rc::new(shared) }
+        let (http2, homes) = (Links::default(), RefCell::default());
+        Self { shared: Rc::new(Shared { limits, http2, homes }) }
     }
 
-    /// Sends a request to `peer` and awaits the head of its answer.
+    /// Sends a request to `peer` and awaits the head of its answer, by the timer of whoever asks.
     ///
     /// A kept connection that turns out dead before any byte of an answer is replaced by a fresh
     /// one, once, if the request may be repeated. Other retries are the caller's:
@@ -95,6 +98,7 @@ impl Pool {
         head: &mut UpstreamHead,
         body: &mut RequestBody,
         timeouts: Timeouts,
+        timer: &TimerSlot,
     ) -> Result<UpstreamResponse, UpstreamError> {
         if !body.is_replayable() {
             let spent = "it was already sent in part to another peer";
@@ -103,11 +107,11 @@ impl Pool {
         if peer.http2 {
             return Box::pin(self.send_http2(peer, head, body, timeouts)).await;
         }
-        let key = PeerKey::from(peer);
-        if let Some(connection) = self.check_out(&key) {
-            let mut exchange = Exchange::new(connection, head, body.lend(), timeouts);
+        let home = self.home(peer);
+        if let Some(connection) = home.check_out() {
+            let mut exchange = Exchange::new(connection, head, body.lend(), timeouts, timer);
             match exchange.run().await {
-                Ok(answer) => return Ok(self.respond(exchange, answer, timeouts)),
+                Ok(answer) => return Ok(respond(home, exchange, answer, timeouts)),
                 Err(error) => {
                     let stale = error.kind == UpstreamErrorKind::Closed && !exchange.received;
                     drop(exchange);
@@ -119,22 +123,19 @@ impl Pool {
             }
         }
         // Boxed, as are other rare ways: what they hold would be part of every request's future.
-        Box::pin(self.send_anew(peer, key, head, body, timeouts)).await
+        Box::pin(send_anew(home, peer, head, body, timeouts, timer)).await
     }
 
-    /// Sends a request on a connection of its own.
-    async fn send_anew(
-        &self,
-        peer: &PeerAddress,
-        key: PeerKey,
-        head: &mut UpstreamHead,
-        body: &mut RequestBody,
-        timeouts: Timeouts,
-    ) -> Result<UpstreamResponse, UpstreamError> {
-        let connection = Box::new(Connection::open(peer, key, &timeouts).await?);
-        let mut exchange = Exchange::new(connection, head, body.lend(), timeouts);
-        let answer = exchange.run().await?;
-        Ok(self.respond(exchange, answer, timeouts))
+    /// Returns where the connections to a peer are.
+    fn home(&self, peer: &PeerAddress) -> Rc<Home> {
+        let key = PeerKey::from(peer);
+        let mut homes = self.shared.homes.borrow_mut();
+        if let Some(home) = homes.get(&key) {
+            return home.clone();
+        }
+        let home = Rc::new(Home { limits: self.shared.limits, idle: RefCell::default() });
+        homes.insert(key, home.clone());
+        home
     }
 
     /// Sends a request on one of many streams of a connection.
@@ -151,9 +152,13 @@ impl Pool {
         let (head, incoming) = response.into_parts();
         let (status, headers) = (head.status, head.headers.into());
         Ok(UpstreamResponse {
-            head: Box::new(AnswerHead { status, headers, raw: None, from_upstream: true }),
-            version: head.version,
-            reason: None,
+            head: Box::new(AnswerHead {
+                status,
+                reason: None,
+                headers,
+                raw: None,
+                from_upstream: true,
+            }),
             hop_by_hop: false,
             body: UpstreamBody::http2(incoming, lent, timeouts.read(), ticket),
             reused,
@@ -168,19 +173,18 @@ impl Pool {
 
     /// Returns how many connections are idle.
     pub fn idle_count(&self) -> usize {
-        self.shared.idle.borrow().values().map(VecDeque::len).sum()
+        self.shared.homes.borrow().values().map(|home| home.idle.borrow().len()).sum()
     }
 
     /// Closes the connections that were idle for too long, or that their upstream closed.
     pub fn sweep(&self) {
         let now = Instant::now();
-        self.shared.swept.set(now);
         self.shared.http2.sweep(&self.shared.limits);
-        self.shared.idle.borrow_mut().retain(|_, list| {
-            list.retain_mut(|idle| {
-                !self.is_expired(idle, now) && idle.connection.stream.is_quiet()
-            });
-            !list.is_empty()
+        self.shared.homes.borrow_mut().retain(|_, home| {
+            let mut idle = home.idle.borrow_mut();
+            idle.retain_mut(|idle| now < idle.until && idle.connection.stream.is_quiet());
+            // Whoever uses one of its connections holds it.
+            !idle.is_empty() || Rc::strong_count(home) > 1
         });
     }
 
@@ -195,37 +199,17 @@ impl Pool {
             Self { shared }.sweep();
         }
     }
+}
 
-    fn respond(
-        &self,
-        exchange: Exchange<'_>,
-        head: ResponseHead,
-        timeouts: Timeouts,
-    ) -> UpstreamResponse {
-        let reusable = head.keep_alive && exchange.is_request_complete();
-        let connection = exchange.connection;
-        let reused = connection.requests > 1;
-        let ResponseHead { answer: head, version, reason, hop_by_hop, framing, .. } = head;
-        let (body, upgraded) = if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            let Connection { stream, buffer, .. } = *connection;
-            (UpstreamBody::default(), Some(Box::new(UpgradedStream::new(buffer, stream))))
-        } else {
-            let pool = reusable.then(|| self.clone());
-            (UpstreamBody::new(connection, framing, timeouts.read(), pool), None)
-        };
-        UpstreamResponse { head, version, reason, hop_by_hop, body, reused, upgraded }
-    }
-
+impl Home {
     /// Takes the connection that was used last, so that surplus ones grow old and go.
-    fn check_out(&self, key: &PeerKey) -> Option<Box<Connection>> {
-        let mut idle = self.shared.idle.borrow_mut();
-        let list = idle.get_mut(key)?;
-        let now = turn::now().into();
-        while let Some(mut newest) = list.pop_back() {
-            if self.is_expired(&newest, now) {
-                list.clear();
+    fn check_out(&self) -> Option<Box<Connection>> {
+        let mut idle = self.idle.borrow_mut();
+        let now = turn::now();
+        while let Some(mut newest) = idle.pop_back() {
+            if now >= newest.until {
+                idle.clear();
             } else if newest.connection.stream.is_quiet() {
-                newest.connection.timer.clear();
                 return Some(newest.connection);
             }
         }
@@ -234,33 +218,52 @@ impl Pool {
 
     /// Keeps a connection whose last exchange ended cleanly.
     pub(super) fn give_back(&self, mut connection: Box<Connection>) {
-        let limits = &self.shared.limits;
-        if limits.idle_max == 0
-            || (limits.requests_max > 0 && connection.requests >= limits.requests_max)
-        {
+        let PoolLimits { idle_max, requests_max, idle_timeout } = self.limits;
+        if idle_max == 0 || (requests_max > 0 && connection.requests >= requests_max) {
             return;
         }
+        connection.timer.clear();
         connection.release_buffer();
-        let since = Instant::from(turn::now());
-        if since.duration_since(self.shared.swept.get()) > limits.idle_timeout {
-            self.sweep();
+        let until = turn::now() + idle_timeout;
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() >= idle_max {
+            idle.pop_front();
         }
-        let mut idle = self.shared.idle.borrow_mut();
-        match idle.get_mut(&connection.key) {
-            Some(list) => {
-                if list.len() >= limits.idle_max {
-                    list.pop_front();
-                }
-                list.push_back(Idle { connection, since });
-            }
-            None => {
-                let key = connection.key.clone();
-                idle.insert(key, VecDeque::from([Idle { connection, since }]));
-            }
-        }
+        idle.push_back(Idle { connection, until });
     }
+}
 
-    fn is_expired(&self, idle: &Idle, now: Instant) -> bool {
-        now.duration_since(idle.since) >= self.shared.limits.idle_timeout
-    }
+/// Sends a request on a connection of its own.
+async fn send_anew(
+    home: Rc<Home>,
+    peer: &PeerAddress,
+    head: &mut UpstreamHead,
+    body: &mut RequestBody,
+    timeouts: Timeouts,
+    timer: &TimerSlot,
+) -> Result<UpstreamResponse, UpstreamError> {
+    let connection = Box::new(Connection::open(peer, &timeouts).await?);
+    let mut exchange = Exchange::new(connection, head, body.lend(), timeouts, timer);
+    let answer = exchange.run().await?;
+    Ok(respond(home, exchange, answer, timeouts))
+}
+
+fn respond(
+    home: Rc<Home>,
+    exchange: Exchange<'_>,
+    head: ResponseHead,
+    timeouts: Timeouts,
+) -> UpstreamResponse {
+    let reusable = head.keep_alive && exchange.is_request_complete();
+    let connection = exchange.into_connection();
+    let reused = connection.requests > 1;
+    let ResponseHead { answer: head, hop_by_hop, framing, .. } = head;
+    let (body, upgraded) = if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        let Connection { stream, buffer, .. } = *connection;
+        (UpstreamBody::default(), Some(Box::new(UpgradedStream::new(buffer, stream))))
+    } else {
+        let home = reusable.then_some(home);
+        (UpstreamBody::new(connection, framing, timeouts.read(), home), None)
+    };
+    UpstreamResponse { head, hop_by_hop, body, reused, upgraded }
 }

@@ -19,9 +19,6 @@ const HEADERS_MAX: usize = 128;
 pub(super) struct ResponseHead {
     /// What the client may get to see of it. Boxed: it is handed on many times.
     pub(super) answer: Box<AnswerHead>,
-    pub(super) version: Version,
-    /// The reason phrase where it is not the usual one.
-    pub(super) reason: Option<Bytes>,
     /// Whether a header concerns this connection only.
     pub(super) hop_by_hop: bool,
     pub(super) framing: ResponseFraming,
@@ -97,8 +94,8 @@ fn take_any(
     let (framing, exact) = framing(status, version, answers_head, seen, &mut headers)?;
     let keep_alive = exact && allows_reuse(version, seen, &headers);
     let hop_by_hop = seen.hop_by_hop;
-    let answer = Box::new(AnswerHead { status, headers, raw: None, from_upstream: true });
-    Ok(Some(ResponseHead { answer, version, reason, hop_by_hop, framing, keep_alive }))
+    let answer = Box::new(AnswerHead { status, reason, headers, raw: None, from_upstream: true });
+    Ok(Some(ResponseHead { answer, hop_by_hop, framing, keep_alive }))
 }
 
 /// Takes a head of the plain kind that most are of; none, if it is not all there, or another.
@@ -123,15 +120,9 @@ fn take_plain(buffer: &mut BytesMut, answers_head: bool) -> Option<ResponseHead>
     // Without the empty line.
     lines.truncate(length - 2);
     let raw = Some(RawHeaders::new(lines, layout));
-    let answer = AnswerHead { status, headers: Headers::new(), raw, from_upstream: true };
-    Some(ResponseHead {
-        answer: Box::new(answer),
-        version: Version::HTTP_11,
-        reason: None,
-        hop_by_hop: false,
-        framing,
-        keep_alive,
-    })
+    let headers = Headers::new();
+    let answer = AnswerHead { status, reason: None, headers, raw, from_upstream: true };
+    Some(ResponseHead { answer: Box::new(answer), hop_by_hop: false, framing, keep_alive })
 }
 
 fn is_bodiless(status: StatusCode, answers_head: bool) -> bool {
@@ -341,7 +332,7 @@ mod tests {
         assert_eq!(head.framing, ResponseFraming::Length(0));
         assert_eq!(head.answer.headers.get("content-length").unwrap(), "5");
         assert_eq!(head.answer.headers.get("empty").unwrap(), "");
-        assert_eq!(head.reason.as_deref(), Some(b"Fine".as_slice()));
+        assert_eq!(head.answer.reason.as_deref(), Some(b"Fine".as_slice()));
     }
 
     /// Lists the headers of a head that are passed on, sorted.
@@ -409,7 +400,7 @@ mod tests {
             let any = any.map_err(|error| TestCaseError::fail(error.to_string()))?;
             let any = any.ok_or_else(|| TestCaseError::fail("it is not whole"))?;
             prop_assert_eq!(plain_rest, rest);
-            prop_assert_eq!((plain.answer.status, plain.version), (any.answer.status, any.version));
+            prop_assert_eq!(plain.answer.status, any.answer.status);
             prop_assert_eq!((plain.framing, plain.keep_alive), (any.framing, any.keep_alive));
             prop_assert_eq!(listed(&plain), listed(&any));
         }

@@ -80,7 +80,7 @@ async fn send(
 ) -> Result<UpstreamResponse, UpstreamError> {
     let mut head = UpstreamHead::new(&method, "/x?y=1");
     head.append(b"Host", b"example.com");
-    pool.send(peer, &mut head, &mut body, limits()).await
+    pool.send(peer, &mut head, &mut body, limits(), &TimerSlot::default()).await
 }
 
 async fn fetch(pool: &Pool, peer: &PeerAddress) -> (UpstreamResponse, String) {
@@ -168,8 +168,9 @@ async fn a_silent_upstream_times_out_before_and_within_the_body() {
     for answer in ["", "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nsh"] {
         let peer = answering(answer).await;
         let mut head = UpstreamHead::new(&Method::GET, "/");
-        let short = Timeouts { read_ms: 30, ..limits() };
-        let kind = match pool().send(&peer, &mut head, &mut RequestBody::None, short).await {
+        let (short, timer) = (Timeouts { read_ms: 30, ..limits() }, TimerSlot::default());
+        let kind = match pool().send(&peer, &mut head, &mut RequestBody::None, short, &timer).await
+        {
             Err(error) => error.kind,
             Ok(response) => response.body.collect().await.unwrap_err().kind,
         };
@@ -318,8 +319,9 @@ async fn a_protocol_switch_hands_over_the_stream_with_its_first_bytes() {
     .await;
     let mut head = UpstreamHead::new(&Method::GET, "/");
     head.append(b"Upgrade", b"echo");
+    let timer = TimerSlot::default();
     let mut response =
-        pool().send(&peer, &mut head, &mut RequestBody::None, limits()).await.unwrap();
+        pool().send(&peer, &mut head, &mut RequestBody::None, limits(), &timer).await.unwrap();
     let mut stream = response.take_upgraded().unwrap();
     stream.write_all(b"more").await.unwrap();
     let mut all = String::new();

@@ -1,5 +1,7 @@
 //! One timer per connection that is re-armed lazily: a step costs a comparison, not a wheel entry.
 
+use std::cell::Cell;
+use std::fmt;
 use std::future::Future as _;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -9,6 +11,30 @@ use tokio::task::coop;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::clock::turn;
+
+/// A place for the timer of a task that waits again and again, now for one thing, now for another. A timer
+/// that is used by the task that it would wake has nothing to note; one that went with each thing
+/// would be noted anew for each.
+#[derive(Default)]
+pub struct TimerSlot(Cell<LazyTimer>);
+
+impl TimerSlot {
+    /// Takes the timer; a new one, if it is in use.
+    pub(in crate::proxy) fn take(&self) -> LazyTimer {
+        self.0.take()
+    }
+
+    /// Keeps a timer for the next use.
+    pub(in crate::proxy) fn put(&self, timer: LazyTimer) {
+        self.0.set(timer);
+    }
+}
+
+impl fmt::Debug for TimerSlot {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("TimerSlot").finish_non_exhaustive()
+    }
+}
 
 /// Bounds how long something may stay pending.
 ///

@@ -1,5 +1,7 @@
 //! How service path, route path and request path become the path that goes upstream.
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// Service path, route path (empty: it matched by something else), request path; then the outcome for
@@ -89,4 +91,22 @@ fn only_traditional_joins_paths_as_they_are() {
     }
     let new = route(1, json!({"path_handling": "v0"}));
     assert_eq!(Router::new(Flavour::Traditional).path_handling(&new), PathHandling::V0);
+}
+
+proptest! {
+    #[test]
+    fn a_path_that_is_kept_is_what_joining_gives(
+        base in proptest::sample::select(vec!["/", "/s", "/s/"]),
+        rest in "[a./%]{0,5}",
+        matched in 0_usize..4,
+        strip: bool,
+        is_v1: bool,
+    ) {
+        let path = format!("/{rest}");
+        let handling = if is_v1 { PathHandling::V1 } else { PathHandling::V0 };
+        // What is matched is a part of the path.
+        let (matched, how) = (matched.min(path.len()), (strip, handling));
+        let joined = super::super::path::join(base, &path, matched, how, 0);
+        prop_assert_eq!(upstream_path(Some(base), &path, matched, how, 0), joined);
+    }
 }

@@ -11,7 +11,7 @@ use http_body::Body as _;
 use tokio::io::AsyncWrite as _;
 
 use super::wire::Wire;
-use crate::headers::push_title;
+use crate::headers::{push_line, push_title};
 use crate::proxy::listener::body::ProxyBody;
 use crate::proxy::listener::response::ClientResponse;
 use crate::proxy::listener::serve::Core;
@@ -62,13 +62,9 @@ pub(super) struct Answer {
 impl Answer {
     /// Writes the head.
     pub(super) fn new(core: &Core, response: Box<ClientResponse>, asked: &Asked) -> Self {
-        let ClientResponse { status, raw, headers, additions, body } = *response;
+        let ClientResponse { status, reason, raw, headers, additions, body } = *response;
         let mut bytes = core.buffers.take();
-        bytes.extend_from_slice(b"HTTP/1.1 ");
-        bytes.extend_from_slice(status.as_str().as_bytes());
-        bytes.push(b' ');
-        bytes.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
-        bytes.extend_from_slice(b"\r\n");
+        push_status(&mut bytes, status, reason.as_deref());
         let mut seen = Seen::default();
         if let Some(raw) = raw {
             let layout = raw.layout();
@@ -78,11 +74,11 @@ impl Answer {
         for (name, value) in &headers {
             if seen.passes(name.as_str(), value.as_bytes()) {
                 push_title(&mut bytes, name.as_str().as_bytes());
-                push_value(&mut bytes, value.as_bytes());
+                push_line(&mut bytes, b": ", value.as_bytes());
             }
         }
         additions.for_each(|name, value| {
-            value.lend(|value, _| push_field(&mut bytes, name.title, value));
+            value.lend(|value, _| push_line(&mut bytes, name.start, value));
         });
         let switched = status == StatusCode::SWITCHING_PROTOCOLS;
         let bodiless = asked.head_only
@@ -98,24 +94,21 @@ impl Answer {
                     (told, _) => told.or_else(|| body.size_hint().exact().filter(|_| !bodiless)),
                 };
                 if let Some(length) = length {
-                    push_field(
-                        &mut bytes,
-                        "Content-Length",
-                        itoa::Buffer::new().format(length).as_bytes(),
-                    );
+                    let mut digits = itoa::Buffer::new();
+                    push_line(&mut bytes, b"Content-Length: ", digits.format(length).as_bytes());
                 }
             }
-            Framing::Chunked => push_field(&mut bytes, "Transfer-Encoding", b"chunked"),
+            Framing::Chunked => push_line(&mut bytes, b"Transfer-Encoding: ", b"chunked"),
             Framing::UntilClose => {}
         }
         let keep_alive = asked.keep_alive && !seen.close && framing != Framing::UntilClose;
         if !switched && !keep_alive {
-            push_field(&mut bytes, "Connection", b"close");
+            push_line(&mut bytes, b"Connection: ", b"close");
         } else if !switched && !asked.http11 {
-            push_field(&mut bytes, "Connection", b"keep-alive");
+            push_line(&mut bytes, b"Connection: ", b"keep-alive");
         }
         if !seen.date {
-            push_field(&mut bytes, "Date", core.date.borrow_mut().text());
+            push_line(&mut bytes, b"Date: ", core.date.borrow_mut().text());
         }
         bytes.extend_from_slice(b"\r\n");
         Self {
@@ -309,16 +302,16 @@ impl Seen {
     }
 }
 
-fn push_field(bytes: &mut Vec<u8>, name: &str, value: &[u8]) {
-    bytes.extend_from_slice(name.as_bytes());
-    push_value(bytes, value);
-}
-
-fn push_value(bytes: &mut Vec<u8>, value: &[u8]) {
-    bytes.reserve(value.len() + 4);
-    bytes.extend_from_slice(b": ");
-    bytes.extend_from_slice(value);
-    bytes.extend_from_slice(b"\r\n");
+/// Writes the first line.
+fn push_status(bytes: &mut Vec<u8>, status: StatusCode, reason: Option<&[u8]>) {
+    if status == StatusCode::OK && reason.is_none() {
+        bytes.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+        return;
+    }
+    bytes.extend_from_slice(b"HTTP/1.1 ");
+    bytes.extend_from_slice(status.as_str().as_bytes());
+    let usual = || status.canonical_reason().unwrap_or_default().as_bytes();
+    push_line(bytes, b" ", reason.unwrap_or_else(usual));
 }
 
 fn push_hex(bytes: &mut Vec<u8>, length: usize) {

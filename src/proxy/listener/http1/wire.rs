@@ -131,8 +131,7 @@ impl Wire {
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
         let received = buffer.filled();
         match self.input.is_empty() {
-            // Just the room that it needs: most heads come in one piece.
-            true => self.input = BytesMut::from(received),
+            true => self.input = self.core.received.borrow_mut().keep(received),
             false => self.input.extend_from_slice(received),
         }
         Poll::Ready(Ok(received.len()))

@@ -5,7 +5,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
 
 use super::hpack::{Field, Pseudo, Sink};
-use crate::headers::{Headers, RequestHead, debug};
+use crate::headers::{Headers, Noted, RequestHead, debug};
 use crate::proxy::listener::http1::{Refusal, content_length, is_host, is_method};
 
 /// A request without its body.
@@ -46,7 +46,7 @@ pub(super) struct RequestFields {
     length: Option<u64>,
     expects_continue: bool,
     is_call: bool,
-    asks_debug: bool,
+    noted: Noted,
 }
 
 impl RequestFields {
@@ -65,7 +65,7 @@ impl RequestFields {
             length: None,
             expects_continue: false,
             is_call: false,
-            asks_debug: false,
+            noted: Noted::default(),
         }
     }
 
@@ -104,7 +104,7 @@ impl RequestFields {
                 self.length = length;
                 self.bound.malformed |= is_second || length.is_none();
             }
-            debug::WANTED | debug::TOKEN | debug::LOG => self.asks_debug = true,
+            debug::WANTED | debug::TOKEN | debug::LOG => self.noted.debug = true,
             name => self.bound.malformed |= is_of_connection(name, value.as_bytes()),
         }
         self.headers.append(name, value);
@@ -166,7 +166,7 @@ impl RequestFields {
             uri: Uri::from(PathAndQuery::from_maybe_shared(path.clone()).ok()?),
             version: Version::HTTP_2,
             headers: self.headers,
-            asks_debug: self.asks_debug,
+            noted: self.noted,
         });
         Some(Asked {
             head,

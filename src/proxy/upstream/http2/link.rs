@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::request::Outlet;
 use crate::proxy::upstream::connection::Connection;
 use crate::proxy::upstream::error::{UpstreamError, UpstreamErrorKind};
-use crate::proxy::upstream::peer::{PeerAddress, PeerKey, PoolLimits, Timeouts};
+use crate::proxy::upstream::peer::{PeerAddress, PoolLimits, Timeouts};
 
 /// Requests at once on one connection; beyond, another one is opened.
 const STREAMS_MAX: usize = 100;
@@ -43,10 +43,9 @@ impl Link {
     /// Connects, through the TLS handshake where the peer speaks TLS.
     pub(super) async fn open(
         peer: &PeerAddress,
-        key: PeerKey,
         timeouts: &Timeouts,
     ) -> Result<Rc<Self>, UpstreamError> {
-        let Connection { stream, .. } = Connection::open(peer, key, timeouts).await?;
+        let Connection { stream, .. } = Connection::open(peer, timeouts).await?;
         let failed = |error| UpstreamError::caused(UpstreamErrorKind::Connect, false, error);
         let opened = Builder::new(LocalExecutor)
             .timer(TokioTimer::new())

@@ -108,7 +108,7 @@ impl Links {
                 if let Some(link) = entry.links.iter().find(|link| link.has_room()) {
                     return Ok((Ticket::new(link.clone()), link.has_served()));
                 }
-                let open = || open(peer.clone(), key.clone(), timeouts);
+                let open = || open(peer.clone(), timeouts);
                 entry.opening.get_or_insert_with(open).clone()
             };
             let opened = opening.clone().await;
@@ -155,9 +155,9 @@ impl Links {
 }
 
 /// Opens a connection in a task of its own: whoever wanted it first may not wait for it.
-fn open(peer: PeerAddress, key: PeerKey, timeouts: Timeouts) -> Opening {
+fn open(peer: PeerAddress, timeouts: Timeouts) -> Opening {
     let task = tokio::task::spawn_local(async move {
-        Link::open(&peer, key, &timeouts).await.map_err(|error| {
+        Link::open(&peer, &timeouts).await.map_err(|error| {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
             let reason: Rc<str> = cause.unwrap_or_else(|| error.to_string()).into();
             (error.kind, reason)

@@ -2,6 +2,7 @@
 //! request. What two readers could read differently is refused (RFC 9112, sections 3, 5, 6 and 11).
 
 mod host;
+mod plain;
 mod refusal;
 
 use std::mem::MaybeUninit;
@@ -13,7 +14,7 @@ use http::{HeaderValue, Method, Uri, Version, header};
 pub(in crate::proxy::listener) use self::host::is_host;
 pub(in crate::proxy::listener) use self::refusal::Refusal;
 use super::wire::Remaining;
-use crate::headers::{Headers, RequestHead, debug, read_name};
+use crate::headers::{Headers, Noted, RequestHead, debug, names_others, read_name};
 use crate::proxy::chunk::ChunkDecoder;
 
 /// Most headers of a request.
@@ -69,6 +70,14 @@ pub(super) fn take(input: &mut BytesMut, length_max: usize) -> Result<Option<Hea
 
 /// Returns the head that bytes begin with, and its length.
 fn parse(bytes: &Bytes, length_max: usize) -> Result<Option<(Head, usize)>, Refusal> {
+    match plain::parse(bytes, length_max) {
+        Some(plain) => Ok(Some(plain)),
+        None => parse_any(bytes, length_max),
+    }
+}
+
+/// Returns a head of whatever kind, and its length.
+fn parse_any(bytes: &Bytes, length_max: usize) -> Result<Option<(Head, usize)>, Refusal> {
     let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
     let mut parsed = httparse::Request::new(&mut []);
     let config = httparse::ParserConfig::default();
@@ -85,7 +94,16 @@ fn parse(bytes: &Bytes, length_max: usize) -> Result<Option<(Head, usize)>, Refu
     if has_bare_line_feed(bytes.get(..length).unwrap_or_default()) {
         return Err(Refusal::Bad);
     }
-    Ok(Some((build(bytes, &parsed)?, length)))
+    let (Some(method), Some(target)) = (parsed.method, parsed.path) else {
+        return Err(Refusal::Bad);
+    };
+    let mut fields = Fields::with_capacity(parsed.headers.len());
+    for field in &*parsed.headers {
+        fields.push(bytes, field.name.as_bytes(), field.value)?;
+    }
+    let (method, target) = (method.as_bytes(), target.as_bytes());
+    let line = Line { method, target, http11: parsed.version == Some(1) };
+    Ok(Some((build(bytes, &line, fields)?, length)))
 }
 
 /// Returns whether a request line ends in a version, though not in one that is spoken here.
@@ -117,13 +135,13 @@ struct Steering<'b> {
     close: bool,
     keep_alive: bool,
     takes_trailers: bool,
-    asks_debug: bool,
+    noted: Noted,
 }
 
 impl<'b> Steering<'b> {
     /// Takes note of a header; most are told apart by the length of their name.
-    fn note(&mut self, name: &str, value: &'b [u8]) -> Result<(), Refusal> {
-        let is = |wanted: &str| name.eq_ignore_ascii_case(wanted);
+    fn note(&mut self, name: &[u8], value: &'b [u8]) -> Result<(), Refusal> {
+        let is = |wanted: &str| name.eq_ignore_ascii_case(wanted.as_bytes());
         match name.len() {
             2 if is("te") => self.takes_trailers |= names(value, "trailers"),
             4 if is("host") => match self.host.replace(value) {
@@ -136,9 +154,11 @@ impl<'b> Steering<'b> {
                 }
                 self.expects = true;
             }
+            7 if is("upgrade") => self.noted.upgrade = true,
             10 if is("connection") => {
                 self.close |= names(value, "close");
                 self.keep_alive |= names(value, "keep-alive");
+                self.noted.named |= names_others(value);
             }
             14 if is("content-length") => {
                 let length = content_length(value).ok_or(Refusal::Bad)?;
@@ -155,32 +175,52 @@ impl<'b> Steering<'b> {
                 }
                 self.chunked = true;
             }
-            20 | 24 | 26 => self.asks_debug |= debug::is_about(name),
+            20 | 24 | 26 => {
+                self.noted.debug |= std::str::from_utf8(name).is_ok_and(debug::is_about);
+            }
             _ => {}
         }
         Ok(())
     }
 }
 
-fn build(bytes: &Bytes, parsed: &httparse::Request<'_, '_>) -> Result<Head, Refusal> {
-    let (Some(method), Some(target)) = (parsed.method, parsed.path) else {
-        return Err(Refusal::Bad);
-    };
-    let http11 = parsed.version == Some(1);
-    let mut steering = Steering::default();
-    let mut headers = Headers::with_capacity(parsed.headers.len());
-    for field in &*parsed.headers {
-        steering.note(field.name, field.value)?;
-        let name = read_name(field.name.as_bytes());
+/// The headers, and what they say of the connection.
+struct Fields<'b> {
+    headers: Headers,
+    steering: Steering<'b>,
+}
+
+impl<'b> Fields<'b> {
+    fn with_capacity(count: usize) -> Self {
+        Self { headers: Headers::with_capacity(count), steering: Steering::default() }
+    }
+
+    /// Adds a header; its value lies in `bytes`.
+    fn push(&mut self, bytes: &Bytes, name: &[u8], value: &'b [u8]) -> Result<(), Refusal> {
+        self.steering.note(name, value)?;
+        let name = read_name(name);
         // An empty value may lie anywhere.
-        let value = match field.value {
+        let value = match value {
             [] => Ok(HeaderValue::from_static("")),
             value => HeaderValue::from_maybe_shared(bytes.slice_ref(value)),
         };
         let (Ok(name), Ok(value)) = (name, value) else { return Err(Refusal::Bad) };
-        headers.append(name, value);
+        self.headers.append(name, value);
+        Ok(())
     }
-    let Steering { content_length, chunked, asks_debug, .. } = steering;
+}
+
+/// The first line.
+struct Line<'b> {
+    method: &'b [u8],
+    target: &'b [u8],
+    http11: bool,
+}
+
+fn build(bytes: &Bytes, line: &Line<'_>, fields: Fields<'_>) -> Result<Head, Refusal> {
+    let Line { method, target, http11 } = *line;
+    let Fields { mut headers, steering } = fields;
+    let Steering { content_length, chunked, noted, .. } = steering;
     let remaining = match (content_length, chunked) {
         (Some(_), true) => return Err(Refusal::Bad),
         (_, true) if !http11 => return Err(Refusal::Bad),
@@ -188,17 +228,17 @@ fn build(bytes: &Bytes, parsed: &httparse::Request<'_, '_>) -> Result<Head, Refu
         (Some(0) | None, false) => Remaining::None,
         (Some(length), false) => Remaining::Length(length),
     };
-    if matches!(method, "CONNECT" | "TRACE") {
+    if matches!(method, b"CONNECT" | b"TRACE") {
         return Err(Refusal::Method);
     }
-    if !is_method(method.as_bytes()) || http11 && steering.host.is_none() {
+    if !is_method(method) || http11 && steering.host.is_none() {
         return Err(Refusal::Bad);
     }
     let uri = uri(bytes, target, steering.host, &mut headers)?;
-    let method = Method::from_bytes(method.as_bytes()).map_err(|_| Refusal::Bad)?;
+    let method = Method::from_bytes(method).map_err(|_| Refusal::Bad)?;
     let version = if http11 { Version::HTTP_11 } else { Version::HTTP_10 };
     // Boxed here: it is handed on many times, and never copied again.
-    let parts = Box::new(RequestHead { method, uri, version, headers, asks_debug });
+    let parts = Box::new(RequestHead { method, uri, version, headers, noted });
     Ok(Head {
         parts,
         expects_continue: http11 && steering.expects && !matches!(remaining, Remaining::None),
@@ -211,20 +251,20 @@ fn build(bytes: &Bytes, parsed: &httparse::Request<'_, '_>) -> Result<Head, Refu
 /// Reads the target. Where it names a host, that is the host (RFC 9112, section 3.2.2).
 fn uri(
     bytes: &Bytes,
-    target: &str,
+    target: &[u8],
     host: Option<&[u8]>,
     headers: &mut Headers,
 ) -> Result<Uri, Refusal> {
     // A fragment is the client's own affair: who cuts it off asks for something else.
-    if target.contains('#') {
+    if target.contains(&b'#') {
         return Err(Refusal::Bad);
     }
-    if target.starts_with('/') {
-        let shared = bytes.slice_ref(target.as_bytes());
+    if target.starts_with(b"/") {
+        let shared = bytes.slice_ref(target);
         let path = PathAndQuery::from_maybe_shared(shared).map_err(|_| Refusal::Bad)?;
         return Ok(Uri::from(path));
     }
-    let named: Uri = target.parse().map_err(|_| Refusal::Bad)?;
+    let named = Uri::try_from(target).map_err(|_| Refusal::Bad)?;
     let (Some("http" | "https"), Some(authority)) = (named.scheme_str(), named.authority()) else {
         return Err(Refusal::Bad);
     };

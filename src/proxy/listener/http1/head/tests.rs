@@ -130,6 +130,44 @@ fn is_parsed(bytes: &[u8]) -> bool {
     matches!(request.parse(bytes), Ok(httparse::Status::Complete(_)))
 }
 
+/// Pieces of heads, of the plain kind and not.
+fn head_text() -> impl Strategy<Value = String> {
+    let method =
+        proptest::sample::select(vec!["GET", "POST", "get", "M-X", "CONNECT", "", "\r\nGET"]);
+    let target = prop_oneof![
+        3 => "/[a-z%?&=]{0,8}",
+        1 => "/[ -~é]{0,6}",
+        1 => proptest::sample::select(vec!["http://h/x", "*", "/#x", "/a b", "/\t", ""])
+            .prop_map(str::to_owned),
+    ];
+    let version = prop_oneof![4 => Just(" HTTP/1.1\r\n"), 1 => Just(" HTTP/1.0\r\n"), 1 => Just(" HTTP/1.1\n")];
+    let name = prop_oneof![
+        4 => proptest::sample::select(vec![
+            "Host", "host", "Connection", "Content-Length", "Transfer-Encoding", "TE", "Expect", "Upgrade",
+            "X-Kong-Request-Debug", "User-Agent", "X", "", "bad name", " folded", "Host ",
+        ]).prop_map(str::to_owned),
+        1 => "[!-~]{0,6}",
+    ];
+    let value = prop_oneof![
+        4 => proptest::sample::select(vec![
+            "h", "h:80", "close", "keep-alive", "close, X", "5", "05", "chunked", "trailers", "100-continue",
+            "websocket", "", "  padded \t", "a\tb", "\u{7f}", "é", "a\rb", "\u{c}",
+        ]).prop_map(str::to_owned),
+        1 => "[ -~]{0,9}",
+    ];
+    let end = prop_oneof![8 => Just("\r\n"), 1 => Just("\n"), 1 => Just("\r")];
+    let line = (name, prop_oneof![4 => Just(":"), 4 => Just(": "), 1 => Just("")], value, end)
+        .prop_map(|(name, colon, value, end)| format!("{name}{colon}{value}{end}"));
+    let lines = proptest::collection::vec(line, 0..6).prop_map(|lines| lines.concat());
+    let host = prop_oneof![4 => Just("Host: h\r\n"), 1 => Just("")];
+    let rest = prop_oneof![4 => Just("\r\n"), 1 => Just("\r\nmore"), 1 => Just("")];
+    (method, target, version, host, lines, rest).prop_map(
+        |(method, target, version, host, lines, rest)| {
+            format!("{method} {target}{version}{host}{lines}{rest}")
+        },
+    )
+}
+
 proptest! {
     #[test]
     fn garbage_never_panics_and_what_the_parser_refuses_is_refused(
@@ -146,5 +184,31 @@ proptest! {
         if let Ok(Some(_)) = take(&mut input, 8192) {
             prop_assert!(is_parsed(&bytes));
         }
+    }
+
+    #[test]
+    fn what_is_taken_in_one_pass_is_what_the_parser_reads(text in head_text(), max in 20_usize..200) {
+        let bytes = Bytes::from(text.clone());
+        if let Some((plain, length)) = plain::parse(&bytes, max) {
+            let Ok(Some((any, all))) = parse_any(&bytes, max) else {
+                return Err(TestCaseError::fail(format!("{text:?} is no head for the parser")));
+            };
+            prop_assert_eq!(length, all);
+            prop_assert_eq!(format!("{:?}", plain.parts), format!("{:?}", any.parts));
+            prop_assert_eq!(format!("{:?}", plain.remaining), format!("{:?}", any.remaining));
+            let flags = |head: &Head| (head.keep_alive, head.expects_continue, head.takes_trailers);
+            prop_assert_eq!(flags(&plain), flags(&any));
+        }
+    }
+}
+
+#[test]
+fn usual_requests_are_taken_in_one_pass() {
+    for text in [
+        "GET / HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n",
+        "POST /a?b=c HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\nhello",
+        "GET / HTTP/1.1\r\nhost:h\r\nX-Empty:\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+    ] {
+        assert!(plain::parse(&Bytes::from_static(text.as_bytes()), 8192).is_some(), "{text:?}");
     }
 }
