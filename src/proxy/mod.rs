@@ -18,6 +18,7 @@ mod headers;
 mod ids;
 pub mod listener;
 mod outbox;
+mod received;
 mod reply;
 pub mod settings;
 mod shelf;

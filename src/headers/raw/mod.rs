@@ -151,7 +151,7 @@ fn plain_number(digits: &[u8]) -> Option<u64> {
 
 /// Returns how many bytes a text begins with that may stand in a value (RFC 9110, section 5.5), most of
 /// them eight at a time.
-fn text_length(bytes: &[u8]) -> usize {
+pub fn text_length(bytes: &[u8]) -> usize {
     const EACH: u64 = 0x0101_0101_0101_0101;
     const TOP: u64 = 0x80 * EACH;
     let mut plain = 0;

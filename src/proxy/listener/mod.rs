@@ -17,7 +17,6 @@ pub(in crate::proxy) mod flags;
 mod http1;
 mod http2;
 pub mod proxy_protocol;
-mod received;
 mod refusal;
 mod request;
 mod response;

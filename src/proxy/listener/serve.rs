@@ -21,12 +21,12 @@ use super::drain::Drain;
 use super::http1;
 use super::http2;
 use super::proxy_protocol;
-use super::received::Received;
 use super::refusal::Refusals;
 use super::request::ClientRequest;
 use super::response::ClientResponse;
 use super::stream::{ClientStream, Transport};
 use crate::proxy::outbox::Socket;
+use crate::proxy::received::Received;
 use crate::proxy::shelf::Shelf;
 
 /// Bounds on what one client may cost.
@@ -142,37 +142,79 @@ pub(super) struct Begin {
     pub(super) proxy_protocol: bool,
 }
 
-async fn serve<H, F>(
+/// Serves a connection to its end. What its begin needs is in a box of its own, which is freed before the first
+/// request: as a part of the task, it would be there as long as the connection.
+fn serve<H, F>(
+    core: Rc<Core>,
+    socket: TcpStream,
+    info: ConnectionInfo,
+    tls: Option<TlsAcceptor>,
+    begin: Begin,
+    handler: Rc<H>,
+) -> impl Future<Output = ()>
+where
+    H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
+    F: Future<Output: Into<Box<ClientResponse>>> + 'static,
+{
+    let beginning = Box::pin(open(core.clone(), socket, info, tls, begin));
+    async move {
+        let Some(Opened { mut stream, info, is_h2 }) = beginning.await else { return };
+        core.counters.handled.add();
+        if is_h2 {
+            // Rare beside HTTP/1, and large.
+            Box::pin(http2::serve(core, stream, info, handler)).await;
+        } else {
+            let read = stream.take_prefix();
+            http1::serve(core, stream, read, info, handler).await;
+        }
+    }
+}
+
+/// A connection on which HTTP begins.
+struct Opened {
+    stream: ClientStream,
+    info: Rc<ConnectionInfo>,
+    is_h2: bool,
+}
+
+/// Brings a socket to the point where HTTP begins.
+async fn open(
     core: Rc<Core>,
     mut socket: TcpStream,
     mut info: ConnectionInfo,
     tls: Option<TlsAcceptor>,
     Begin { http2, proxy_protocol }: Begin,
-    handler: Rc<H>,
-) where
-    H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
-    F: Future<Output: Into<Box<ClientResponse>>> + 'static,
-{
+) -> Option<Opened> {
     // An unspecified listening address says nothing of where the client connected to.
     if info.connection.local.ip().is_unspecified()
         && let Ok(local) = socket.local_addr()
     {
         Rc::make_mut(&mut info.connection).local = local;
     }
-    if proxy_protocol && Box::pin(announced(&core, &mut socket, &mut info)).await.is_none() {
-        return;
+    if proxy_protocol {
+        announced(&core, &mut socket, &mut info).await?;
     }
-    let Some(opened) = open(&core, socket, &mut info, tls, http2).await else { return };
-    core.counters.handled.add();
-    let (mut stream, is_h2) = opened;
-    let info = Rc::new(info);
-    if is_h2 {
-        // Rare beside HTTP/1, and large: boxed, it does not make every connection larger.
-        Box::pin(http2::serve(core, stream, info, handler)).await;
-    } else {
-        let read = stream.take_prefix();
-        http1::serve(core, stream, read, info, handler).await;
+    let limits = &core.limits;
+    if let Some(acceptor) = tls {
+        let handshake = acceptor.accept(Socket::new(socket));
+        let stream = timeout(limits.handshake_timeout, handshake).await.ok()?.ok()?;
+        let session = stream.get_ref().1;
+        let connection = Rc::make_mut(&mut info.connection);
+        connection.tls = true;
+        connection.sni = session.server_name().map(Box::from);
+        let is_h2 = session.alpn_protocol() == Some(b"h2".as_slice());
+        let transport = Transport::Tls(Box::new(stream));
+        let stream = ClientStream::new(transport, Bytes::new(), limits.send_timeout);
+        return Some(Opened { stream, info: Rc::new(info), is_h2 });
     }
+    let prefix = match http2 {
+        true => timeout(limits.header_timeout, read_preface(&mut socket)).await.ok()?.ok()?,
+        false => Bytes::new(),
+    };
+    let is_h2 = http2 && prefix.as_ref() == H2_PREFACE;
+    let transport = Transport::Tcp(Socket::new(socket));
+    let stream = ClientStream::new(transport, prefix, limits.send_timeout);
+    Some(Opened { stream, info: Rc::new(info), is_h2 })
 }
 
 /// Reads what the balancer before us says; nothing, if that is not the PROXY protocol.
@@ -185,38 +227,6 @@ async fn announced(core: &Core, socket: &mut TcpStream, info: &mut ConnectionInf
     };
     Rc::make_mut(&mut info.connection).announced = announced.map(|it| it.source);
     Some(())
-}
-
-/// Brings a socket to the point where HTTP begins; tells whether that is HTTP/2.
-async fn open(
-    core: &Core,
-    socket: TcpStream,
-    info: &mut ConnectionInfo,
-    tls: Option<TlsAcceptor>,
-    http2: bool,
-) -> Option<(ClientStream, bool)> {
-    let limits = &core.limits;
-    let Some(acceptor) = tls else {
-        let mut socket = socket;
-        let prefix = if http2 {
-            timeout(limits.header_timeout, read_preface(&mut socket)).await.ok()?.ok()?
-        } else {
-            Bytes::new()
-        };
-        let is_h2 = http2 && prefix.as_ref() == H2_PREFACE;
-        let stream =
-            ClientStream::new(Transport::Tcp(Socket::new(socket)), prefix, limits.send_timeout);
-        return Some((stream, is_h2));
-    };
-    let socket = Socket::new(socket);
-    let stream = timeout(limits.handshake_timeout, acceptor.accept(socket)).await.ok()?.ok()?;
-    let session = stream.get_ref().1;
-    let connection = Rc::make_mut(&mut info.connection);
-    connection.tls = true;
-    connection.sni = session.server_name().map(Box::from);
-    let is_h2 = session.alpn_protocol() == Some(b"h2".as_slice());
-    let transport = Transport::Tls(Box::new(stream));
-    Some((ClientStream::new(transport, Bytes::new(), limits.send_timeout), is_h2))
 }
 
 /// Reads until it is clear whether the client speaks HTTP/2; what was read is handed on.

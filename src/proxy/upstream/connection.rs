@@ -1,5 +1,6 @@
 //! One connection to an upstream: its stream, what was read ahead, and its timer.
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::pin;
 use std::task::{Context, Poll, ready};
@@ -16,8 +17,9 @@ use super::response::Span;
 use super::stream::Stream;
 use super::timer::LazyTimer;
 use crate::proxy::outbox::Socket;
+use crate::proxy::received::Inbox;
 
-/// Room for a response head and a small body in one receive.
+/// Room for one receive of a small body, or of what follows the begin of a head.
 const READ_MIN: usize = 8 * 1024;
 /// Room for one receive of a long body.
 const READ_MAX: usize = 64 * 1024;
@@ -86,10 +88,16 @@ impl Connection {
         Poll::Ready(Ok(length))
     }
 
-    /// Frees a large buffer before the connection idles; a small one is kept for the next head.
-    pub(super) fn release_buffer(&mut self) {
-        if self.buffer.capacity() > READ_MIN {
-            self.buffer = BytesMut::new();
+    /// Reads once into the buffer while a head is awaited; 0 is the end of the stream.
+    pub(super) fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        inbox: &RefCell<Inbox>,
+    ) -> Poll<io::Result<usize>> {
+        if !self.buffer.is_empty() {
+            return self.poll_fill(cx, 0);
         }
+        self.buffer = ready!(inbox.borrow_mut().poll_receive(cx, &mut self.stream))?;
+        Poll::Ready(Ok(self.buffer.len()))
     }
 }

@@ -1,5 +1,6 @@
 //! One try: the request goes out while the response head is awaited, on one connection.
 
+use std::cell::RefCell;
 use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use super::peer::Timeouts;
 use super::request::LentBody;
 use super::response::{HEAD_MAX, ResponseHead, take_head};
 use super::timer::{LazyTimer, TimerSlot};
+use crate::proxy::received::Inbox;
 
 /// How long a client may be silent in the middle of its body (nginx `client_body_timeout`).
 const CLIENT_BODY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -27,6 +29,7 @@ pub(super) struct Exchange<'a> {
     timeouts: Timeouts,
     timer: LazyTimer,
     timers: &'a TimerSlot,
+    inbox: &'a RefCell<Inbox>,
     outgoing: Outgoing<'a>,
     framing: RequestFraming,
     body_done: bool,
@@ -55,6 +58,7 @@ impl<'a> Exchange<'a> {
         mut body: LentBody<'a>,
         timeouts: Timeouts,
         timers: &'a TimerSlot,
+        inbox: &'a RefCell<Inbox>,
     ) -> Self {
         connection.requests += 1;
         let framing = body.framing();
@@ -72,6 +76,7 @@ impl<'a> Exchange<'a> {
             timeouts,
             timer: timers.take(),
             timers,
+            inbox,
             outgoing,
             framing,
             body_done: !streamed,
@@ -200,7 +205,7 @@ impl<'a> Exchange<'a> {
             if let Some(head) = self.take_final_head()? {
                 return Poll::Ready(Ok(head));
             }
-            match ready!(self.connection.poll_fill(cx, 0)) {
+            match ready!(self.connection.poll_head(cx, self.inbox)) {
                 Ok(0) => {
                     let error = self.write_error.take();
                     let error = error.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());

@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
+use crate::headers::raw::text_length;
 use crate::headers::{push_line, push_title};
 
 /// A request head for an upstream.
@@ -215,10 +216,10 @@ fn push_field(bytes: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 
 /// Writes a value and the end of its line.
 fn push_value(bytes: &mut Vec<u8>, value: &[u8]) {
-    if memchr::memchr3(b'\r', b'\n', 0, value).is_some() {
-        bytes.extend(value.iter().map(|&byte| if is_line_break(byte) { b' ' } else { byte }));
-    } else {
+    if text_length(value) == value.len() {
         bytes.extend_from_slice(value);
+    } else {
+        bytes.extend(value.iter().map(|&byte| if is_line_break(byte) { b' ' } else { byte }));
     }
     bytes.extend_from_slice(b"\r\n");
 }

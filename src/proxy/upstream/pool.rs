@@ -6,6 +6,7 @@ use std::fmt;
 use std::rc::{Rc, Weak};
 use std::time::Instant;
 
+use bytes::BytesMut;
 use http::StatusCode;
 
 use super::body::UpstreamBody;
@@ -21,6 +22,7 @@ use super::stream::UpgradedStream;
 use super::timer::TimerSlot;
 use crate::clock::turn;
 use crate::plugins::exchange::ResponseHead as AnswerHead;
+use crate::proxy::received::Inbox;
 
 /// The connections of one core to all its upstreams. Clones share them; nothing is locked.
 #[derive(Clone)]
@@ -33,6 +35,7 @@ struct Shared {
     http2: Links,
     // The keys are peers of our own configuration: nobody can choose them to collide.
     homes: RefCell<HashMap<PeerKey, Rc<Home>, foldhash::fast::RandomState>>,
+    inbox: RefCell<Inbox>,
 }
 
 /// Where the connections to one peer are while nobody uses them. A request looks for it once, on its
@@ -83,8 +86,8 @@ impl fmt::Debug for Pool {
 impl Pool {
     /// Makes an empty pool for the runtime of the calling thread.
     pub fn new(limits: PoolLimits) -> Self {
-        let (http2, homes) = (Links::default(), RefCell::default());
-        Self { shared: Rc::new(Shared { limits, http2, homes }) }
+        let (http2, homes, inbox) = (Links::default(), RefCell::default(), RefCell::default());
+        Self { shared: Rc::new(Shared { limits, http2, homes, inbox }) }
     }
 
     /// Sends a request to `peer` and awaits the head of its answer, by the timer of whoever asks.
@@ -109,7 +112,8 @@ impl Pool {
         }
         let home = self.home(peer);
         if let Some(connection) = home.check_out() {
-            let mut exchange = Exchange::new(connection, head, body.lend(), timeouts, timer);
+            let inbox = &self.shared.inbox;
+            let mut exchange = Exchange::new(connection, head, body.lend(), timeouts, timer, inbox);
             match exchange.run().await {
                 Ok(answer) => return Ok(respond(home, exchange, answer, timeouts)),
                 Err(error) => {
@@ -123,7 +127,24 @@ impl Pool {
             }
         }
         // Boxed, as are other rare ways: what they hold would be part of every request's future.
-        Box::pin(send_anew(home, peer, head, body, timeouts, timer)).await
+        Box::pin(self.send_anew(home, peer, head, body, timeouts, timer)).await
+    }
+
+    /// Sends a request on a connection of its own.
+    async fn send_anew(
+        &self,
+        home: Rc<Home>,
+        peer: &PeerAddress,
+        head: &mut UpstreamHead,
+        body: &mut RequestBody,
+        timeouts: Timeouts,
+        timer: &TimerSlot,
+    ) -> Result<UpstreamResponse, UpstreamError> {
+        let connection = Box::new(Connection::open(peer, &timeouts).await?);
+        let inbox = &self.shared.inbox;
+        let mut exchange = Exchange::new(connection, head, body.lend(), timeouts, timer, inbox);
+        let answer = exchange.run().await?;
+        Ok(respond(home, exchange, answer, timeouts))
     }
 
     /// Returns where the connections to a peer are.
@@ -223,7 +244,8 @@ impl Home {
             return;
         }
         connection.timer.clear();
-        connection.release_buffer();
+        // An idle connection holds no memory for what it may receive.
+        connection.buffer = BytesMut::new();
         let until = turn::now() + idle_timeout;
         let mut idle = self.idle.borrow_mut();
         if idle.len() >= idle_max {
@@ -231,21 +253,6 @@ impl Home {
         }
         idle.push_back(Idle { connection, until });
     }
-}
-
-/// Sends a request on a connection of its own.
-async fn send_anew(
-    home: Rc<Home>,
-    peer: &PeerAddress,
-    head: &mut UpstreamHead,
-    body: &mut RequestBody,
-    timeouts: Timeouts,
-    timer: &TimerSlot,
-) -> Result<UpstreamResponse, UpstreamError> {
-    let connection = Box::new(Connection::open(peer, &timeouts).await?);
-    let mut exchange = Exchange::new(connection, head, body.lend(), timeouts, timer);
-    let answer = exchange.run().await?;
-    Ok(respond(home, exchange, answer, timeouts))
 }
 
 fn respond(

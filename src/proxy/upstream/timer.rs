@@ -44,8 +44,9 @@ impl fmt::Debug for TimerSlot {
 pub(in crate::proxy) struct LazyTimer {
     sleep: Option<Pin<Box<Sleep>>>,
     deadline: Option<Instant>,
-    /// Whom the sleep wakes: who asks again before it is over need not be noted again.
-    asked: Option<Waker>,
+    /// Whom the sleep wakes, and when: who asks again before that need not be noted again, nor is the sleep
+    /// looked at, which lies elsewhere.
+    asked: Option<(Waker, Instant)>,
 }
 
 impl LazyTimer {
@@ -66,11 +67,14 @@ impl LazyTimer {
         cx: &mut Context<'_>,
         deadline: Instant,
     ) -> Poll<()> {
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        let is_asked = self.asked.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
-        if is_asked && sleep.deadline() <= deadline && !sleep.is_elapsed() {
+        if let Some((waker, when)) = &self.asked
+            && waker.will_wake(cx.waker())
+            && *when <= deadline
+            && *when > Instant::from(turn::now())
+        {
             return Poll::Pending;
         }
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         if sleep.deadline() > deadline {
             sleep.as_mut().reset(deadline);
         }
@@ -79,7 +83,7 @@ impl LazyTimer {
             // A task that has had its turn is put off, and nobody is noted.
             let is_noted = coop::has_budget_remaining();
             if sleep.as_mut().poll(cx).is_pending() {
-                self.asked = is_noted.then(|| cx.waker().clone());
+                self.asked = is_noted.then(|| (cx.waker().clone(), sleep.deadline()));
                 return Poll::Pending;
             }
             if sleep.deadline() >= deadline {

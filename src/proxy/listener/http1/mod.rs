@@ -62,10 +62,25 @@ enum Next {
 }
 
 /// Serves a connection to its end. `input` was read from it already.
-pub(super) async fn serve<H, F>(
+pub(super) fn serve<H, F>(
     core: Rc<Core>,
     stream: ClientStream,
     input: BytesMut,
+    info: Rc<ConnectionInfo>,
+    handler: Rc<H>,
+) -> impl Future<Output = ()>
+where
+    H: Fn(ClientRequest, Rc<ConnectionInfo>) -> F + 'static,
+    F: Future<Output: Into<Box<ClientResponse>>> + 'static,
+{
+    // Made here, the connection is no part of the future.
+    let wire = Rc::new(RefCell::new(Wire::new(core.clone(), stream, input)));
+    serve_wire(core, wire, info, handler)
+}
+
+async fn serve_wire<H, F>(
+    core: Rc<Core>,
+    wire: Rc<RefCell<Wire>>,
     info: Rc<ConnectionInfo>,
     handler: Rc<H>,
 ) where
@@ -78,7 +93,6 @@ pub(super) async fn serve<H, F>(
         Poll::Ready(())
     })
     .await;
-    let wire = Rc::new(RefCell::new(Wire::new(core.clone(), stream, input)));
     let end = loop {
         match poll_fn(|cx| wire.borrow_mut().poll_head(cx)).await {
             Ok(Some(head)) => match exchange(&core, &wire, head, &info, &*handler).await {

@@ -1,14 +1,23 @@
-//! What was received, as parts of larger buffers: a buffer of its own for each head costs two allocations
-//! a request, one for its bytes and one for the values that share them.
+//! What was received, as parts of larger buffers. Where a message comes in one piece, as most do, a core
+//! reads it into the same memory every time and copies it here: a buffer for each connection would have to be
+//! fetched anew for each message, and push out what the kernel works with. And a buffer of its own for each
+//! head costs two allocations, one for its bytes and one for the values that share them.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
+use tokio::io::{AsyncRead, ReadBuf};
 
 /// Size of a buffer, in bytes. It is freed with the last of its parts, so a part may hold as much of it.
 const ROOM: usize = 4 * 1024;
 
 /// The buffer of one core that is being filled.
 #[derive(Debug, Default)]
-pub(super) struct Received(BytesMut);
+pub(super) struct Received {
+    filling: BytesMut,
+}
 
 impl Received {
     /// Copies what was received to a part of its own.
@@ -16,12 +25,42 @@ impl Received {
         if bytes.len() > ROOM {
             return BytesMut::from(bytes);
         }
-        if self.0.capacity() < bytes.len() {
+        if self.filling.capacity() < bytes.len() {
             // The same memory, if none of its parts is left.
-            self.0.reserve(ROOM);
+            self.filling.reserve(ROOM);
         }
-        self.0.extend_from_slice(bytes);
-        self.0.split()
+        self.filling.extend_from_slice(bytes);
+        self.filling.split()
+    }
+}
+
+/// Room for one receive of a message whose length nobody knows yet, in bytes.
+const SCRATCH: usize = 8 * 1024;
+
+/// Where one core receives into.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    scratch: Box<[u8]>,
+    received: Received,
+}
+
+impl Default for Inbox {
+    fn default() -> Self {
+        let scratch = vec![0; SCRATCH].into_boxed_slice();
+        Self { scratch, received: Received::default() }
+    }
+}
+
+impl Inbox {
+    /// Receives once; nothing is the end of the stream.
+    pub(super) fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut (impl AsyncRead + Unpin),
+    ) -> Poll<io::Result<BytesMut>> {
+        let mut buffer = ReadBuf::new(&mut self.scratch);
+        ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
+        Poll::Ready(Ok(self.received.keep(buffer.filled())))
     }
 }
 
