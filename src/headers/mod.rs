@@ -3,11 +3,14 @@
 //! Messages have some ten headers. Comparing ten names, most of which are a byte, is cheaper than
 //! hashing the one that is asked for, and filling a list is much cheaper than filling a map.
 
+mod byte_set;
 pub mod debug;
 pub mod raw;
 
 use http::header::{self, InvalidHeaderName};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
+
+pub use self::byte_set::ByteSet;
 
 /// The headers of a message, in their order. A name may be there more than once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

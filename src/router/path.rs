@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use crate::headers::ByteSet;
+
 /// How service path and request path are joined; `v1` is there in the flavour `traditional` only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathHandling {
@@ -114,23 +116,10 @@ fn join_stripped(path: &mut String, base: &str, request_path: &str, rest: &str) 
 
 /// Which bytes may stand in a path on the wire as they are. `?` and `#` can only be there as text of a segment:
 /// unescaped they would start the query.
-const WIRE: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = matches!(
-            byte as u8,
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*'
-                | b'+' | b',' | b'/' | b':' | b';' | b'=' | b'@' | b'[' | b']' | b'-' | b'_' | b'.'
-                | b'~' | b'%'
-        );
-        byte += 1;
-    }
-    table
-};
+static WIRE: ByteSet = ByteSet::alphanumeric_and(b"!$&'()*+,/:;=@[]-_.~%");
 
 fn fits(byte: u8) -> bool {
-    WIRE[usize::from(byte)]
+    WIRE.has(byte)
 }
 
 fn escaped(path: String) -> String {

@@ -8,7 +8,7 @@
 use bytes::Bytes;
 use http::{HeaderValue, header};
 
-use super::{Headers, read_name};
+use super::{ByteSet, Headers, read_name};
 
 /// Most lines that are left out of a head that is passed on.
 const LEFT_OUT_MAX: usize = 4;
@@ -59,7 +59,7 @@ pub fn read_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// Returns how many bytes of a token these bytes begin with (RFC 9110, section 5.6.2).
 pub fn token_length(bytes: &[u8]) -> usize {
-    let end = bytes.iter().position(|byte| !TOKEN[usize::from(*byte)]);
+    let end = bytes.iter().position(|byte| !TOKEN.has(*byte));
     end.unwrap_or(bytes.len())
 }
 
@@ -175,19 +175,7 @@ pub fn text_length(bytes: &[u8]) -> usize {
 }
 
 /// Which bytes a name is made of (RFC 9110, section 5.6.2).
-const TOKEN: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = matches!(
-            byte as u8,
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'!' | b'#' | b'$' | b'%' | b'&' | b'\''
-                | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-        );
-        byte += 1;
-    }
-    table
-};
+static TOKEN: ByteSet = ByteSet::alphanumeric_and(b"!#$%&'*+-.^_`|~");
 
 impl RawHeaders {
     /// Puts the lines, as they were read, to what was found in them.

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use crate::headers::raw::text_length;
+use crate::headers::raw::{text_length, token_length};
 use crate::headers::{push_line, push_title};
 
 /// A request head for an upstream.
@@ -200,11 +200,7 @@ fn is_framing(name: &[u8]) -> bool {
 }
 
 fn is_token(name: &[u8]) -> bool {
-    let token = |byte: &u8| match byte {
-        b'a'..=b'z' | b'-' | b'A'..=b'Z' | b'0'..=b'9' => true,
-        byte => b"!#$%&'*+.^_`|~".contains(byte),
-    };
-    !name.is_empty() && name.iter().all(token)
+    !name.is_empty() && token_length(name) == name.len()
 }
 
 fn push_field(bytes: &mut Vec<u8>, name: &[u8], value: &[u8]) {

@@ -2,6 +2,8 @@
 
 use std::net::Ipv6Addr;
 
+use crate::headers::ByteSet;
+
 /// Returns whether this is a host with or without a port, in which nothing can be read as something
 /// else (RFC 9110, section 7.2). An empty one is allowed: it names no host.
 pub(in crate::proxy::listener) fn is_host(value: &[u8]) -> bool {
@@ -21,24 +23,12 @@ pub(in crate::proxy::listener) fn is_host(value: &[u8]) -> bool {
             (Some(name), rest)
         }
     };
-    name.is_none_or(|name| !name.is_empty() && name.iter().all(|byte| OF_NAME[usize::from(*byte)]))
+    name.is_none_or(|name| !name.is_empty() && name.iter().all(|byte| OF_NAME.has(*byte)))
         && is_port(rest)
 }
 
 /// Letters, digits and the signs of a registered name, without the comma, which parts lists.
-const OF_NAME: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = matches!(
-            byte as u8,
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&'
-                | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=' | b'%'
-        );
-        byte += 1;
-    }
-    table
-};
+static OF_NAME: ByteSet = ByteSet::alphanumeric_and(b"-._~!$&'()*+;=%");
 
 /// Returns whether this is nothing, or a colon and a port, which may be empty.
 fn is_port(rest: &[u8]) -> bool {
