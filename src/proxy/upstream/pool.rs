@@ -49,8 +49,14 @@ pub(super) struct Home {
 #[derive(Debug)]
 struct Idle {
     connection: Box<Connection>,
-    /// When it has been idle for too long.
-    until: Instant,
+    /// When it has been idle for too long; none, if the clock does not reach so far.
+    until: Option<Instant>,
+}
+
+impl Idle {
+    fn is_expired(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| now >= until)
+    }
 }
 
 /// An upstream's answer; the body follows as it comes.
@@ -203,7 +209,7 @@ impl Pool {
         self.shared.http2.sweep(&self.shared.limits);
         self.shared.homes.borrow_mut().retain(|_, home| {
             let mut idle = home.idle.borrow_mut();
-            idle.retain_mut(|idle| now < idle.until && idle.connection.stream.is_quiet());
+            idle.retain_mut(|idle| !idle.is_expired(now) && idle.connection.stream.is_quiet());
             // Whoever uses one of its connections holds it.
             !idle.is_empty() || Rc::strong_count(home) > 1
         });
@@ -228,7 +234,7 @@ impl Home {
         let mut idle = self.idle.borrow_mut();
         let now = turn::now();
         while let Some(mut newest) = idle.pop_back() {
-            if now >= newest.until {
+            if newest.is_expired(now) {
                 idle.clear();
             } else if newest.connection.stream.is_quiet() {
                 return Some(newest.connection);
@@ -246,7 +252,7 @@ impl Home {
         connection.timer.clear();
         // An idle connection holds no memory for what it may receive.
         connection.buffer = BytesMut::new();
-        let until = turn::now() + idle_timeout;
+        let until = turn::now().checked_add(idle_timeout);
         let mut idle = self.idle.borrow_mut();
         if idle.len() >= idle_max {
             idle.pop_front();

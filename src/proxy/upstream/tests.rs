@@ -245,6 +245,11 @@ async fn pool_limits_hold() {
     }
     assert_eq!(reused, [false, true, false, true]);
 
+    // However large a number in `kong.conf` is.
+    let endless = Pool::new(PoolLimits { idle_timeout: Duration::MAX, ..PoolLimits::default() });
+    assert!(!fetch(&endless, &peer).await.0.reused);
+    assert!(fetch(&endless, &peer).await.0.reused);
+
     let brief = Pool::new(PoolLimits { idle_timeout: Duration::ZERO, ..PoolLimits::default() });
     fetch(&brief, &peer).await;
     assert!(!fetch(&brief, &peer).await.0.reused);
